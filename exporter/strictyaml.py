@@ -134,7 +134,7 @@ def read_bytes(path: Path, max_bytes: int = MAX_BYTES) -> bytes:
 
 
 def duration(text: str) -> float | None:
-    """Seconds in `300`, `0.5`, `5m`, `1h30m`, `250ms` (w d h m s ms, largest first); None = not a duration."""
+    """Seconds in `300`, `0.5`, `5m`, `1h30m`, `250ms` (w d h m s ms, largest first); None = no duration."""
     if _NUMBER.fullmatch(text) and text[0] not in "+-":
         return float(text)
     match = _DURATION.fullmatch(text)
@@ -167,7 +167,7 @@ class _Composer:
 
     def _node(self, event: Any, line: int, field: str, depth: int) -> _Node:
         if isinstance(event, yaml.AliasEvent):
-            return self._alias(event.anchor, line, field)
+            return self._alias(str(event.anchor), line, field)
         if event.tag is not None:
             raise InputError(self.file, line, field, f"tags are not understood; remove {event.tag}")
         before = self.nodes
@@ -351,10 +351,9 @@ class Section:
             return ()
         if not isinstance(node, _List):
             raise self.error(key, "must be a list of mappings, each beginning with `- `")
+        maps = [self._map(key, item) for item in node.items]
         field = _join(self.field, key)
-        return tuple(
-            Section(self.file, f"{field}[{i}]", self._map(key, item)) for i, item in enumerate(node.items)
-        )
+        return tuple(Section(self.file, f"{field}[{i}]", item) for i, item in enumerate(maps))
 
     def _scalar(self, key: str, wanted: str) -> _Scalar | None:
         self._asked.add(key)
@@ -383,9 +382,8 @@ class Section:
             return node
         if node is None or (isinstance(node, _Scalar) and _is_null(node)):
             return _Map(node.line if node else 0, {})
-        raise InputError(
-            self.file, node.line, _join(self.field, key), "must be a mapping: indented lines of `key: value`"
-        )
+        problem = "must be a mapping: indented lines of `key: value`"
+        raise InputError(self.file, node.line, _join(self.field, key), problem)
 
 
 def _line(event: Any) -> int:
