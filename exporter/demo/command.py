@@ -1,0 +1,159 @@
+"""`argus-wg demo`: sets the mesh up, tells where to look, and removes every trace at the end."""
+
+from __future__ import annotations
+
+import argparse
+import os
+import subprocess
+import sys
+import time
+from contextlib import suppress
+
+from pyroute2 import NetlinkError
+from rich.console import Console
+
+from exporter.demo import exporters, traces, tunnels, underlay
+from exporter.demo.errors import DemoError
+from exporter.demo.exporters import Exporter
+from exporter.demo.narration import Narrator
+from exporter.demo.plan import MESH, Peer
+from exporter.demo.processes import Processes
+from exporter.demo.setconf import Keys
+from exporter.demo.signals import Interrupts
+from exporter.demo.traffic import Traffic
+from exporter.model import Kind
+
+SILENT_AFTER = 60.0  # seconds
+
+
+def add_arguments(parser: argparse.ArgumentParser) -> None:
+    parser.add_argument(
+        "--silent-after",
+        type=_seconds,
+        default=SILENT_AFTER,
+        metavar="SECONDS",
+        help="when the cable of one peer is pulled (default: %(default)g)",
+    )
+    parser.add_argument(
+        "--exit-after",
+        type=_seconds,
+        metavar="SECONDS",
+        help="end by itself this long after the mesh is up (default: at Ctrl-C)",
+    )
+
+
+def run(args: argparse.Namespace) -> int:
+    """0 = ended as asked and nothing is left, 1 = it could not be set up, or a part of it failed."""
+    try:
+        if os.geteuid() != 0:
+            raise DemoError("network namespaces and WireGuard interfaces need root: sudo argus-wg demo")
+        with Interrupts() as interrupts, traces.only_one():
+            return Demo(Narrator(Console()), interrupts).run(args.silent_after, args.exit_after)
+    except (DemoError, NetlinkError, OSError, subprocess.TimeoutExpired) as error:
+        with suppress(OSError):  # the terminal may be gone
+            print(f"argus-wg demo: {error}", file=sys.stderr)  # noqa: T201 - this is the command
+        return 1
+
+
+class Demo:
+    """One run, from an empty host to an empty host."""
+
+    def __init__(self, narrator: Narrator, interrupts: Interrupts) -> None:
+        self._tell = narrator
+        self._interrupts = interrupts
+        self._processes = Processes(traces.RECORD)
+        self._traffic: Traffic | None = None
+
+    def run(self, silent_after: float, exit_after: float | None) -> int:
+        if traces.present():
+            self._tell.step("Removing what an earlier demo left when it was killed")
+            traces.remove(node.interface for node in MESH.nodes)
+        try:
+            traffic = self._set_up(silent_after)
+            return self._watch(traffic, silent_after, exit_after)
+        except KeyboardInterrupt:
+            return 0
+        finally:
+            self._remove()
+
+    def _set_up(self, silent_after: float) -> Traffic:
+        traces.DIRECTORY.mkdir(mode=0o700)
+        kind = self._build_mesh()
+        self._tell.step("Starting the traffic")
+        self._traffic = Traffic(MESH)
+        self._traffic.start()
+        started = self._start_exporters()
+        self._tell.members(MESH, silent_after)
+        self._tell.where_to_look(started, kind)
+        self._tell.step("Running; Ctrl-C removes every trace")
+        return self._traffic
+
+    def _build_mesh(self) -> Kind:
+        """Signals are looked at between two nodes; each takes well under a second."""
+        self._tell.step(f"Making {len(MESH.nodes) + 1} network namespaces and the cables between them")
+        underlay.build_internet()
+        for node in MESH.nodes:
+            self._interrupts.check()
+            underlay.build_node(node)
+        kind = tunnels.available()
+        by = "the kernel" if kind == "kernel" else "wireguard-go, for this kernel has none"
+        self._tell.step(f"Making a WireGuard interface in each, by {by}")
+        keys = Keys(MESH)
+        for node in MESH.nodes:
+            self._interrupts.check()
+            if kind == "kernel":
+                tunnels.add_kernel_interface(node)
+            else:
+                tunnels.add_userspace_interface(
+                    node, self._processes, traces.DIRECTORY / f"{node.interface}.log"
+                )
+            tunnels.configure(MESH, node, keys)
+        exporters.write_directory(MESH, keys, traces.DIRECTORY / "directory.yml")
+        return kind
+
+    def _start_exporters(self) -> list[Exporter]:
+        planned = exporters.plan_exporters(MESH, traces.DIRECTORY)
+        for number, exporter in enumerate(planned):
+            wanted = exporters.FIRST_PORT + number
+            taken = f" ({wanted} is taken)" if exporter.port != wanted else ""
+            self._tell.step(f"Starting {exporter.name} on port {exporter.port}{taken}")
+            exporters.write_config(exporter, traces.DIRECTORY / "directory.yml")
+        running = [(exporter, exporters.start(exporter, self._processes)) for exporter in planned]
+        for exporter, process in running:
+            exporters.await_ready(exporter, process, self._interrupts)
+        return planned
+
+    def _watch(self, traffic: Traffic, silent_after: float, exit_after: float | None) -> int:
+        """Until a signal, or `exit_after` seconds; 1 when a process of the demo ended on its own."""
+        began, status = time.monotonic(), 0
+        leaving = [peer for peer in MESH.peers if peer.goes_silent]
+        while exit_after is None or time.monotonic() - began < exit_after:
+            if leaving and time.monotonic() - began >= silent_after:
+                self._silence(traffic, leaving.pop())
+            for sentence in self._processes.obituaries():
+                status = 1
+                self._tell.event(f"{sentence}. The rest goes on; Ctrl-C removes it.")
+            self._interrupts.wait(0.2)
+        return status
+
+    def _silence(self, traffic: Traffic, peer: Peer) -> None:
+        traffic.silence(peer.name)
+        underlay.pull_cable(peer)
+        self._tell.event(f"The cable of {peer.entry.name} is pulled: nothing comes from it any more")
+
+    def _remove(self) -> None:
+        with suppress(OSError):  # the terminal may be gone; the traces are not
+            self._tell.step("Removing processes, namespaces and files")
+        if self._traffic:
+            self._traffic.stop()
+        traces.remove(node.interface for node in MESH.nodes)
+        self._processes.reap()
+        with suppress(OSError):
+            self._tell.step("Nothing is left")
+
+
+def _seconds(text: str) -> float:
+    seconds = float(text)
+    if seconds < 0:
+        raise argparse.ArgumentTypeError(f"{text} is negative: a number of seconds is needed")
+    return seconds

@@ -1,0 +1,121 @@
+"""One exporter for each gateway, with the configuration and the directory that it reads."""
+
+from __future__ import annotations
+
+import http.client
+import json
+import os
+import socket
+import sys
+from dataclasses import asdict, dataclass
+from pathlib import Path
+
+from exporter.demo.errors import DemoError
+from exporter.demo.plan import Mesh, Node
+from exporter.demo.processes import Process, Processes, last_lines
+from exporter.demo.setconf import Keys
+from exporter.demo.signals import Interrupts
+
+HOST = "127.0.0.1"
+FIRST_PORT = 9586
+PORTS_TRIED = 100
+READY_SECONDS = 20.0
+POLL_SECONDS = 0.1
+
+
+@dataclass(frozen=True, slots=True)
+class Exporter:
+    """A gateway's exporter: it runs on the host, so that a browser there reaches it, and looks into the
+    gateway's namespace."""
+
+    gateway: Node
+    port: int
+    config: Path
+    log: Path
+
+    @property
+    def url(self) -> str:
+        return f"http://{HOST}:{self.port}"
+
+    @property
+    def name(self) -> str:
+        return f"the exporter of {self.gateway.name}"
+
+
+def plan_exporters(mesh: Mesh, directory: Path) -> list[Exporter]:
+    """On 9586 and following ports, leaving out those that are taken."""
+    exporters: list[Exporter] = []
+    port = FIRST_PORT
+    for gateway in mesh.gateways:
+        port = _free_port(port)
+        stem = directory / gateway.name
+        exporters.append(Exporter(gateway, port, stem.with_suffix(".yml"), stem.with_suffix(".log")))
+        port += 1
+    return exporters
+
+
+def write_directory(mesh: Mesh, keys: Keys, path: Path) -> None:
+    """Who each public key is: JSON, which is YAML, so that no name needs quoting by hand."""
+    peers = {
+        keys.public[node.name]: {name: value for name, value in asdict(node.entry).items() if value}
+        for node in (*mesh.gateways, *mesh.peers)
+    }
+    write_private(path, json.dumps({"peers": peers}, indent=2))
+
+
+def write_config(exporter: Exporter, directory_file: Path) -> None:
+    """The interface of its own gateway and no other; the rest is as the exporter has it by default."""
+    gateway = exporter.gateway
+    settings = {
+        "gateway": gateway.entry.name,
+        "organisation": "argus-demo",
+        "listen": f"{HOST}:{exporter.port}",
+        "namespaces": [gateway.namespace],
+        "interfaces": {"include": [gateway.interface, f"{gateway.namespace}/{gateway.interface}"]},
+        "directory": {"files": [str(directory_file)], "wg_quick": []},
+    }
+    write_private(exporter.config, json.dumps(settings, indent=2))
+
+
+def start(exporter: Exporter, processes: Processes) -> Process:
+    command = [sys.executable, "-m", "exporter.cli", "serve", "--config", str(exporter.config)]
+    return processes.start(exporter.name, command, exporter.log)
+
+
+def await_ready(exporter: Exporter, process: Process, interrupts: Interrupts) -> None:
+    """Raises `DemoError` with the exporter's last words when it ends, or is not ready in time."""
+    for _ in range(int(READY_SECONDS / POLL_SECONDS)):
+        if process.poll() is not None:
+            raise DemoError(f"{exporter.name} ended at once: {last_lines(exporter.log)}")
+        if _is_ready(exporter):
+            return
+        interrupts.wait(POLL_SECONDS)
+    raise DemoError(f"{exporter.name} is not ready after {READY_SECONDS:.0f} s: {last_lines(exporter.log)}")
+
+
+def write_private(path: Path, text: str) -> None:
+    """A new file that its owner alone can read."""
+    descriptor = os.open(path, os.O_WRONLY | os.O_CREAT | os.O_EXCL, 0o600)
+    with os.fdopen(descriptor, "w") as file:
+        file.write(text + "\n")
+
+
+def _is_ready(exporter: Exporter) -> bool:
+    connection = http.client.HTTPConnection(HOST, exporter.port, timeout=READY_SECONDS)
+    try:
+        connection.request("GET", "/-/ready")
+        return connection.getresponse().status == http.HTTPStatus.OK
+    except OSError:
+        return False
+    finally:
+        connection.close()
+
+
+def _free_port(first: int) -> int:
+    for port in range(first, first + PORTS_TRIED):
+        try:
+            socket.create_server((HOST, port)).close()
+        except OSError:
+            continue
+        return port
+    raise DemoError(f"no port between {first} and {first + PORTS_TRIED - 1} is free on {HOST}")

@@ -1,0 +1,71 @@
+"""What the demo tells: each step, who is in the mesh, where to look."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+
+from rich.console import Console
+from rich.table import Table
+from rich.text import Text
+
+from exporter.demo.exporters import Exporter
+from exporter.demo.plan import Mesh, Node, Peer
+from exporter.model import Kind
+
+
+class Narrator:
+    def __init__(self, console: Console) -> None:
+        self._console = console
+
+    def step(self, text: str) -> None:
+        self._console.print(Text("▸ ", "bold cyan") + Text(text), soft_wrap=True)
+
+    def event(self, text: str) -> None:
+        self._console.print(Text("● ", "bold yellow") + Text(text), soft_wrap=True)
+
+    def members(self, mesh: Mesh, silent_after: float) -> None:
+        table = Table(title="The mesh", title_justify="left", title_style="bold")
+        for heading in ("on", "peer", "allowed IPs", "expected"):
+            table.add_column(heading, no_wrap=True)
+        table.add_column("what it does")
+        for gateway in mesh.gateways:
+            others = (other for other in mesh.gateways if other is not gateway)
+            for node in (*mesh.peers_of(gateway), *others):
+                table.add_row(gateway.name, *_row(node, silent_after))
+            table.add_section()
+        self._console.print(table)
+
+    def where_to_look(self, exporters: Sequence[Exporter], kind: Kind) -> None:
+        """Commands that can be copied as they stand."""
+        self._heading("Where to look")
+        for exporter in exporters:
+            self._command(
+                f"curl -s {exporter.url}/metrics", f"everything that {exporter.gateway.name} exports"
+            )
+            self._command(f"argus-wg show --config {exporter.config}", "the same as a live table")
+        first = exporters[0]
+        self._heading("What to look for")
+        for pattern, meaning in (
+            ("wireguard_peer_handshake_age_seconds", "seconds since each peer's last handshake"),
+            ("wireguard_peer_receive_bytes_total", "one of them stops moving, one moves in steps"),
+            ("wireguard_peer_last_handshake_timestamp_seconds.* 0$", "who never connected"),
+            ("wireguard_peer_info", "names, sites, roles and what is expected of each peer"),
+            ("^wireguard_exporter_", "what the exporter says of itself"),
+        ):
+            self._command(f"curl -s {first.url}/metrics | grep '{pattern}'", meaning)
+        node = first.gateway
+        wg = f"ip netns exec {node.namespace} wg show" if kind == "kernel" else f"wg show {node.interface}"
+        self._command(wg, "the same tunnels as WireGuard's own tool shows them")
+
+    def _heading(self, text: str) -> None:
+        self._console.print(Text("\n" + text, "bold"))
+
+    def _command(self, command: str, meaning: str) -> None:
+        self._console.print(Text(f"  {command}", "green") + Text(f"  # {meaning}", "dim"), soft_wrap=True)
+
+
+def _row(node: Node, silent_after: float) -> tuple[str, str, str, str]:
+    story = node.story
+    if isinstance(node, Peer) and node.goes_silent:
+        story += f" after {silent_after:.0f} s"
+    return node.entry.name, "\n".join(node.allowed_ips), node.entry.expected, story

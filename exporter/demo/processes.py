@@ -1,0 +1,129 @@
+"""Processes of the demo, written down with their start time so that a later demo ends these and no others."""
+
+from __future__ import annotations
+
+import os
+import select
+import signal
+import subprocess
+import time
+from collections.abc import Sequence
+from contextlib import suppress
+from dataclasses import dataclass
+from pathlib import Path
+
+from exporter.demo.namespaces import inside
+
+PATIENCE = 5.0  # seconds between SIGTERM and SIGKILL
+
+
+Process = subprocess.Popen[bytes]
+
+
+@dataclass(frozen=True, slots=True)
+class _Running:
+    name: str
+    process: Process
+    log: Path
+
+
+class Processes:
+    """The processes that this demo started. `record` is the file that names them to a later demo."""
+
+    def __init__(self, record: Path) -> None:
+        self._record = record
+        self._running: list[_Running] = []
+
+    def start(self, name: str, command: Sequence[str], log: Path, namespace: str = "") -> Process:
+        """A process whose output goes to `log`, in `namespace` ("" = the host's); `name` is for messages.
+
+        It gets a session of its own: Ctrl-C at the terminal reaches the demo alone, which ends the others
+        in order.
+        """
+
+        def spawn() -> Process:
+            with log.open("ab") as output:
+                return subprocess.Popen(  # noqa: S603 - no shell
+                    command,
+                    stdin=subprocess.DEVNULL,
+                    stdout=output,
+                    stderr=output,
+                    start_new_session=True,
+                )
+
+        process = inside(namespace, spawn) if namespace else spawn()
+        self._running.append(_Running(name, process, log))
+        with self._record.open("a") as record:
+            record.write(f"{process.pid} {start_time(process.pid)}\n")
+        return process
+
+    def obituaries(self) -> list[str]:
+        """A sentence for each process that ended since the last call, with its last words."""
+        ended = [each for each in self._running if each.process.poll() is not None]
+        self._running = [each for each in self._running if each not in ended]
+        return [
+            f"{each.name} ended with status {each.process.returncode}: {last_lines(each.log)}"
+            for each in ended
+        ]
+
+    def reap(self) -> None:
+        """Collects the exit statuses of processes that have been ended."""
+        for each in self._running:
+            each.process.wait()
+
+
+def start_time(pid: int) -> int:
+    """When a process started, in clock ticks since boot (proc(5), field 22 of stat); 0 = there is none."""
+    try:
+        stat = Path(f"/proc/{pid}/stat").read_text()
+    except (FileNotFoundError, ProcessLookupError):
+        return 0
+    return int(stat.rpartition(")")[2].split()[19])  # the name before it may hold spaces and brackets
+
+
+def end_recorded(record: Path) -> int:
+    """Ends the processes that `record` names and that are still the same; returns how many there were.
+
+    A process number that meanwhile belongs to another process is left alone: the process is held by a
+    descriptor first and its start time is compared then, so that nothing can change in between.
+    """
+    lines = record.read_text().splitlines() if record.exists() else []
+    held: list[int] = []
+    for line in lines:
+        pid, _, started = line.partition(" ")
+        with suppress(ProcessLookupError):
+            descriptor = os.pidfd_open(int(pid))
+            if start_time(int(pid)) == int(started):
+                held.append(descriptor)
+            else:
+                os.close(descriptor)
+    try:
+        for number in (signal.SIGTERM, signal.SIGKILL):
+            for descriptor in held:
+                with suppress(ProcessLookupError):
+                    signal.pidfd_send_signal(descriptor, number)
+            if _all_ended(held, PATIENCE):
+                break
+    finally:
+        for descriptor in held:
+            os.close(descriptor)
+    return len(held)
+
+
+def _all_ended(descriptors: Sequence[int], seconds: float) -> bool:
+    """A descriptor of a process turns readable when it ends (pidfd_open(2))."""
+    poll = select.poll()
+    for descriptor in descriptors:
+        poll.register(descriptor, select.POLLIN)
+    left, deadline = len(descriptors), time.monotonic() + seconds
+    while left and (remaining := deadline - time.monotonic()) > 0:
+        for descriptor, _ in poll.poll(remaining * 1000):
+            poll.unregister(descriptor)
+            left -= 1
+    return not left
+
+
+def last_lines(log: Path, count: int = 3) -> str:
+    """The end of what a process said, for a message about why it ended."""
+    lines = log.read_text(errors="replace").splitlines() if log.exists() else []
+    return " / ".join(lines[-count:]) or "it said nothing"

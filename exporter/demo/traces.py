@@ -1,0 +1,69 @@
+"""What a demo leaves on the host, and its removal: by the demo itself, or by the next one after a SIGKILL."""
+
+from __future__ import annotations
+
+import contextlib
+import fcntl
+import os
+import shutil
+import socket
+from collections.abc import Iterable, Iterator
+from pathlib import Path
+
+from exporter.demo import namespaces
+from exporter.demo.errors import DemoError
+from exporter.demo.processes import end_recorded
+from exporter.demo.tunnels import SOCKET_DIRECTORY
+
+DIRECTORY = Path("/run/argus-demo")  # configuration, logs and the record of processes; for root alone
+RECORD = DIRECTORY / "processes"
+LOCK = Path("/run/argus-demo.lock")
+
+
+@contextlib.contextmanager
+def only_one() -> Iterator[None]:
+    """Holds the host's one demo, or raises `DemoError`. The kernel lets go when the process dies."""
+    while True:
+        descriptor = os.open(LOCK, os.O_RDWR | os.O_CREAT, 0o600)
+        try:
+            fcntl.flock(descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        except BlockingIOError:
+            os.close(descriptor)
+            raise DemoError("another demo is running on this host: end it with Ctrl-C first") from None
+        # A demo that was just ending may have unlinked the file between opening and locking.
+        if os.fstat(descriptor).st_nlink:
+            break
+        os.close(descriptor)
+    try:
+        yield
+    finally:
+        LOCK.unlink()
+        os.close(descriptor)
+
+
+def present() -> bool:
+    """Whether a demo left anything behind."""
+    return DIRECTORY.exists() or bool(namespaces.existing())
+
+
+def remove(interfaces: Iterable[str]) -> None:
+    """Ends recorded processes, removes sockets, namespaces and files; one failing does not stop the rest."""
+    with contextlib.ExitStack() as last_first:
+        if DIRECTORY.exists():
+            last_first.callback(shutil.rmtree, DIRECTORY)
+        for name in namespaces.existing():
+            last_first.callback(namespaces.remove, name)
+        for interface in interfaces:
+            last_first.callback(_remove_dead_socket, SOCKET_DIRECTORY / f"{interface}.sock")
+        last_first.callback(end_recorded, RECORD)
+
+
+def _remove_dead_socket(path: Path) -> None:
+    """A socket that still answers belongs to somebody else and stays."""
+    with socket.socket(socket.AF_UNIX, socket.SOCK_STREAM) as probe:
+        try:
+            probe.connect(str(path))
+        except ConnectionRefusedError:
+            path.unlink(missing_ok=True)
+        except FileNotFoundError:
+            pass
