@@ -1,0 +1,99 @@
+"""The command `argus-wg`. Exit codes: 0 done, 1 the answer is no or something failed, 2 the question was wrong."""
+
+from __future__ import annotations
+
+import argparse
+import sys
+from collections.abc import Callable, Sequence
+from importlib import import_module
+from pathlib import Path
+from typing import NoReturn
+
+from . import __version__
+from .errors import ArgusError, InputError
+
+DEFAULT_CONFIG = Path("/etc/argus-wireguard/argus-wg.yml")
+
+# Each command is a module with `add_arguments(parser)` and `run(arguments) -> exit code`; it is imported when
+# it is asked for, so that no command waits for the libraries of another.
+COMMANDS = {
+    "serve": ("exporter.daemon", "run the exporter", "argus-wg serve --config /etc/argus-wireguard/argus-wg.yml"),
+    "show": ("exporter.show", "a live table of peers: state, handshake age, rates", "argus-wg show wg0 --once"),
+    "check": ("exporter.check", "what would fail, and how to mend it", "argus-wg check --json"),
+    "demo": ("exporter.demo.command", "a real mesh with the exporter on it, for a look", "argus-wg demo"),
+}
+
+
+class Parser(argparse.ArgumentParser):
+    """Says what was wrong in one line, and where help is."""
+
+    def error(self, message: str) -> NoReturn:
+        self.exit(2, f"{self.prog}: {message}\nTry: {self.prog} --help\n")
+
+
+def build(command: str | None) -> Parser:
+    """The parser; only the named command brings its own options, the others just their summary."""
+    parser = Parser(
+        prog="argus-wg",
+        description="Argus WireGuard: every peer of a WireGuard gateway, told to Prometheus.",
+        epilog="Exit codes: 0 done, 1 the answer is no or something failed, 2 wrong usage or configuration.\n"
+        "Example: argus-wg check && argus-wg serve",
+        formatter_class=argparse.RawDescriptionHelpFormatter,
+    )
+    parser.add_argument("--version", action="version", version=f"argus-wg {__version__}")
+    commands = parser.add_subparsers(metavar="COMMAND", dest="command", required=True)
+    for name, (module, summary, example) in COMMANDS.items():
+        sub = commands.add_parser(
+            name,
+            help=summary,
+            description=summary[0].upper() + summary[1:] + ".",
+            epilog=f"Example: {example}",
+            formatter_class=argparse.RawDescriptionHelpFormatter,
+        )
+        if name == command:
+            loaded = import_module(module)
+            loaded.add_arguments(sub)
+            sub.set_defaults(run=loaded.run)
+    return parser
+
+
+def config_argument(parser: argparse.ArgumentParser) -> None:
+    """`--config`, the same for every command that has one."""
+    parser.add_argument(
+        "--config",
+        "-c",
+        type=Path,
+        metavar="FILE",
+        help=f"configuration file (default: {DEFAULT_CONFIG} if it is there, otherwise the defaults)",
+    )
+
+
+def config_path(given: Path | None) -> Path | None:
+    """The configuration file to use; none means that the defaults do."""
+    if given:
+        return given
+    return DEFAULT_CONFIG if DEFAULT_CONFIG.exists() else None
+
+
+def main(arguments: Sequence[str] | None = None) -> int:
+    words = list(sys.argv[1:] if arguments is None else arguments)
+    command = next((word for word in words if word in COMMANDS), None)
+    parsed = build(command).parse_args(words)
+    run: Callable[[argparse.Namespace], int] = parsed.run
+    try:
+        return run(parsed)
+    except InputError as error:
+        print(f"argus-wg: {error}", file=sys.stderr)
+        return 2
+    except ArgusError as error:
+        print(f"argus-wg: {error}", file=sys.stderr)
+        return 1
+    except KeyboardInterrupt:
+        return 130
+    except BrokenPipeError:
+        sys.stderr.close()
+        return 1
+
+
+if __name__ == "__main__":
+    sys.exit(main())

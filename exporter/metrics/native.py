@@ -1,0 +1,90 @@
+"""Pages in the native schema. What did not change since the last one is joined, not made again."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Iterator, Mapping
+
+from ..directory import Directory
+from ..model import Snapshot
+from ..observe import Observed
+from .families import (
+
+    PEER_FAMILIES,
+    DeviceText,
+    Family,
+    Gathered,
+    Samples,
+    gather,
+    interface_samples,
+    states,
+)
+from .text import Joined, deflate, gzip, join
+
+
+class NativePages:
+    """Renders snapshots, one at a time, on one thread. Keeps the text of peers between them."""
+
+    def __init__(self, organisation: str) -> None:
+        self._organisation = organisation
+        self._texts: dict[str, DeviceText] = {}
+        self._joined: dict[tuple[str, str], Joined] = {}
+
+    def plain(self, gathered: list[Gathered], tables: Iterable[str], *, openmetrics: bool) -> Iterator[bytes]:
+        """The page as it is read, piece by piece. `tables` are the families without peers, as text."""
+        yield "".join(tables).encode()
+        for family in PEER_FAMILIES:
+            title = family.head(openmetrics=openmetrics).encode()
+            for one in gathered:
+                for block, values in one.values(family.name):
+                    if lines := block.text(family.name, values):
+                        yield title + lines
+                        title = b""
+        if openmetrics:
+            yield b"# EOF\n"
+
+    def compressed(self, gathered: list[Gathered], tables: Iterable[str], *, openmetrics: bool) -> list[bytes]:
+        """The same page as the pieces of one gzip member."""
+        runs = [join([deflate("".join(tables).encode())])]
+        for family in PEER_FAMILIES:
+            peers = [run for one in gathered if (run := self._run(one, family)).size]
+            if peers:
+                runs += [join([deflate(family.head(openmetrics=openmetrics).encode())]), *peers]
+        if openmetrics:
+            runs.append(join([deflate(b"# EOF\n")]))
+        return gzip(runs)
+
+    def _run(self, one: Gathered, family: Family) -> Joined:
+        key = one.device.label, family.name
+        parts = [block.deflated(family.name, values) for block, values in one.values(family.name)]
+        self._joined[key] = run = join(parts, self._joined.get(key))
+        return run
+
+    def gather(
+        self,
+        snapshot: Snapshot,
+        observed: Mapping[str, Observed],
+        directory: Directory,
+        generation: int,
+    ) -> tuple[list[Gathered], dict[str, Samples]]:
+        """(the peers of each device, the samples of the interface families)."""
+        present = {device.label for device in snapshot.devices}
+        for label in self._texts.keys() - present:
+            del self._texts[label]
+        for key in [key for key in self._joined if key[0] not in present]:
+            del self._joined[key]
+        gathered, counts = [], {}
+        for device in snapshot.devices:
+            text = self._texts.setdefault(device.label, DeviceText())
+            text.update(device, directory, generation)
+            seen = observed[device.label]
+            counts[device.label] = states(device, text.blocks, seen, snapshot.taken_at)
+            gathered.append(gather(device, text.blocks, seen, snapshot.taken_at))
+        unread = {label: len(seen.peers) for label, seen in observed.items() if label not in present}
+        return gathered, interface_samples(snapshot, counts, unread, self._organisation)
+
+
+def tables(samples: Mapping[str, Samples], families: Iterable[Family], *, openmetrics: bool) -> list[str]:
+    """Families with few samples, as text."""
+    return [family.text(samples.get(family.name, []), openmetrics=openmetrics) for family in families]
+
+

@@ -1,0 +1,102 @@
+"""What only two readings together tell: handshakes seen, endpoints moved, bytes sent and nothing back.
+
+WireGuard keeps no history. The exporter counts what it sees change between one reading and the next, from
+its own start on; a peer that is removed takes its counts with it.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass, field
+from typing import TypeVar
+
+from .model import Device, Peer, Snapshot
+
+
+T = TypeVar("T")
+
+
+@dataclass(slots=True)
+class Observed:
+    """Columns parallel to the peers of one device's last reading, and the byte counters of the one before."""
+
+    peers: Sequence[Peer] = ()
+    last_handshake: Sequence[int] = ()
+    receive_bytes: Sequence[int] = ()
+    transmit_bytes: Sequence[int] = ()
+    received_before: Sequence[int] = ()
+    transmitted_before: Sequence[int] = ()
+    handshakes: list[int] = field(default_factory=list)  # how many were seen
+    endpoint_changes: list[int] = field(default_factory=list)  # how many were seen
+
+    def unanswered(self, index: int) -> bool:
+        """Were bytes sent to this peer between the two readings, and none received?"""
+        return (
+            self.transmit_bytes[index] > self.transmitted_before[index]
+            and self.receive_bytes[index] == self.received_before[index]
+        )
+
+
+class Observer:
+    """Feed it each snapshot once, in order. `devices` maps a device's label to what was observed of it."""
+
+    def __init__(self) -> None:
+        self.devices: dict[str, Observed] = {}
+
+    def update(self, snapshot: Snapshot) -> None:
+        """Take in a snapshot. A device that could not be read keeps its counts until it can, or is gone."""
+        present = {device.label for device in snapshot.devices}
+        kept = present | {reading.interface for reading in snapshot.readings if not reading.ok}
+        if any(not reading.interface and not reading.ok for reading in snapshot.readings):
+            kept |= self.devices.keys()  # a whole source could not be listed: nobody knows what is gone
+        for label in self.devices.keys() - kept:
+            del self.devices[label]
+        for device in snapshot.devices:
+            before = self.devices.get(device.label) or Observed()
+            self.devices[device.label] = observe(before, device)
+
+
+def observe(before: Observed, device: Device) -> Observed:
+    """The counts after one more reading of a device."""
+    old = before if before.peers == device.peers else _aligned(before, device)
+    handshakes, moves = old.handshakes, old.endpoint_changes
+    if old.last_handshake != device.last_handshake:
+        columns = zip(handshakes, old.last_handshake, device.last_handshake, strict=True)
+        handshakes = [count + (then != now and now != 0) for count, then, now in columns]
+    if old is not before:
+        peers = zip(moves, old.peers, device.peers, strict=True)
+        moves = [count + (then is not now and _moved(then, now)) for count, then, now in peers]
+    return Observed(
+        peers=device.peers,
+        last_handshake=device.last_handshake,
+        receive_bytes=device.receive_bytes,
+        transmit_bytes=device.transmit_bytes,
+        received_before=old.receive_bytes,
+        transmitted_before=old.transmit_bytes,
+        handshakes=handshakes,
+        endpoint_changes=moves,
+    )
+
+
+def _moved(then: Peer, now: Peer) -> bool:
+    return bool(then.endpoint and now.endpoint and then.endpoint != now.endpoint)
+
+
+def _aligned(before: Observed, device: Device) -> Observed:
+    """The old columns in the order of the new peers. A new peer is taken as it is found: what it did
+    before was not seen happening, and is not counted."""
+    place = {peer.public_key: index for index, peer in enumerate(before.peers)}
+    found = [place.get(peer.public_key, -1) for peer in device.peers]
+
+    def column(old: Sequence[T], new: Sequence[T]) -> list[T]:
+        return [old[index] if index >= 0 else value for index, value in zip(found, new, strict=True)]
+
+    nothing = [0] * len(found)
+    return Observed(
+        peers=column(before.peers, device.peers),
+        last_handshake=column(before.last_handshake, device.last_handshake),
+        receive_bytes=column(before.receive_bytes, device.receive_bytes),
+        transmit_bytes=column(before.transmit_bytes, device.transmit_bytes),
+        handshakes=column(before.handshakes, nothing),
+        endpoint_changes=column(before.endpoint_changes, nothing),
+    )

@@ -1,0 +1,151 @@
+"""From "a scrape came in" to the page: one reading at a time, on one thread, shared by all who ask meanwhile."""
+
+from __future__ import annotations
+
+import asyncio
+import time
+from collections.abc import Callable, Iterator
+from concurrent.futures import ThreadPoolExecutor
+from dataclasses import dataclass, field
+from typing import TypeVar
+
+from isal import igzip
+from prometheus_client import GC_COLLECTOR, PLATFORM_COLLECTOR, PROCESS_COLLECTOR, CollectorRegistry
+from prometheus_client import exposition as prometheus_text
+from prometheus_client.openmetrics import exposition as openmetrics_text
+
+from .config import Config
+from .directory import DirectoryWatch
+from .health import Health
+from .metrics import compat
+from .metrics.exporter import EXPORTER_FAMILIES, Serving, exporter_samples
+from .metrics.families import INTERFACE_FAMILIES
+from .metrics.native import NativePages, tables
+from .metrics.text import LEVEL, OPENMETRICS, PROMETHEUS
+from .model import Snapshot
+from .observe import Observer
+from .sources.gateway import Gateway
+from .web.page import Page
+
+
+T = TypeVar("T")
+
+
+@dataclass(slots=True)
+class Round:
+    """One reading, and the pages made of it so far."""
+
+    reading: asyncio.Task[Snapshot]
+    pages: dict[tuple[bool, bool], asyncio.Task[Page]] = field(default_factory=dict)
+
+
+class Scraper:
+    """Makes pages. `serving` tells what the rest of the daemon counts."""
+
+    def __init__(
+        self,
+        gateway: Gateway,
+        config: Config,
+        directory: DirectoryWatch,
+        serving: Callable[[], Serving] = Serving,
+    ) -> None:
+        self._gateway = gateway
+        self._config = config
+        self._directory = directory
+        self._serving = serving
+        self._observer = Observer()
+        self._health = Health()
+        self._native = NativePages(config.organisation)
+        self._process = CollectorRegistry()
+        for collector in (PROCESS_COLLECTOR, PLATFORM_COLLECTOR, GC_COLLECTOR):
+            self._process.register(collector)
+        self._worker = ThreadPoolExecutor(1, "scrape")
+        self._round: Round | None = None
+        self.last_duration: float | None = None  # seconds
+
+    async def scrape(self, accept: str, gzip: bool) -> Page:
+        """The page for an Accept header. Requests that come while a reading or its first page is under way
+        get what it gives."""
+        kind = self._config.metrics.schema == "native" and wants_openmetrics(accept), gzip
+        current = self._round
+        if current is None:
+            current = self._round = Round(asyncio.ensure_future(self._on_worker(self._read)))
+        page = current.pages.get(kind)
+        if page is None:
+            page = current.pages[kind] = asyncio.ensure_future(self._page(current, *kind))
+        return await asyncio.shield(page)
+
+    def close(self) -> None:
+        self._worker.shutdown(wait=True, cancel_futures=True)
+
+    async def _page(self, current: Round, openmetrics: bool, gzip: bool) -> Page:
+        started = time.monotonic()
+        try:
+            snapshot = await asyncio.shield(current.reading)
+            return await self._on_worker(lambda: self._render(snapshot, openmetrics, gzip))
+        finally:
+            self.last_duration = time.monotonic() - started
+            if self._round is current:
+                self._round = None
+
+    async def _on_worker(self, work: Callable[[], T]) -> T:
+        return await asyncio.get_running_loop().run_in_executor(self._worker, work)
+
+    def _read(self) -> Snapshot:
+        snapshot = self._gateway.read()
+        self._observer.update(snapshot)
+        self._health.update(snapshot)
+        return snapshot
+
+    def _render(self, snapshot: Snapshot, openmetrics: bool, gzip: bool) -> Page:
+        schema = self._config.metrics.schema
+        directory = self._directory.current
+        extra = self._about_itself(snapshot, openmetrics)
+        if schema == "native":
+            gathered, samples = self._native.gather(
+                snapshot, self._observer.devices, directory, self._directory.generation
+            )
+            rest = [*tables(samples, INTERFACE_FAMILIES, openmetrics=openmetrics), *extra]
+            kind = OPENMETRICS if openmetrics else PROMETHEUS
+            if gzip:
+                return Page(kind, "gzip", self._native.compressed(gathered, rest, openmetrics=openmetrics))
+            return Page(kind, "", list(self._native.plain(gathered, rest, openmetrics=openmetrics)))
+        chunks, kind = self._compatible(snapshot)
+        whole = [*chunks, *(text.encode() for text in extra)]
+        return Page(kind, "gzip", [igzip.compress(b"".join(whole), LEVEL)]) if gzip else Page(kind, "", whole)
+
+    def _compatible(self, snapshot: Snapshot) -> tuple[Iterator[bytes], str]:
+        lookup = self._directory.current.get
+        if self._config.metrics.schema == "mdlayher":
+            return compat.mdlayher(snapshot, lookup), compat.MDLAYHER_CONTENT_TYPE
+        options = self._config.metrics.mindflavor
+        chunks = compat.mindflavor(
+            snapshot,
+            lookup,
+            now=snapshot.taken_at,
+            handshake_delay=options.handshake_delay,
+            remote_ip=options.remote_ip,
+        )
+        return chunks, compat.MINDFLAVOR_CONTENT_TYPE
+
+    def _about_itself(self, snapshot: Snapshot, openmetrics: bool) -> list[str]:
+        """The exporter's own families and the process's."""
+        samples = exporter_samples(snapshot, self._health, self._serving())
+        own = tables(samples, EXPORTER_FAMILIES, openmetrics=openmetrics)
+        render = openmetrics_text.generate_latest if openmetrics else prometheus_text.generate_latest
+        return [*own, render(self._process).decode().removesuffix("# EOF\n")]
+
+
+def wants_openmetrics(accept: str) -> bool:
+    """Whether an Accept header likes OpenMetrics at least as much as any plain text it names."""
+    weights: dict[str, float] = {}
+    for element in accept.lower().split(","):
+        media, *parameters = (part.strip() for part in element.split(";"))
+        pairs = dict(parameter.partition("=")[::2] for parameter in parameters)
+        try:
+            weight = float(pairs.get("q", "1"))
+        except ValueError:
+            weight = 0.0
+        weights[media] = max(weight, weights.get(media, 0.0))
+    wanted = weights.get("application/openmetrics-text", 0.0)
+    return wanted > 0 and wanted >= weights.get("text/plain", 0.0)

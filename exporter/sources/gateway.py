@@ -1,0 +1,194 @@
+"""Everything that can be read of this gateway, at one instant. Nothing here raises: what fails is a `Reading`."""
+
+from __future__ import annotations
+
+import errno
+import os
+import threading
+import time
+from collections.abc import Callable, Iterable, Sequence
+from dataclasses import dataclass, field, replace
+from pathlib import Path
+from typing import TypeVar
+
+from pyroute2 import netns
+
+from ..errors import ModuleMissing, NamespaceMissing, PermissionMissing, ReadError, ReadFailed
+from ..model import Device, Link, Reading, Snapshot
+from .links import NamedLink, links
+from .netlink import KIND, KernelSource, resolve_family
+from .uapi import UapiSource
+
+T = TypeVar("T")
+NETNS_DIRECTORY = Path("/var/run/netns")
+
+
+@dataclass(slots=True)
+class Found:
+    """What one reading has gathered so far."""
+
+    devices: list[Device] = field(default_factory=list)
+    readings: list[Reading] = field(default_factory=list)
+    links: dict[str, Link] = field(default_factory=dict)  # of every namespace read, by interface name
+    userspace: int = 0  # interfaces that answer on a UAPI socket
+    module: Reading | None = None  # the kernel has no WireGuard
+
+    def attempt(self, source: str, interface: str, work: Callable[[], tuple[T, int]]) -> T | None:
+        """Do one thing that may fail, and note how it went. The work gives its result and its retries."""
+        started = time.monotonic()
+        try:
+            result, retries = work()
+        except ReadError as error:
+            spent = time.monotonic() - started
+            self.readings.append(Reading(source, interface, spent, error.reason, str(error)))
+            return None
+        spent = time.monotonic() - started
+        self.readings.append(Reading(source, interface, spent, retries=retries))
+        return result
+
+
+class Gateway:
+    """All sources of one host. `wanted` decides by `Device.label` which interfaces are read.
+
+    `read` blocks, and must not be called from two threads at once.
+    """
+
+    def __init__(
+        self,
+        name: str,
+        *,
+        wanted: Callable[[str], bool] = lambda label: True,
+        namespaces: Sequence[str] = (),
+        all_namespaces: bool = False,
+        netlink: bool = True,
+        uapi_directory: Path | None = Path("/var/run/wireguard"),
+        timeout: float = 5.0,
+        retries: int = 4,
+    ) -> None:
+        self._name = name
+        self._wanted = wanted
+        self._namespaces = namespaces
+        self._all_namespaces = all_namespaces
+        self._netlink = netlink
+        self._timeout = timeout
+        self._retries = retries
+        self._kernels: dict[str, KernelSource] = {}
+        self._uapi = UapiSource(uapi_directory, timeout) if uapi_directory else None
+
+    def read(self) -> Snapshot:
+        """One reading of everything."""
+        found = Found()
+        if self._netlink:
+            self._read_kernel(found, "")
+            self._read_namespaces(found)
+        self._read_userspace(found)
+        if found.module and not found.userspace:  # a host may well run WireGuard in userspace alone
+            index = next(i for i, reading in enumerate(found.readings) if not reading.interface)
+            found.readings[index] = found.module
+        return Snapshot(self._name, time.time(), tuple(found.devices), tuple(found.readings))
+
+    def _read_kernel(self, found: Found, namespace: str) -> None:
+        """The kernel's interfaces in the network namespace that the calling thread is in."""
+        source = f"netlink@{namespace}" if namespace else "netlink"
+        listed = found.attempt(source, "", lambda: (links(self._timeout), 0))
+        if listed is None:
+            return
+        found.links |= {link.name: link.link for link in listed}
+        devices = [link for link in listed if link.kind == KIND]
+        kernel = self._kernels.setdefault(namespace, KernelSource(self._timeout, self._retries))
+        kernel.keep({link.index for link in devices})
+        if not devices and not namespace:
+            found.module = _without_module(source)
+        for link in devices:
+            device = Device(link.name, "kernel", namespace)
+            if not self._wanted(device.label):
+                continue
+            read = found.attempt(source, device.label, lambda link=link: kernel.read(link.index))  # type: ignore[misc]
+            if read:
+                found.devices.append(replace(read, namespace=namespace, link=link.link))
+
+    def _read_namespaces(self, found: Found) -> None:
+        names = other_namespaces() if self._all_namespaces else self._namespaces
+        for name in names:
+            started = time.monotonic()
+            try:
+                _within(name, lambda name=name: self._read_kernel(found, name))  # type: ignore[misc]
+            except ReadError as error:
+                spent = time.monotonic() - started
+                found.readings.append(Reading(f"netlink@{name}", "", spent, error.reason, str(error)))
+        for gone in self._kernels.keys() - {"", *names}:
+            del self._kernels[gone]
+
+    def _read_userspace(self, found: Found) -> None:
+        uapi = self._uapi
+        if not uapi:
+            return
+        names = found.attempt("uapi", "", lambda: (uapi.list(), 0))
+        taken = {device.label for device in found.devices}
+        for name in names or ():
+            if name in taken or not self._wanted(name):
+                continue
+            read = found.attempt("uapi", name, lambda name=name: (uapi.read(name), 0))  # type: ignore[misc]
+            if read:
+                found.userspace += 1
+                found.devices.append(replace(read, link=found.links.get(name)))
+
+
+def _without_module(source: str) -> Reading | None:
+    """No interface was found: because the kernel has no WireGuard?"""
+    started = time.monotonic()
+    try:
+        resolve_family()
+    except ModuleMissing as error:
+        return Reading(source, "", time.monotonic() - started, error.reason, str(error))
+    except ReadError:
+        return None
+    return None
+
+
+def other_namespaces(directory: Path = NETNS_DIRECTORY) -> list[str]:
+    """Every named network namespace but the one that this process is in."""
+    own = Path("/proc/self/ns/net").stat()
+    try:
+        names = sorted(path.name for path in directory.iterdir())
+    except OSError:
+        return []
+    return [name for name in names if not _same(directory / name, own)]
+
+
+def _same(path: Path, own: os.stat_result) -> bool:
+    try:
+        there = path.stat()
+    except OSError:
+        return False
+    return (there.st_dev, there.st_ino) == (own.st_dev, own.st_ino)
+
+
+def _within(namespace: str, work: Callable[[], None]) -> None:
+    """Do the work on a thread of its own inside a network namespace. The thread ends with the work, so the
+    namespace can be removed at any other time. Raises `NamespaceMissing` or `PermissionMissing`."""
+    failures: list[Exception] = []
+
+    def enter_and_work() -> None:
+        try:
+            netns.setns(namespace, flags=0)  # without flags=0, pyroute2 would create a missing one
+            work()
+        except Exception as error:
+            failures.append(error)
+
+    thread = threading.Thread(target=enter_and_work, name=f"netns-{namespace}", daemon=True)
+    thread.start()
+    thread.join()
+    for failure in failures:
+        raise namespace_error(namespace, failure) from failure
+
+
+def namespace_error(namespace: str, failure: Exception) -> Exception:
+    """The `ReadError` for a namespace that could not be entered; any other failure as it is."""
+    if not isinstance(failure, OSError):
+        return failure
+    if failure.errno == errno.ENOENT:
+        return NamespaceMissing(f"there is no network namespace {namespace}: `ip netns list` shows those there are")
+    if failure.errno in (errno.EPERM, errno.EACCES):
+        return PermissionMissing(f"entering the network namespace {namespace} needs CAP_SYS_ADMIN")
+    return ReadFailed(f"the network namespace {namespace} cannot be entered: {failure.strerror}")

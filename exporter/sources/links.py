@@ -1,0 +1,67 @@
+"""The host's network links with their counters: one RTM_GETLINK dump (include/uapi/linux/if_link.h).
+
+It is read with each scrape, so it is decoded here: a few microseconds a link, on the socket code that
+devices use anyway.
+"""
+
+from __future__ import annotations
+
+import socket
+import struct
+from dataclasses import dataclass
+
+from ..model import Link
+from .attributes import fixed, text, walk
+from .nlsocket import NetlinkSocket
+
+RTM_NEWLINK, RTM_GETLINK = 16, 18
+IFLA_IFNAME, IFLA_LINKINFO, IFLA_STATS64, IFLA_INFO_KIND = 3, 18, 23, 1
+IFF_UP = 0x1
+IFINFO = struct.Struct("=BxHiII")  # family, type, index, flags, change mask
+STATS64 = struct.Struct("=8Q")  # received, sent: packets, bytes, errors, dropped, in pairs
+
+
+@dataclass(frozen=True, slots=True)
+class NamedLink:
+    """A link with what finds it: its index, its name, and its kind ("wireguard", "tun", …)."""
+
+    index: int
+    name: str
+    kind: str
+    link: Link
+
+
+def links(timeout: float) -> list[NamedLink]:
+    """Every link of the calling thread's network namespace."""
+    with NetlinkSocket(socket.NETLINK_ROUTE, timeout) as netlink:
+        request = IFINFO.pack(socket.AF_UNSPEC, 0, 0, 0, 0)
+        return [decode(netlink.buffer, start, end) for start, end in netlink.dump(RTM_GETLINK, request)]
+
+
+def decode(buffer: bytes | bytearray, start: int, end: int) -> NamedLink:
+    """One RTM_NEWLINK message."""
+    _, _, index, flags, _ = fixed(buffer, IFINFO, start, start + min(IFINFO.size, end - start))
+    name = kind = ""
+    stats: tuple[int, ...] = (0,) * 8
+    for attribute, first, last in walk(buffer, start + IFINFO.size, end):
+        if attribute == IFLA_IFNAME:
+            name = text(buffer, first, last)
+        elif attribute == IFLA_LINKINFO:
+            for inner, inner_first, inner_last in walk(buffer, first, last):
+                if inner == IFLA_INFO_KIND:
+                    kind = text(buffer, inner_first, inner_last)
+        elif attribute == IFLA_STATS64:  # newer kernels append fields
+            stats = fixed(buffer, STATS64, first, min(last, first + STATS64.size))
+    rx_packets, tx_packets, rx_bytes, tx_bytes, rx_errors, tx_errors, rx_drops, tx_drops = stats
+    link = Link(
+        up=bool(flags & IFF_UP),
+        receive_bytes=rx_bytes,
+        transmit_bytes=tx_bytes,
+        receive_packets=rx_packets,
+        transmit_packets=tx_packets,
+        receive_errors=rx_errors,
+        transmit_errors=tx_errors,
+        receive_drops=rx_drops,
+        transmit_drops=tx_drops,
+    )
+    return NamedLink(index, name, kind, link)

@@ -1,0 +1,102 @@
+"""WireGuard interfaces of the kernel, in the network namespace of the calling thread."""
+
+from __future__ import annotations
+
+import random
+import struct
+import time
+from collections.abc import Callable
+
+from pyroute2.netlink import genlmsg
+from pyroute2.netlink.exceptions import NetlinkError
+from pyroute2.netlink.generic import GenericNetlinkSocket
+
+from ..errors import DumpInterrupted, ModuleMissing, ReadError
+from ..model import Device
+from .nlsocket import NetlinkSocket, error_of
+from .wgdump import Decoder
+
+NETLINK_GENERIC = 16  # include/uapi/linux/netlink.h; the socket module does not name it
+FAMILY = "wireguard"
+KIND = "wireguard"
+GENL_HEADER = struct.Struct("=BBxx")  # command, version
+INDEX_ATTRIBUTE = struct.Struct("=HHI")
+GET_DEVICE, VERSION, WGDEVICE_A_IFINDEX = 0, 1, 1
+
+Opener = Callable[[float], NetlinkSocket]
+
+
+def open_generic(timeout: float) -> NetlinkSocket:
+    return NetlinkSocket(NETLINK_GENERIC, timeout)
+
+
+def resolve_family() -> int:
+    """The number under which the kernel speaks WireGuard; `ModuleMissing` when it does not."""
+    try:
+        with GenericNetlinkSocket() as generic:
+            generic.bind(FAMILY, genlmsg)
+            return int(generic.prid)
+    except NetlinkError as error:
+        raise error_of(error.code) from error
+
+
+class KernelSource:
+    """Reads devices by interface index, which survives a rename; the reply says the name."""
+
+    def __init__(
+        self,
+        timeout: float = 5.0,
+        retries: int = 4,
+        *,
+        opener: Opener = open_generic,
+        family: Callable[[], int] = resolve_family,
+    ) -> None:
+        self._timeout = timeout
+        self._retries = retries
+        self._open = opener
+        self._resolve = family
+        self._family = 0
+        self._decoders: dict[int, Decoder] = {}
+
+    def read(self, index: int) -> tuple[Device, int]:
+        """(the device, how many interrupted dumps were thrown away before this one).
+
+        A dump during which the configuration changed is worthless: it may lack peers, or hold some
+        twice. It is read again a few times, after a pause that grows and is never the same twice, so as not
+        to march in step with whatever is changing it.
+        """
+        decoder = self._decoders.setdefault(index, Decoder())
+        for attempt in range(self._retries + 1):
+            try:
+                return self._dump(index, decoder), attempt
+            except DumpInterrupted as error:
+                if attempt == self._retries:
+                    raise DumpInterrupted(
+                        f"the peers changed during each of {attempt + 1} attempts to read them"
+                    ) from error
+                time.sleep(random.uniform(0.001, 0.004) * 2**attempt)
+        raise AssertionError("unreachable")
+
+    def keep(self, indexes: set[int]) -> None:
+        """Forget what was remembered of interfaces that are gone."""
+        for index in self._decoders.keys() - indexes:
+            del self._decoders[index]
+
+    def _dump(self, index: int, decoder: Decoder) -> Device:
+        try:
+            return self._ask(index, decoder)
+        except ModuleMissing:  # a module loaded again has a new number
+            self._family = 0
+            return self._ask(index, decoder)
+        except ReadError:
+            self._decoders.pop(index, None)
+            raise
+
+    def _ask(self, index: int, decoder: Decoder) -> Device:
+        self._family = self._family or self._resolve()
+        request = GENL_HEADER.pack(GET_DEVICE, VERSION) + INDEX_ATTRIBUTE.pack(8, WGDEVICE_A_IFINDEX, index)
+        decoder.begin()
+        with self._open(self._timeout) as netlink:
+            for start, end in netlink.dump(self._family, request):
+                decoder.feed(netlink.buffer, start + GENL_HEADER.size, end)
+        return decoder.finish()

@@ -1,0 +1,134 @@
+"""One netlink dump on one socket, checked at every step: the transport under devices and links.
+
+A dump is a run of multipart messages that ends with NLMSG_DONE. What can go wrong on the way does so
+quietly unless it is looked for: a message cut to the buffer (MSG_TRUNC), a change of the dumped object
+(NLM_F_DUMP_INTR, on any single message), an error number inside DONE, a late answer to an earlier
+request. Each raises here. Facts: linux/netlink.h, net/netlink/af_netlink.c.
+"""
+
+from __future__ import annotations
+
+import errno
+import os
+import socket
+import struct
+import time
+from collections.abc import Iterator
+from types import TracebackType
+
+from ..errors import (
+    DumpInterrupted,
+    DumpTruncated,
+    InterfaceVanished,
+    Malformed,
+    ModuleMissing,
+    PermissionMissing,
+    ReadError,
+    ReadFailed,
+    ReadTimeout,
+)
+
+NLMSG_ERROR, NLMSG_DONE, NLMSG_OVERRUN = 2, 3, 4
+NLM_F_REQUEST, NLM_F_DUMP, NLM_F_DUMP_INTR = 0x1, 0x300, 0x10
+HEADER = struct.Struct("=IHHII")  # length, type, flags, sequence, port
+ERRNO = struct.Struct("=i")
+
+# The kernel sizes each part of a dump to the largest buffer it was offered, up to 32 KiB. Twice that
+# means fewer system calls than any smaller buffer, and no truncation.
+BUFFER_SIZE = 64 * 1024
+
+
+class NetlinkSocket:
+    """A socket for one dump. Leaving the `with` block closes it, which is what ends an abandoned dump."""
+
+    def __init__(self, protocol: int, timeout: float, sock: socket.socket | None = None) -> None:
+        self.buffer = bytearray(BUFFER_SIZE)
+        self._sock = sock or socket.socket(socket.AF_NETLINK, socket.SOCK_RAW | socket.SOCK_CLOEXEC, protocol)
+        self._timeout = timeout
+        self._sequence = int.from_bytes(os.urandom(2), "little") + 1
+        seconds, microseconds = int(timeout), int(timeout % 1 * 1_000_000)
+        limit = struct.pack("@ll", seconds, microseconds)
+        self._sock.setsockopt(socket.SOL_SOCKET, socket.SO_RCVTIMEO, limit)
+
+    def __enter__(self) -> NetlinkSocket:
+        return self
+
+    def __exit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None:
+        self._sock.close()
+        self.buffer[:] = bytes(BUFFER_SIZE)  # whatever was not decoded may still hold keys
+
+    def dump(self, kind: int, payload: bytes) -> Iterator[tuple[int, int]]:
+        """Ask for a dump; yield the offsets of each message's payload in `buffer`, valid until the next one.
+
+        Ends after NLMSG_DONE. Raises a `ReadError` on anything else: the answer so far is then worthless.
+        """
+        deadline = time.monotonic() + self._timeout
+        self._sequence += 1
+        size = HEADER.size + len(payload)
+        request = HEADER.pack(size, kind, NLM_F_REQUEST | NLM_F_DUMP, self._sequence, 0) + payload
+        try:
+            self._sock.send(request)
+            while True:
+                received = self._receive()
+                at = 0
+                while at < received:
+                    end, done = self._check(at, received)
+                    if done:
+                        return
+                    if end:
+                        yield at + HEADER.size, end
+                    at += HEADER.unpack_from(self.buffer, at)[0] + 3 & ~3
+                if time.monotonic() > deadline:
+                    raise ReadTimeout(f"the kernel did not finish its answer within {self._timeout:g} s")
+        except OSError as error:
+            raise error_of(error.errno or 0) from error
+
+    def _receive(self) -> int:
+        """The next datagram of the kernel's; its size."""
+        while True:
+            size, _, flags, sender = self._sock.recvmsg_into([self.buffer])
+            if flags & socket.MSG_TRUNC:
+                raise DumpTruncated(f"a netlink message is larger than the buffer of {BUFFER_SIZE} bytes")
+            if size < HEADER.size:
+                raise DumpTruncated("the netlink answer ended before its last message")
+            if not sender or sender[0] == 0:  # another process may send to our port; the kernel is port 0
+                return size
+
+    def _check(self, at: int, received: int) -> tuple[int, bool]:
+        """Look at the header at `at`: (end of the message, or 0 when it is none of ours; is the dump done?)."""
+        if at + HEADER.size > received:
+            raise DumpTruncated("a netlink header is cut off")
+        length, kind, flags, sequence, _ = HEADER.unpack_from(self.buffer, at)
+        if length < HEADER.size or at + length > received:
+            raise DumpTruncated(f"a netlink message says {length} bytes, and {received - at} arrived")
+        if sequence != self._sequence:
+            return 0, False
+        if flags & NLM_F_DUMP_INTR:
+            raise DumpInterrupted("the device was changed while it was read")
+        if kind in (NLMSG_ERROR, NLMSG_DONE):
+            if length < HEADER.size + ERRNO.size:
+                raise DumpTruncated("a netlink message ends before its error number")
+            (code,) = ERRNO.unpack_from(self.buffer, at + HEADER.size)
+            if code:
+                raise error_of(-code)
+            if kind == NLMSG_ERROR:
+                raise Malformed("the kernel acknowledged a dump instead of answering it")
+            return 0, True
+        if kind == NLMSG_OVERRUN:
+            raise DumpTruncated("the kernel ran out of room for its answer")
+        return at + length, False
+
+
+def error_of(code: int) -> ReadError:
+    """The `ReadError` for an error number of a WireGuard or link dump, with what would mend it."""
+    if code in (errno.EPERM, errno.EACCES):
+        return PermissionMissing("reading WireGuard devices needs CAP_NET_ADMIN in the network namespace")
+    if code == errno.ENODEV:
+        return InterfaceVanished("the interface is gone")
+    if code == errno.ENOENT:
+        return ModuleMissing("the kernel has no WireGuard: try `modprobe wireguard`")
+    if code == errno.EAGAIN:
+        return ReadTimeout("the kernel did not answer in time")
+    return ReadFailed(f"{os.strerror(code)} ({errno.errorcode.get(code, code)})")

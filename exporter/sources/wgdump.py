@@ -1,0 +1,392 @@
+"""The dump of one WireGuard device, message by message → `Device`.
+
+Three ways lead through a message, and each says the same:
+
+1. `Memo`: the message has the shape and, counters aside, the very bytes that it had last time. It is
+   compared and its counters are picked out, all peers at once. This is what a quiet gateway pays.
+2. `Layout`: one peer whose attributes stand where the kernel has always put them. Each attribute header
+   that the offsets assume is verified.
+3. `walk`: any order, any alignment, attributes of kernels to come. The truth that the others are tested
+   against.
+
+The kernel sends the private key and each preshared key. They are overwritten in the receive buffer before
+anything else of their peer is read; no statement here takes a copy.
+
+Source of all numbers: include/uapi/linux/wireguard.h and drivers/net/wireguard/netlink.c of Linux.
+"""
+
+from __future__ import annotations
+
+import socket
+import struct
+from base64 import b64encode
+from collections.abc import Sequence
+from dataclasses import dataclass, replace
+from itertools import islice
+
+from ..errors import DumpTruncated, Malformed
+from ..model import Device, Peer
+from .attributes import ATTRIBUTE, fixed, text, walk
+
+# Attributes of a device, of a peer, of an allowed IP.
+IFINDEX, IFNAME, PRIVATE_KEY, PUBLIC_KEY, LISTEN_PORT, FWMARK, PEERS = 1, 2, 3, 4, 6, 7, 8
+P_PUBLIC_KEY, P_PRESHARED_KEY, P_ENDPOINT, P_KEEPALIVE, P_HANDSHAKE = 1, 2, 4, 5, 6
+P_RX_BYTES, P_TX_BYTES, P_ALLOWED_IPS, P_PROTOCOL_VERSION = 7, 8, 9, 10
+A_FAMILY, A_ADDRESS, A_MASK = 1, 2, 3
+
+U8, U16, U32, U64 = (struct.Struct("=" + letter) for letter in "BHIQ")
+TIMESPEC = struct.Struct("=qq")  # seconds, nanoseconds; `wg show` drops the nanoseconds, and so do we
+SOCKADDR_IN = struct.Struct("=H2s4s8x")
+SOCKADDR_IN6 = struct.Struct("=H2s4x16sI")
+NO_KEY = bytes(32)
+
+
+@dataclass(frozen=True, slots=True)
+class Layout:
+    """Offsets from a peer's nest header, as one kernel build emits them, and the headers that prove it."""
+
+    headers: struct.Struct
+    expected: tuple[int, ...]
+    values: struct.Struct  # public key, handshake seconds, keepalive, sent, received, protocol version
+    sent: int
+    received: int
+    size: int  # endpoint and allowed IPs follow, if there are any
+
+
+def _header(length: int, kind: int) -> int:
+    return U32.unpack(ATTRIBUTE.pack(length, kind))[0]  # type: ignore[no-any-return]
+
+
+_KEY, _PSK, _TIME, _KEEPALIVE = _header(36, 1), _header(36, 2), _header(20, 6), _header(6, 5)
+_SENT, _RECEIVED, _VERSION, _PAD = _header(12, 8), _header(12, 7), _header(8, 10), _header(4, 0)
+
+PRESHARED_KEY_AT, HANDSHAKE_AT = 44, 80
+
+
+def _layout(sent_pad: int, received_pad: int) -> Layout:
+    """The layout with so many bytes of empty attribute (0 or 4) before the sent and the received bytes."""
+    sent = 108 + sent_pad
+    received = sent + 12 + received_pad
+    expected = [_KEY, _PSK, _TIME, _KEEPALIVE]
+    expected += [_PAD, _SENT] if sent_pad else [_SENT]
+    expected += [_PAD, _RECEIVED] if received_pad else [_RECEIVED]
+    words = f"{'I' if sent_pad else ''}I8x{'I' if received_pad else ''}I8xI"
+    return Layout(
+        headers=struct.Struct(f"=4xI32xI32xI16xI4x{words}"),
+        expected=(*expected, _VERSION),
+        values=struct.Struct(f"=8x32s40xq8x4xH2x{sent_pad + 4}xQ{received_pad + 4}xQ4xI"),
+        sent=sent,
+        received=received,
+        size=received + 16,
+    )
+
+
+# Architectures that may read a u64 at any address, x86-64 among them, use the first. The others put an
+# empty attribute before a u64 that would not be aligned; which ones would not depends on where the peer starts.
+LAYOUTS = (_layout(0, 0), _layout(4, 4), _layout(0, 4), _layout(4, 0))
+
+Place = tuple[int, int, int, int]  # offsets of preshared key, handshake, sent and received bytes
+Columns = tuple[Sequence[int], Sequence[int], Sequence[int]]  # handshakes, sent, received
+
+
+class Memo:
+    """One message as it was last time, counters and keys cut out."""
+
+    def __init__(self, buffer: bytearray, start: int, end: int, places: list[Place], absent: list[bool]) -> None:
+        form, at = ["="], start
+        for secret, handshake, sent, received in places:
+            form.append(f"{secret - at}s32x{handshake - secret - 32}sq8x")
+            form.append(f"{sent - handshake - 16}sQ{received - sent - 8}sQ")
+            at = received + 8
+        form.append(f"{end - at}s")
+        self._layout = struct.Struct("".join(form))
+        self._start = start
+        self._secrets = [(place[0], place[0] + 32) for place in places]
+        self._absent = absent
+        self._wipe = [secret for secret, gone in zip(self._secrets, absent, strict=True) if not gone]
+        self._static = self._parts(buffer)[0]
+
+    def _parts(self, buffer: bytearray) -> tuple[tuple[tuple[bytes, ...], ...], Columns]:
+        """(everything that must be as it was, the counters); seven fields a peer, and the rest."""
+        fields = self._layout.unpack_from(buffer, self._start)
+        return (fields[0::7], fields[1::7], fields[3::7], fields[5::7]), (fields[2::7], fields[4::7], fields[6::7])
+
+    def match(self, buffer: bytearray, start: int, end: int) -> Columns | None:
+        """The counters, if the message is the one remembered. Otherwise nothing, and the buffer is as it was."""
+        if start != self._start or end - start != self._layout.size:
+            return None
+        static, columns = self._parts(buffer)
+        if static != self._static:
+            return None
+        empty = buffer.startswith
+        if [empty(NO_KEY, first, last) for first, last in self._secrets] != self._absent:
+            return None
+        for first, last in self._wipe:
+            buffer[first:last] = NO_KEY
+        return columns
+
+
+@dataclass(slots=True)
+class Message:
+    """What one message held. `continued` is the rest of the peer that the message before ended with."""
+
+    size: int
+    continued: Peer | None
+    peers: list[Peer]
+    memo: Memo | None = None
+
+
+class Decoder:
+    """Decodes one device, dump after dump; unchanged peers are the same objects each time."""
+
+    def __init__(self) -> None:
+        self._known: dict[bytes, tuple[object, Peer]] = {}
+        self._messages: list[Message] = []
+        self._merged: dict[int, Peer] = {}
+        self.begin()
+
+    def begin(self) -> None:
+        """A new dump: what an abandoned one left is forgotten."""
+        self._index = 0
+        self._device: Device | None = None
+        self._peers: list[Peer] = []
+        self._handshakes: list[int] = []
+        self._sent: list[int] = []
+        self._received: list[int] = []
+
+    def feed(self, buffer: bytearray, start: int, end: int) -> None:
+        """One message: `buffer[start:end]` holds its attributes, behind the generic netlink header."""
+        before = self._messages[self._index] if self._index < len(self._messages) else None
+        if before and before.memo and (columns := before.memo.match(buffer, start, end)):
+            self._append(before, columns)
+        else:
+            message, columns = self._decode(buffer, start, end, before)
+            self._append(message, columns)
+            self._messages[self._index : self._index + 1] = [message]
+        self._index += 1
+
+    def finish(self) -> Device:
+        """The device, after the last message."""
+        if self._device is None:
+            raise DumpTruncated("the dump ended before it said which device it is of")
+        del self._messages[self._index :]
+        if len(self._known) > 2 * len(self._peers) + 64:
+            self._known.clear()  # mostly peers that were removed; those that remain are met again
+        return replace(
+            self._device,
+            peers=self._peers,
+            last_handshake=self._handshakes,
+            transmit_bytes=self._sent,
+            receive_bytes=self._received,
+        )
+
+    def _append(self, message: Message, columns: Columns) -> None:
+        if message.continued:
+            self._continue(message.continued)
+        self._peers += message.peers
+        self._handshakes += columns[0]
+        self._sent += columns[1]
+        self._received += columns[2]
+
+    def _continue(self, rest: Peer) -> None:
+        """A peer with more allowed IPs than one message holds: they go to the peer that came before."""
+        if not self._peers or self._peers[-1].public_key != rest.public_key:
+            raise Malformed("allowed IPs arrived for a peer that was not being described")
+        whole = replace(self._peers[-1], allowed_ips=self._peers[-1].allowed_ips + rest.allowed_ips)
+        before = self._merged.get(self._index)
+        self._merged[self._index] = self._peers[-1] = before if before == whole else whole  # type: ignore[assignment]
+
+    def _decode(
+        self, buffer: bytearray, start: int, end: int, before: Message | None
+    ) -> tuple[Message, Columns]:
+        """A message that is not remembered."""
+        message = Message(end - start, None, [])
+        places: list[Place] = []
+        absent: list[bool] = []
+        columns: tuple[list[int], list[int], list[int]] = ([], [], [])
+        device = self._device or Device("", "kernel")
+        for kind, first, last in walk(buffer, start, end):
+            if kind == PRIVATE_KEY:
+                buffer[first:last] = bytes(last - first)
+                absent = []
+            elif kind == PEERS:
+                for _, peer_first, peer_last in walk(buffer, first, last):
+                    peer, values, place = self._peer(buffer, peer_first, peer_last)
+                    if values is None:
+                        self._split(message, peer)
+                        continue
+                    message.peers.append(peer)
+                    absent.append(not peer.has_preshared_key)
+                    places.append(place)
+                    for column, value in zip(columns, values, strict=True):
+                        column.append(value)
+            else:
+                device = _described(device, kind, buffer, first, last)
+        self._device = device if device.name else self._device
+        if self._settled(message, before, places):
+            message.memo = Memo(buffer, start, end, places, absent)
+        return message, columns
+
+    def _settled(self, message: Message, before: Message | None, places: list[Place]) -> bool:
+        """Is the message worth remembering? It came the same twice, and it is not the first one of the
+        dump, which holds the private key."""
+        return (
+            self._index > 0
+            and before is not None
+            and before.size == message.size
+            and before.peers == message.peers
+            and all(secret < handshake < sent < received for secret, handshake, sent, received in places)
+        )
+
+    def _split(self, message: Message, rest: Peer) -> None:
+        if message.peers:  # the kernel splits only where a message ends, but nothing forbids another order
+            last = message.peers[-1]
+            if last.public_key != rest.public_key:
+                raise Malformed("allowed IPs arrived for a peer that was not being described")
+            message.peers[-1] = replace(last, allowed_ips=last.allowed_ips + rest.allowed_ips)
+        elif message.continued:
+            raise Malformed("two unfinished peers in one message")
+        else:
+            message.continued = rest
+
+    def _peer(
+        self, buffer: bytearray, start: int, end: int
+    ) -> tuple[Peer, tuple[int, int, int] | None, Place]:
+        """(the peer, its counters, where they stand). No counters: the rest of a split peer."""
+        base = start - ATTRIBUTE.size
+        for layout in LAYOUTS:
+            if base + layout.size <= end and layout.headers.unpack_from(buffer, base) == layout.expected:
+                break
+        else:
+            return self._walk_peer(buffer, start, end)
+        secret = base + PRESHARED_KEY_AT
+        shared = not buffer.startswith(NO_KEY, secret, secret + 32)
+        if shared:
+            buffer[secret : secret + 32] = NO_KEY
+        key, handshake, keepalive, sent, received, version = layout.values.unpack_from(buffer, base)
+        static = (keepalive, shared, version, bytes(buffer[base + layout.size : end]))
+        known = self._known.get(key)
+        if known and known[0] == static:
+            peer = known[1]
+        else:
+            peer = _with_tail(_new_peer(key, keepalive, shared, version), buffer, base + layout.size, end)
+            self._known[key] = (static, peer)
+        place = (secret, base + HANDSHAKE_AT, base + layout.sent, base + layout.received)
+        return peer, (handshake, sent, received), place
+
+    def _walk_peer(
+        self, buffer: bytearray, start: int, end: int
+    ) -> tuple[Peer, tuple[int, int, int] | None, Place]:
+        """A peer whose attributes stand in any order."""
+        found = {kind: (first, last) for kind, first, last in walk(buffer, start, end)}
+        shared = False
+        if P_PRESHARED_KEY in found:
+            first, last = found[P_PRESHARED_KEY]
+            shared = buffer.count(0, first, last) != last - first
+            buffer[first:last] = bytes(last - first)
+        if P_PUBLIC_KEY not in found:
+            raise Malformed("a peer without its public key")
+        first, last = found[P_PUBLIC_KEY]
+        if last - first != 32:
+            raise Malformed(f"a public key of {last - first} bytes")
+        key = bytes(buffer[first:last])
+
+        def number(kind: int, layout: struct.Struct) -> int:
+            return fixed(buffer, layout, *found[kind])[0] if kind in found else 0
+
+        peer = _new_peer(key, number(P_KEEPALIVE, U16), shared, number(P_PROTOCOL_VERSION, U32))
+        for kind in (P_ENDPOINT, P_ALLOWED_IPS):
+            if kind in found:
+                peer = _with_attribute(peer, kind, buffer, *found[kind])
+        if not found.keys() - {0, P_PUBLIC_KEY, P_ALLOWED_IPS}:
+            return peer, None, (0, 0, 0, 0)
+        known = self._known.get(key)
+        if known and known[1] == peer:
+            peer = known[1]
+        self._known[key] = (None, peer)
+        values = (number(P_HANDSHAKE, TIMESPEC), number(P_TX_BYTES, U64), number(P_RX_BYTES, U64))
+        kinds = (P_PRESHARED_KEY, P_HANDSHAKE, P_TX_BYTES, P_RX_BYTES)
+        secret, handshake, sent, received = (found.get(kind, (0, 0))[0] for kind in kinds)
+        return peer, values, (secret, handshake, sent, received)
+
+
+def _described(device: Device, kind: int, buffer: bytearray, start: int, end: int) -> Device:
+    """The device with one more of its own attributes; those not known are passed over."""
+    if kind == IFINDEX:
+        fixed(buffer, U32, start, end)
+    elif kind == IFNAME:
+        return replace(device, name=text(buffer, start, end))
+    elif kind == LISTEN_PORT:
+        return replace(device, listen_port=fixed(buffer, U16, start, end)[0])
+    elif kind == FWMARK:
+        return replace(device, fwmark=fixed(buffer, U32, start, end)[0])
+    elif kind == PUBLIC_KEY:
+        if end - start != 32:
+            raise Malformed(f"a public key of {end - start} bytes")
+        return replace(device, public_key=b64encode(buffer[start:end]).decode("ascii"))
+    return device
+
+
+def _new_peer(key: bytes, keepalive: int, shared: bool, version: int) -> Peer:
+    return Peer(
+        public_key=b64encode(key).decode("ascii"),
+        persistent_keepalive=keepalive,
+        has_preshared_key=shared,
+        protocol_version=version,
+    )
+
+
+def _with_tail(peer: Peer, buffer: bytearray, start: int, end: int) -> Peer:
+    for kind, first, last in walk(buffer, start, end):
+        peer = _with_attribute(peer, kind, buffer, first, last)
+    return peer
+
+
+def _with_attribute(peer: Peer, kind: int, buffer: bytearray, start: int, end: int) -> Peer:
+    if kind == P_ENDPOINT:
+        return replace(peer, endpoint=endpoint(buffer, start, end))
+    if kind == P_ALLOWED_IPS:
+        nests = walk(buffer, start, end)
+        return replace(peer, allowed_ips=tuple(allowed_ip(buffer, first, last) for _, first, last in nests))
+    return peer
+
+
+def endpoint(buffer: bytes | bytearray, start: int, end: int) -> str:
+    """A sockaddr as `wg show` writes it: `192.0.2.1:51820`, `[2001:db8::1]:51820`, `[fe80::1%eth0]:51820`."""
+    if end - start == SOCKADDR_IN.size:
+        _, port, address = SOCKADDR_IN.unpack_from(buffer, start)
+        return f"{socket.inet_ntop(socket.AF_INET, address)}:{int.from_bytes(port, 'big')}"
+    if end - start == SOCKADDR_IN6.size:
+        _, port, address, scope = SOCKADDR_IN6.unpack_from(buffer, start)
+        host = socket.inet_ntop(socket.AF_INET6, address)
+        if scope:  # the name of the link, if it still has one: getnameinfo decides as it does for wg
+            flags = socket.NI_NUMERICHOST | socket.NI_NUMERICSERV
+            host = socket.getnameinfo((host, 0, 0, scope), flags)[0]
+        return f"[{host}]:{int.from_bytes(port, 'big')}"
+    raise Malformed(f"an endpoint of {end - start} bytes")
+
+
+def allowed_ip(buffer: bytes | bytearray, start: int, end: int) -> str:
+    """One nest of a prefix: `10.0.0.0/8`."""
+    family = mask = -1
+    address = b""
+    for kind, first, last in walk(buffer, start, end):
+        if kind == A_FAMILY:
+            (family,) = fixed(buffer, U16, first, last)
+        elif kind == A_ADDRESS:
+            address = bytes(buffer[first:last])
+        elif kind == A_MASK:
+            (mask,) = fixed(buffer, U8, first, last)
+    if (family, len(address)) not in {(socket.AF_INET, 4), (socket.AF_INET6, 16)} or mask not in range(
+        len(address) * 8 + 1
+    ):
+        raise Malformed("an allowed IP without a proper address, family or mask")
+    return f"{socket.inet_ntop(family, address)}/{mask}"
+
+
+def decode(messages: Sequence[bytes]) -> Device:
+    """A whole dump at once, for messages at hand: each is the attributes behind its two headers."""
+    decoder = Decoder()
+    for message in islice(messages, None):
+        decoder.feed(bytearray(message), 0, len(message))
+    return decoder.finish()
