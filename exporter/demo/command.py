@@ -5,7 +5,6 @@ from __future__ import annotations
 import argparse
 import os
 import subprocess
-import sys
 import time
 from contextlib import suppress
 
@@ -42,17 +41,18 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     )
 
 
-def run(args: argparse.Namespace) -> int:
-    """0 = ended as asked and nothing is left, 1 = it could not be set up, or a part of it failed."""
+def run(arguments: argparse.Namespace) -> int:
+    """0 = ended as asked and nothing is left, 1 = a part of it failed. Raises `DemoError`."""
+    if os.geteuid() != 0:
+        raise DemoError("network namespaces and WireGuard interfaces need root: sudo argus-wg demo")
     try:
-        if os.geteuid() != 0:
-            raise DemoError("network namespaces and WireGuard interfaces need root: sudo argus-wg demo")
         with Interrupts() as interrupts, traces.only_one():
-            return Demo(Narrator(Console()), interrupts).run(args.silent_after, args.exit_after)
-    except (DemoError, NetlinkError, OSError, subprocess.TimeoutExpired) as error:
-        with suppress(OSError):  # the terminal may be gone
-            print(f"argus-wg demo: {error}", file=sys.stderr)  # noqa: T201 - this is the command
-        return 1
+            demo = Demo(Narrator(Console()), interrupts)
+            return demo.run(arguments.silent_after, arguments.exit_after)
+    except BrokenPipeError:
+        raise  # of standard output: whoever read it is gone
+    except (NetlinkError, OSError, subprocess.TimeoutExpired) as error:
+        raise DemoError(f"the mesh could not be set up or removed: {error}") from error
 
 
 class Demo:

@@ -3,15 +3,16 @@
 from __future__ import annotations
 
 import http.client
-import json
 import os
 import socket
 import sys
 from dataclasses import asdict, dataclass
 from pathlib import Path
 
+import yaml
+
 from exporter.demo.errors import DemoError
-from exporter.demo.plan import Mesh, Node
+from exporter.demo.plan import SITES, Mesh, Node
 from exporter.demo.processes import Process, Processes, last_lines
 from exporter.demo.setconf import Keys
 from exporter.demo.signals import Interrupts
@@ -55,12 +56,13 @@ def plan_exporters(mesh: Mesh, directory: Path) -> list[Exporter]:
 
 
 def write_directory(mesh: Mesh, keys: Keys, path: Path) -> None:
-    """Who each public key is: JSON, which is YAML, so that no name needs quoting by hand."""
+    """Who each public key is, and where the sites are."""
     peers = {
         keys.public[node.name]: {name: value for name, value in asdict(node.entry).items() if value}
         for node in (*mesh.gateways, *mesh.peers)
     }
-    write_private(path, json.dumps({"peers": peers}, indent=2))
+    sites = {name: {"latitude": north, "longitude": east} for name, (north, east) in SITES.items()}
+    write_private(path, yaml.safe_dump({"sites": sites, "peers": peers}, sort_keys=False))
 
 
 def write_config(exporter: Exporter, directory_file: Path) -> None:
@@ -74,7 +76,7 @@ def write_config(exporter: Exporter, directory_file: Path) -> None:
         "interfaces": {"include": [gateway.interface, f"{gateway.namespace}/{gateway.interface}"]},
         "directory": {"files": [str(directory_file)], "wg_quick": []},
     }
-    write_private(exporter.config, json.dumps(settings, indent=2))
+    write_private(exporter.config, yaml.safe_dump(settings, sort_keys=False))
 
 
 def start(exporter: Exporter, processes: Processes) -> Process:
@@ -97,7 +99,7 @@ def write_private(path: Path, text: str) -> None:
     """A new file that its owner alone can read."""
     descriptor = os.open(path, os.O_WRONLY | os.O_CREAT | os.O_EXCL, 0o600)
     with os.fdopen(descriptor, "w") as file:
-        file.write(text + "\n")
+        file.write(text)
 
 
 def _is_ready(exporter: Exporter) -> bool:

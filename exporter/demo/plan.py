@@ -9,10 +9,21 @@ from __future__ import annotations
 
 from dataclasses import dataclass, field
 
+from exporter.directory import Criticality
+from exporter.liveness import Expected
+
 NAMESPACE_PREFIX = "argus-demo-"
 INTERNET = NAMESPACE_PREFIX + "internet"  # the namespace that forwards between all others
 TUNNEL_NETWORKS = ("10.86.0.0/16", "fd86::/48")
 WIREGUARD_PORT = 51820
+SITES = {  # degrees north and east
+    "berlin": (52.5, 13.4),
+    "hamburg": (53.6, 10.0),
+    "lisbon": (38.7, -9.1),
+    "porto": (41.2, -8.6),
+    "braga": (41.6, -8.4),
+    "faro": (37.0, -7.9),
+}
 KEEPALIVE = 25  # seconds, as wg(8) recommends
 
 
@@ -36,8 +47,8 @@ class Entry:
     site: str
     role: str
     owner: str
-    expected: str
-    criticality: str
+    expected: Expected
+    criticality: Criticality
     stale_after: int = 0  # seconds; 0 = the exporter's default
 
 
@@ -112,7 +123,7 @@ MESH = Mesh(
             "gw1",
             1,
             ("10.86.1.1", "fd86::1:1"),
-            Entry("berlin-gateway", "berlin", "gateway", "noc", "always-on", "critical"),
+            Entry("berlin-gateway", "berlin", "gateway", "noc", "always-on", "high"),
             flow=Flow("10.86.2.1", 10, 800, answer=800),
             story="gateway to gateway, 8 kB/s each way",
         ),
@@ -120,7 +131,7 @@ MESH = Mesh(
             "gw2",
             2,
             ("10.86.2.1", "fd86::2:1"),
-            Entry("lisbon-gateway", "lisbon", "gateway", "noc", "always-on", "critical"),
+            Entry("lisbon-gateway", "lisbon", "gateway", "noc", "always-on", "high"),
             story="gateway to gateway, 8 kB/s each way",
         ),
     ),
@@ -129,7 +140,7 @@ MESH = Mesh(
             "hamburg",
             11,
             ("10.86.1.11", "fd86::1:11"),
-            Entry("hamburg-office", "hamburg", "office", "it-north", "always-on", "high"),
+            Entry("hamburg-office", "hamburg", "office", "it-north", "always-on", "normal"),
             networks=("192.168.40.0/24",),
             flow=Flow("10.86.1.1", 40, 1200, answer=1200),
             story="preshared key; 48 kB/s each way, without a pause",
@@ -141,7 +152,7 @@ MESH = Mesh(
             "elbe",
             12,
             ("10.86.1.12",),
-            Entry("elbe-gauge", "hamburg", "sensor", "water-board", "always-on", "critical", stale_after=200),
+            Entry("elbe-gauge", "hamburg", "sensor", "water-board", "always-on", "high", stale_after=200),
             flow=Flow("10.86.1.1", 10, 200, answer=60),
             story="2 kB/s in, until its cable is pulled",
             gateway="gw1",
@@ -170,7 +181,7 @@ MESH = Mesh(
             "porto",
             21,
             ("10.86.2.21", "fd86::2:21"),
-            Entry("porto-office", "porto", "office", "it-south", "always-on", "high"),
+            Entry("porto-office", "porto", "office", "it-south", "always-on", "normal"),
             networks=("192.168.50.0/24", "fd86:0:0:50::/64"),
             flow=Flow("10.86.2.1", 20, 300, answer=1200),
             story="6 kB/s in, 24 kB/s out",
@@ -181,7 +192,7 @@ MESH = Mesh(
             "braga",
             22,
             ("10.86.2.22",),
-            Entry("braga-backup", "braga", "backup", "it-south", "always-on", "medium"),
+            Entry("braga-backup", "braga", "backup", "it-south", "always-on", "normal"),
             flow=Flow("10.86.2.1", 60, 1300, answer=40, active=15, period=30),
             story="uploads 78 kB/s for 15 s of every 30 s",
             gateway="gw2",
@@ -191,7 +202,7 @@ MESH = Mesh(
             "faro",
             23,
             ("fd86::2:23",),
-            Entry("faro-camera", "faro", "camera", "it-south", "always-on", "medium"),
+            Entry("faro-camera", "faro", "camera", "it-south", "always-on", "normal"),
             flow=Flow("fd86::2:1", 8, 1000),
             story="IPv6 alone; 8 kB/s in, next to nothing out",
             gateway="gw2",
