@@ -63,6 +63,7 @@ class Demo:
         self._interrupts = interrupts
         self._processes = Processes(traces.RECORD)
         self._traffic: Traffic | None = None
+        self._lost = False  # a process of the demo ended on its own
 
     def run(self, silent_after: float, exit_after: float | None) -> int:
         if traces.present():
@@ -70,11 +71,12 @@ class Demo:
             traces.remove(node.interface for node in MESH.nodes)
         try:
             traffic = self._set_up(silent_after)
-            return self._watch(traffic, silent_after, exit_after)
+            self._watch(traffic, silent_after, exit_after)
         except KeyboardInterrupt:
-            return 0
+            pass  # the usual end
         finally:
             self._remove()
+        return 1 if self._lost else 0
 
     def _set_up(self, silent_after: float) -> Traffic:
         traces.DIRECTORY.mkdir(mode=0o700)
@@ -123,18 +125,17 @@ class Demo:
             exporters.await_ready(exporter, process, self._interrupts)
         return planned
 
-    def _watch(self, traffic: Traffic, silent_after: float, exit_after: float | None) -> int:
-        """Until a signal, or `exit_after` seconds; 1 when a process of the demo ended on its own."""
-        began, status = time.monotonic(), 0
+    def _watch(self, traffic: Traffic, silent_after: float, exit_after: float | None) -> None:
+        """Until a signal, or `exit_after` seconds."""
+        began = time.monotonic()
         leaving = [peer for peer in MESH.peers if peer.goes_silent]
         while exit_after is None or time.monotonic() - began < exit_after:
             if leaving and time.monotonic() - began >= silent_after:
                 self._silence(traffic, leaving.pop())
             for sentence in self._processes.obituaries():
-                status = 1
+                self._lost = True
                 self._tell.event(f"{sentence}. The rest goes on; Ctrl-C removes it.")
             self._interrupts.wait(0.2)
-        return status
 
     def _silence(self, traffic: Traffic, peer: Peer) -> None:
         traffic.silence(peer.name)
@@ -146,14 +147,16 @@ class Demo:
             self._tell.step("Removing processes, namespaces and files")
         if self._traffic:
             self._traffic.stop()
-        traces.remove(node.interface for node in MESH.nodes)
-        self._processes.reap()
+        try:
+            traces.remove(node.interface for node in MESH.nodes)
+        finally:
+            self._processes.reap()
         with suppress(OSError):
             self._tell.step("Nothing is left")
 
 
 def _seconds(text: str) -> float:
-    seconds = float(text)
-    if seconds < 0:
-        raise argparse.ArgumentTypeError(f"{text} is negative: a number of seconds is needed")
-    return seconds
+    with suppress(ValueError):
+        if (seconds := float(text)) >= 0:
+            return seconds
+    raise argparse.ArgumentTypeError(f"{text!r} is not a number of seconds, such as 60")

@@ -2,7 +2,10 @@
 
 from __future__ import annotations
 
+import shutil
+import sys
 from collections.abc import Sequence
+from pathlib import Path
 
 from rich.console import Console
 from rich.table import Table
@@ -42,7 +45,7 @@ class Narrator:
             self._command(
                 f"curl -s {exporter.url}/metrics", f"everything that {exporter.gateway.name} exports"
             )
-            self._command(f"argus-wg show --config {exporter.config}", "the same as a live table")
+            self._command(f"{_argus_wg()} show --config {exporter.config}", "the same as a live table")
         first = exporters[0]
         self._heading("What to look for")
         for pattern, meaning in (
@@ -62,6 +65,14 @@ class Narrator:
 
     def _command(self, command: str, meaning: str) -> None:
         self._console.print(Text(f"  {command}", "green") + Text(f"  # {meaning}", "dim"), soft_wrap=True)
+
+
+def _argus_wg() -> str:
+    """The command as it can be typed here: by its name, or by its path in a virtual environment."""
+    if shutil.which("argus-wg"):
+        return "argus-wg"
+    beside = Path(sys.executable).with_name("argus-wg")
+    return str(beside) if beside.exists() else f"{sys.executable} -m exporter.cli"
 
 
 def _row(node: Node, silent_after: float) -> tuple[str, str, str, str]:

@@ -67,8 +67,9 @@ class Processes:
         ]
 
     def reap(self) -> None:
-        """Collects the exit statuses of processes that have been ended."""
+        """Collects the exit statuses, and ends at once whatever still runs because the record was lost."""
         for each in self._running:
+            each.process.kill()
             each.process.wait()
 
 

@@ -5,12 +5,13 @@ from __future__ import annotations
 import argparse
 import os
 import signal
+import socket
 import subprocess
 import sys
 import time
 import urllib.request
 from collections.abc import Callable, Iterator
-from contextlib import contextmanager
+from contextlib import ExitStack, contextmanager, suppress
 from dataclasses import dataclass
 from pathlib import Path
 from typing import TypeVar
@@ -21,6 +22,7 @@ from prometheus_client.parser import text_string_to_metric_families
 
 from exporter.demo import command
 from exporter.demo.errors import DemoError
+from exporter.demo.exporters import FIRST_PORT, HOST
 from exporter.demo.namespaces import existing
 from exporter.demo.plan import MESH
 from exporter.demo.processes import start_time
@@ -59,6 +61,15 @@ def demo(output: Path, *options: str) -> Iterator[Run]:
     finally:
         process.terminate()
         process.wait(PATIENCE)
+
+
+@contextmanager
+def taken(port: int) -> Iterator[None]:
+    """The port is held by the test, unless another process has it already."""
+    with ExitStack() as held:
+        with suppress(OSError):
+            held.enter_context(socket.create_server((HOST, port)))
+        yield
 
 
 def until(what: str, look: Callable[[], T | None]) -> T:
@@ -188,10 +199,11 @@ def test_half_set_up_it_leaves_nothing_either(tmp_path: Path, number: signal.Sig
 
 
 @needs_root
-def test_a_dead_exporter_is_told_and_cleaned(tmp_path: Path) -> None:
-    """When an exporter dies, the demo says which and goes on; its end is clean and its status tells."""
-    with demo(tmp_path / "output") as run:
+def test_a_taken_port_and_a_dead_exporter_are_told(tmp_path: Path) -> None:
+    """A taken port is passed over; when an exporter dies, the demo says which, and still ends clean."""
+    with taken(FIRST_PORT), demo(tmp_path / "output") as run:
         until("the exporters", lambda: run.said("Running"))
+        assert run.said(f"({FIRST_PORT} is taken)")
         config = str(DIRECTORY / "gw1.yml").encode()
         (pid,) = (pid for pid, _ in recorded() if config in Path(f"/proc/{pid}/cmdline").read_bytes())
         os.kill(pid, signal.SIGKILL)
