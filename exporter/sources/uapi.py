@@ -1,0 +1,162 @@
+"""Userspace WireGuard: one Unix socket per interface, asked as wg(8) asks it.
+
+Protocol: https://www.wireguard.com/xplatform/. What a reply means is in `uapitext`.
+"""
+
+from __future__ import annotations
+
+import socket
+import struct
+import time
+from pathlib import Path
+
+from exporter.errors import (
+    DumpTruncated,
+    InterfaceVanished,
+    PermissionMissing,
+    ReadError,
+    ReadFailed,
+    ReadTimeout,
+    SocketStale,
+)
+from exporter.model import Device
+from exporter.sources.uapitext import Memory, parse, wipe
+
+DIRECTORY = Path("/var/run/wireguard")
+MAX_REPLY = 256 * 2**20  # bytes; 100,000 peers with two allowed IPs each are 45 MB
+
+_REQUEST = b"get=1\n\n"
+_FIRST_BUFFER = 2**16  # bytes; doubled whenever it is full
+_SUFFIX = ".sock"
+
+
+class UapiSource:
+    """The userspace interfaces whose sockets are in `directory`.
+
+    `timeout` (seconds) bounds one whole reading, `max_reply` (bytes) its reply. The calls block: they
+    belong in a worker thread. Different interfaces may be read at the same time, one interface may not.
+    """
+
+    def __init__(self, directory: Path = DIRECTORY, timeout: float = 5.0, max_reply: int = MAX_REPLY) -> None:
+        self._directory = directory
+        self._timeout = timeout
+        self._max_reply = max_reply
+        self._memories: dict[str, Memory] = {}
+
+    def list(self) -> list[str]:
+        """The names of the interfaces, sorted; none where the directory does not exist.
+
+        Raises `PermissionMissing` or `ReadFailed` when the directory cannot be read. A socket that is
+        listed may still be stale: only reading it tells.
+        """
+        try:
+            sockets = [
+                path for path in self._directory.iterdir() if path.suffix == _SUFFIX and path.is_socket()
+            ]
+        except FileNotFoundError:
+            sockets = []
+        except PermissionError:
+            raise PermissionMissing(
+                f"{self._directory}: permission denied; run as the user that runs the userspace interfaces, "
+                "usually root, or let this one read the directory"
+            ) from None
+        except OSError as error:
+            raise ReadFailed(f"{self._directory}: {error.strerror}") from error
+        names = sorted(path.stem for path in sockets)
+        for gone in self._memories.keys() - set(names):
+            self._memories.pop(gone, None)
+        return names
+
+    def read(self, name: str) -> Device:
+        """Read one interface; `link` is left for the caller to fill in.
+
+        Peers that did not change since the last reading are the same objects. Raises a `ReadError`
+        whose message says what would mend it. The socket file is never touched, stale or not.
+        """
+        path = self._directory / f"{name}{_SUFFIX}"
+        deadline = time.monotonic() + self._timeout
+        try:
+            with socket.socket(socket.AF_UNIX, socket.SOCK_STREAM) as connection:
+                _connect(connection, path, self._timeout)
+                reply = _ask(connection, deadline, self._max_reply)
+        except OSError as error:
+            raise self._explain(error, name, path) from error
+        except _ReplyError as error:
+            raise DumpTruncated(f"{name}: {path}: {error}") from None
+        return parse(reply, name, time.time(), self._memories.setdefault(name, Memory()))
+
+    def _explain(self, error: OSError, name: str, path: Path) -> ReadError:
+        match error:
+            case TimeoutError() | BlockingIOError():
+                return ReadTimeout(
+                    f"{name}: no complete answer on {path} within {self._timeout:g} s; "
+                    "the process that runs the interface is stuck or very busy"
+                )
+            case FileNotFoundError():
+                return InterfaceVanished(f"{name}: {path} is gone: the interface was removed")
+            case ConnectionRefusedError():
+                return SocketStale(
+                    f"{name}: nothing listens on {path}: the process that ran the interface ended without "
+                    "removing it; start the interface again, or remove the file"
+                )
+            case PermissionError():
+                return PermissionMissing(
+                    f"{name}: permission denied on {path}; run as the user that runs the interface, usually "
+                    "root, or let this one write to the socket (setfacl -m u:USER:rw)"
+                )
+        return ReadFailed(f"{name}: {path}: {error.strerror or error}")
+
+
+class _ReplyError(Exception):
+    """The reply ended early, or does not end."""
+
+
+def _connect(connection: socket.socket, path: Path, timeout: float) -> None:
+    """Connect within `timeout`: a listener with a full backlog makes a blocking connect wait for a place.
+
+    With Python's own timeout the socket would be non-blocking, and connecting would fail at once instead.
+    """
+    seconds, fraction = divmod(timeout, 1)
+    interval = struct.pack("ll", int(seconds), int(fraction * 1e6))
+    connection.setsockopt(socket.SOL_SOCKET, socket.SO_SNDTIMEO, interval)
+    connection.connect(str(path))
+
+
+def _ask(connection: socket.socket, deadline: float, max_reply: int) -> bytearray:
+    """The reply, up to its blank line and whatever follows; every buffer but this one is wiped."""
+    connection.settimeout(_remaining(deadline))
+    connection.sendall(_REQUEST)
+    buffer = bytearray(min(_FIRST_BUFFER, max_reply))
+    filled = 0
+    try:
+        while True:
+            if filled == len(buffer):
+                if filled == max_reply:
+                    raise _ReplyError(f"the reply is longer than {max_reply} bytes")
+                buffer = _doubled(buffer, max_reply)
+            connection.settimeout(_remaining(deadline))
+            received = connection.recv_into(memoryview(buffer)[filled:])
+            if not received:
+                raise _ReplyError(f"the reply ended after {filled} bytes, before its blank line")
+            searched = max(0, filled - 1)
+            filled += received
+            if buffer.find(b"\n\n", searched, filled) >= 0:
+                return buffer
+    except BaseException:
+        wipe(buffer)
+        raise
+
+
+def _remaining(deadline: float) -> float:
+    remaining = deadline - time.monotonic()
+    if remaining <= 0:
+        raise TimeoutError
+    return remaining
+
+
+def _doubled(buffer: bytearray, most: int) -> bytearray:
+    """A larger copy of a full buffer. Resizing in place could leave keys behind in freed memory."""
+    larger = bytearray(min(2 * len(buffer), most))
+    memoryview(larger)[: len(buffer)] = buffer
+    wipe(buffer)
+    return larger
