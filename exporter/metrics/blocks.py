@@ -45,7 +45,6 @@ class Block:
             "wireguard_peer_stale_after_seconds": self.windows,
             "wireguard_peer_persistent_keepalive_seconds": tuple(peer.persistent_keepalive for peer in peers),
             "wireguard_peer_allowed_ips": tuple(len(peer.allowed_ips) for peer in peers),
-            "wireguard_peer_preshared_key": tuple(int(peer.has_preshared_key) for peer in peers),
         }
         self._templates.pop(INFO, None)
         self._rendered.pop(INFO, None)

@@ -110,7 +110,6 @@ PEER_FAMILIES = (
         "Interval of keepalives sent to the peer; 0 = off.",
     ),
     Family("wireguard_peer_allowed_ips", "gauge", "Number of prefixes routed to the peer."),
-    Family("wireguard_peer_preshared_key", "gauge", "Whether a preshared key is set for the peer (1) or not (0)."),
     Family(
         "wireguard_peer_handshakes_total",
         "counter",

@@ -22,7 +22,6 @@ import struct
 from base64 import b64encode
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
-from itertools import islice
 
 from ..errors import DumpTruncated, Malformed
 from ..model import Device, Peer
@@ -382,11 +381,3 @@ def allowed_ip(buffer: bytes | bytearray, start: int, end: int) -> str:
     ):
         raise Malformed("an allowed IP without a proper address, family or mask")
     return f"{socket.inet_ntop(family, address)}/{mask}"
-
-
-def decode(messages: Sequence[bytes]) -> Device:
-    """A whole dump at once, for messages at hand: each is the attributes behind its two headers."""
-    decoder = Decoder()
-    for message in islice(messages, None):
-        decoder.feed(bytearray(message), 0, len(message))
-    return decoder.finish()

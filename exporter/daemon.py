@@ -1,0 +1,156 @@
+"""`argus-wg serve`: the parts wired together, and what signals do."""
+
+from __future__ import annotations
+
+import argparse
+import asyncio
+import ctypes
+import gc
+import logging
+import os
+import signal
+import socket
+import time
+from pathlib import Path
+
+from . import __version__, config, logs
+from .cli import config_argument, config_path
+from .config import Config, ListenAddress
+from .directory import DirectoryWatch
+from .metrics.exporter import Serving
+from .scrape import Scraper
+from .sources.gateway import Gateway
+from .web.server import Limits, Server
+
+log = logging.getLogger("argus")
+
+GRACE = 10.0  # seconds that scrapes under way get when the daemon is told to stop
+
+M_TRIM_THRESHOLD, M_MMAP_THRESHOLD = -1, -3  # malloc.h
+KEPT_BYTES = 64 * 1024 * 1024
+
+
+def add_arguments(parser: argparse.ArgumentParser) -> None:
+    config_argument(parser)
+
+
+def run(arguments: argparse.Namespace) -> int:
+    path = config_path(arguments.config)
+    settings = config.load(path)
+    logs.start(settings.log.level, settings.log.format)
+    keep_freed_memory()
+    return asyncio.run(serve(settings, path))
+
+
+def keep_freed_memory() -> None:
+    """Each scrape allocates and frees the same few dozen megabytes. Without this, glibc gives them back to
+    the kernel and faults them in again, page by page, at the next scrape. No glibc, no harm."""
+    mallopt = getattr(ctypes.CDLL(None), "mallopt", None)
+    if mallopt:
+        mallopt(M_MMAP_THRESHOLD, KEPT_BYTES)
+        mallopt(M_TRIM_THRESHOLD, KEPT_BYTES)
+
+
+def gateway_of(settings: Config) -> Gateway:
+    """The sources that a configuration asks for."""
+    sources = settings.sources
+    return Gateway(
+        settings.gateway,
+        wanted=settings.interfaces.wanted,
+        namespaces=settings.namespaces,
+        all_namespaces=settings.all_namespaces,
+        netlink=sources.netlink,
+        uapi_directory=sources.uapi_directory if sources.uapi else None,
+        timeout=sources.timeout,
+        retries=sources.dump_retries,
+    )
+
+
+class Daemon:
+    """The running exporter. `start`, then `stop`; `reload` at any time between."""
+
+    def __init__(self, settings: Config) -> None:
+        self._settings = settings
+        self.directory = DirectoryWatch(settings.directory.files, settings.directory.wg_quick, log)
+        self._scraper = Scraper(gateway_of(settings), settings, self.directory, self._serving)
+        self.server = Server(
+            [(address.host, address.port) for address in settings.listen],
+            self._scraper.scrape,
+            self._ready,
+            settings.web_config,
+            Limits(
+                scrapes=settings.limits.max_concurrent,
+                scrape_seconds=settings.limits.request_timeout,
+                write_seconds=settings.limits.request_timeout,
+            ),
+            log,
+        )
+        self._watching: asyncio.Task[None] | None = None
+
+    async def start(self) -> None:
+        await self.server.start()
+        self._watching = asyncio.create_task(self._watch())
+
+    async def stop(self) -> None:
+        if self._watching:
+            self._watching.cancel()
+        await self.server.stop(GRACE)
+        self._scraper.close()
+
+    def reload(self) -> None:
+        """What SIGHUP does: read the directory and the web configuration again, changed or not."""
+        self.directory.reload()
+        self.server.reload()
+
+    async def _watch(self) -> None:
+        loop = asyncio.get_running_loop()
+        while True:
+            await asyncio.sleep(self._settings.directory.reload_every)
+            await loop.run_in_executor(None, self.directory.poll)
+
+    def _ready(self) -> tuple[bool, list[str]]:
+        return True, [f"serving {self._settings.gateway}"]
+
+    def _serving(self) -> Serving:
+        reloads = {"directory": self.directory.error is None}
+        if self._settings.web_config:
+            reloads["web_config"] = not self.server.web_config_error
+        return Serving(
+            directory_entries=len(self.directory.current.entries),
+            directory_loaded_at=self.directory.loaded_at,
+            reload_success=reloads,
+            last_scrape_duration=self._scraper.last_duration,
+            requests=self.server.stats.requests,
+            auth_failures=self.server.stats.auth_failures,
+        )
+
+
+async def serve(settings: Config, path: Path | None) -> int:
+    """Run until SIGTERM or SIGINT."""
+    daemon = Daemon(settings)
+    stopping = asyncio.Event()
+    loop = asyncio.get_running_loop()
+    for number in (signal.SIGTERM, signal.SIGINT):
+        loop.add_signal_handler(number, stopping.set)
+    loop.add_signal_handler(signal.SIGHUP, daemon.reload)
+    await daemon.start()
+    gc.freeze()  # what is here now stays: the collector need not look at it again
+    where = ", ".join(str(ListenAddress(*address)) for address in daemon.server.addresses)
+    log.info("argus-wg %s serves %s on %s (%s)", __version__, settings.gateway, where, path or "no file: defaults")
+    tell_systemd("READY=1")
+    await stopping.wait()
+    log.info("stopping: scrapes under way get %d s", GRACE)
+    tell_systemd("STOPPING=1")
+    await daemon.stop()
+    return 0
+
+
+def tell_systemd(state: str) -> None:
+    """One datagram to the service manager, if there is one (sd_notify(3))."""
+    address = os.environ.get("NOTIFY_SOCKET", "")
+    if not address:
+        return
+    with socket.socket(socket.AF_UNIX, socket.SOCK_DGRAM | socket.SOCK_CLOEXEC) as manager:
+        name = "\0" + address[1:] if address.startswith("@") else address
+        stamp = f"MONOTONIC_USEC={time.monotonic_ns() // 1000}"
+        manager.sendto(f"{state}\n{stamp}".encode(), name)
