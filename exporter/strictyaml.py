@@ -20,6 +20,7 @@ import re
 import stat
 from collections.abc import Iterable, Iterator, Sequence
 from pathlib import Path
+from sys import intern
 from typing import Any, TypeVar
 
 import yaml
@@ -124,8 +125,8 @@ def read_bytes(path: Path, max_bytes: int = MAX_BYTES) -> bytes:
     except FileNotFoundError:
         raise InputError(str(path), 0, "", "no such file; create it, or correct the path") from None
     except PermissionError:
-        user = f"user id {os.geteuid()}"
-        raise InputError(str(path), 0, "", f"{user} may not read it; grant read permission") from None
+        problem = f"user id {os.geteuid()} may not read it; grant read permission"
+        raise InputError(str(path), 0, "", problem) from None
     except OSError as error:
         raise InputError(str(path), 0, "", f"it cannot be read: {error.strerror}") from None
     if len(data) > max_bytes:
@@ -144,7 +145,7 @@ def duration(text: str) -> float | None:
 
 
 class _Composer:
-    """libyaml's events → nodes, with duplicates refused, tags refused, aliases shared and counted."""
+    """libyaml's events → nodes: duplicates and tags refused, aliases shared and counted, texts interned."""
 
     def __init__(self, file: str, text: str) -> None:
         self.file = file
@@ -174,7 +175,7 @@ class _Composer:
         self._count(1, line, field)
         node: _Node
         if isinstance(event, yaml.ScalarEvent):
-            node = _Scalar(line, event.value, not event.style)
+            node = _Scalar(line, intern(event.value), not event.style)
         elif depth == MAX_DEPTH:
             raise InputError(self.file, line, field, f"nested deeper than {MAX_DEPTH} levels")
         elif isinstance(event, yaml.MappingStartEvent):
@@ -191,7 +192,7 @@ class _Composer:
             line = _line(key)
             if not isinstance(key, yaml.ScalarEvent) or key.tag is not None or key.anchor is not None:
                 raise InputError(self.file, line, field, "a key must be a plain text")
-            name = key.value
+            name = intern(key.value)
             if name in entries:
                 first = entries[name].line
                 raise InputError(self.file, line, _join(field, name), f"written twice, first on line {first}")
@@ -223,8 +224,7 @@ class Section:
     """A mapping of the file. An accessor gives the value of a key, or its default where it is not written.
 
     `field` is the dotted key of the section, `line` where it begins (0 = it is not written).
-    A key that is written with nothing behind it is an error where a scalar is wanted, and an
-    empty section or list otherwise.
+    A key with nothing behind it is an error where a scalar is wanted, otherwise an empty section or list.
     """
 
     __slots__ = ("_asked", "_entries", "field", "file", "line")
@@ -245,8 +245,7 @@ class Section:
 
     def error(self, key: str, problem: str) -> InputError:
         """An error to raise: at the line of `key`, or of the section where `key` is not written."""
-        line = self._entries[key].line if key in self._entries else self.line
-        return InputError(self.file, line, _join(self.field, key), problem)
+        return InputError(self.file, self.line_of(key) or self.line, _join(self.field, key), problem)
 
     def line_of(self, key: str) -> int:
         """The line of a key, counted from 1; 0 = the key is not written."""
@@ -340,8 +339,7 @@ class Section:
     def section(self, key: str) -> Section:
         """A nested mapping; empty where the key is not written."""
         self._asked.add(key)
-        node = self._entries.get(key)
-        return Section(self.file, _join(self.field, key), self._map(key, node))
+        return Section(self.file, _join(self.field, key), self._map(key, self._entries.get(key)))
 
     def sections(self, key: str) -> tuple[Section, ...]:
         """A list of mappings; empty where the key is not written."""
