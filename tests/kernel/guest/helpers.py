@@ -1,0 +1,188 @@
+"""Namespaces, interfaces, keys and tunnels for tests that run on a WireGuard kernel.
+
+Everything is made in network namespaces of the test's own, so that a test leaves nothing behind on a host
+that has WireGuard and real tunnels.
+"""
+
+from __future__ import annotations
+
+import base64
+import contextlib
+import ipaddress
+import os
+import secrets
+import subprocess
+import threading
+from collections.abc import Callable, Iterable, Iterator, Sequence
+from dataclasses import dataclass
+from typing import TypeVar
+
+from cryptography.hazmat.primitives.asymmetric.x25519 import X25519PrivateKey
+from pyroute2 import netns
+
+from ..session import REPORT_VARIABLE
+
+DISPOSABLE = REPORT_VARIABLE in os.environ  # this kernel is the test's own: modules may be taken out of it
+T = TypeVar("T")
+
+
+def run(*command: str, text: str | None = None) -> str:
+    """The output of a command, given `text` as input. A failure raises with what it said."""
+    done = subprocess.run(command, input=text, capture_output=True, text=True, check=False, timeout=120)
+    if done.returncode:
+        raise RuntimeError(f"{' '.join(command)}: status {done.returncode}: {done.stderr.strip()}")
+    return done.stdout
+
+
+@dataclass(frozen=True, slots=True)
+class Namespace:
+    """A named network namespace with its loopback up."""
+
+    name: str
+
+    def run(self, *command: str, text: str | None = None) -> str:
+        """`run` in the namespace."""
+        return run("ip", "netns", "exec", self.name, *command, text=text)
+
+    def call(self, work: Callable[[], T]) -> T:
+        """What `work` returns, or raises, on a thread of its own in the namespace."""
+        results: list[T] = []
+        errors: list[BaseException] = []
+
+        def enter() -> None:
+            try:
+                netns.setns(self.name, flags=0)
+                results.append(work())
+            except BaseException as error:
+                errors.append(error)
+
+        thread = threading.Thread(target=enter)
+        thread.start()
+        thread.join()
+        for error in errors:
+            raise error
+        return results[0]
+
+    def add(self, interface: str, conf: str = "", *, up: bool = False) -> int:
+        """A WireGuard interface configured as `wg setconf` does; its index."""
+        self.run("ip", "link", "add", interface, "type", "wireguard")
+        if conf:
+            self.run("wg", "setconf", interface, "/dev/stdin", text=conf)
+        if up:
+            self.run("ip", "link", "set", interface, "up")
+        return self.index(interface)
+
+    def index(self, interface: str) -> int:
+        return int(self.run("ip", "-o", "link", "show", "dev", interface).partition(":")[0])
+
+    def dump(self, interface: str) -> list[list[str]]:
+        """`wg show INTERFACE dump`: the fields of each line, the interface's first."""
+        output = self.run("wg", "show", interface, "dump")
+        return [line.split("\t") for line in output.splitlines()]
+
+
+@contextlib.contextmanager
+def namespace() -> Iterator[Namespace]:
+    """A network namespace that goes, with all its interfaces, at the end of the block."""
+    made = Namespace(f"argus-test-{secrets.token_hex(4)}")
+    run("ip", "netns", "add", made.name)
+    try:
+        made.run("ip", "link", "set", "lo", "up")
+        yield made
+    finally:
+        run("ip", "netns", "delete", made.name)
+
+
+@dataclass(frozen=True, slots=True)
+class Keys:
+    """A key pair in base64, for test tunnels only."""
+
+    private: str
+    public: str
+
+
+def keys() -> Keys:
+    private = X25519PrivateKey.generate()
+    return Keys(_base64(private.private_bytes_raw()), _base64(private.public_key().public_bytes_raw()))
+
+
+def random_key() -> str:
+    """32 random bytes in base64: a preshared key, or a public key without a known private one."""
+    return _base64(secrets.token_bytes(32))
+
+
+def numbered_key(number: int) -> str:
+    """A public key that says its number, for tests that meet a peer again."""
+    return _base64(number.to_bytes(8, "big") + bytes(range(24)))
+
+
+def _base64(key: bytes) -> str:
+    return base64.b64encode(key).decode()
+
+
+def interface_conf(private: str = "", port: int = 0, fwmark: int = 0) -> str:
+    """The `[Interface]` section of a `wg setconf` file."""
+    fields = {"PrivateKey": private, "ListenPort": port, "FwMark": fwmark}
+    return "[Interface]\n" + "".join(f"{name} = {value}\n" for name, value in fields.items() if value)
+
+
+def peer_conf(
+    public: str, allowed: Iterable[str] = (), endpoint: str = "", keepalive: int = 0, preshared: str = ""
+) -> str:
+    """A `[Peer]` section of a `wg setconf` file."""
+    fields = {
+        "PublicKey": public,
+        "PresharedKey": preshared,
+        "AllowedIPs": ", ".join(allowed),
+        "Endpoint": endpoint,
+        "PersistentKeepalive": keepalive,
+    }
+    return "[Peer]\n" + "".join(f"{name} = {value}\n" for name, value in fields.items() if value)
+
+
+def addresses(number: int, count: int = 2) -> tuple[str, ...]:
+    """`count` allowed IPs that only the peer of this number has, half of them IPv6."""
+    base = number * count
+    return tuple(
+        f"{ipaddress.IPv6Address((0x20010DB8 << 96) + base + i)}/128"
+        if i % 2
+        else f"{ipaddress.IPv4Address(0x0A000000 + base + i)}/32"
+        for i in range(count)
+    )
+
+
+def many_peers(count: int) -> str:
+    """`[Peer]` sections of `count` numbered peers with two allowed IPs, an endpoint and a keepalive each."""
+    return "".join(
+        peer_conf(numbered_key(number), addresses(number), f"192.0.2.1:{1024 + number % 60000}", 25)
+        for number in range(count)
+    )
+
+
+@dataclass(frozen=True, slots=True)
+class End:
+    """One end of a tunnel: its interface is wg0, the link under it is veth."""
+
+    space: Namespace
+    keys: Keys
+    inner: str  # the address in the tunnel
+
+
+@contextlib.contextmanager
+def tunnel(preshared: str = "") -> Iterator[Sequence[End]]:
+    """Two namespaces joined by a veth pair, a tunnel over it, a handshake done: (initiator, responder)."""
+    with namespace() as left, namespace() as right:
+        run(
+            *("ip", "link", "add", "veth", "netns", left.name),
+            *("type", "veth", "peer", "name", "veth", "netns", right.name),
+        )
+        ends = (End(left, keys(), "10.9.0.1"), End(right, keys(), "10.9.0.2"))
+        for number, (end, other) in enumerate(zip(ends, reversed(ends), strict=True), 1):
+            end.space.run("ip", "address", "add", f"192.0.2.{number}/24", "dev", "veth")
+            end.space.run("ip", "link", "set", "veth", "up")
+            endpoint = "192.0.2.2:51820" if number == 1 else ""
+            peer = peer_conf(other.keys.public, [f"{other.inner}/32"], endpoint, preshared=preshared)
+            end.space.add("wg0", interface_conf(end.keys.private, 51820) + peer, up=True)
+            end.space.run("ip", "address", "add", f"{end.inner}/24", "dev", "wg0")
+        left.run("ping", "-c", "3", "-i", "0.2", "-W", "10", ends[1].inner)
+        yield ends
