@@ -268,13 +268,35 @@ def test_process_that_accepts_nobody_times_out(tmp_path: Path) -> None:
             UapiSource(tmp_path, IMPATIENCE).read("wg0")
 
 
-def test_slow_but_steady_reply_is_read(tmp_path: Path) -> None:
+def test_busy_process_is_waited_for(tmp_path: Path) -> None:
+    """While the backlog is full the reading waits for a place in it, and succeeds once there is one."""
+    path = str(tmp_path / "wg0.sock")
+    with (
+        ThreadPoolExecutor(1) as threads,
+        socket.socket(socket.AF_UNIX) as listener,
+        socket.socket(socket.AF_UNIX) as earlier,
+    ):
+        listener.bind(path)
+        listener.listen(0)
+        listener.settimeout(PATIENCE)
+        earlier.connect(path)
+        reading = threads.submit(UapiSource(tmp_path, PATIENCE).read, "wg0")
+        time.sleep(IMPATIENCE)  # lets the reading find the backlog full
+        listener.accept()[0].close()
+        with listener.accept()[0] as connection:
+            like_boringtun(WIREGUARD_GO)(connection, threading.Event())
+        assert len(reading.result(PATIENCE).peers) == 3
+
+
+def test_reply_in_pieces_is_read(tmp_path: Path) -> None:
     """A reply in pieces that cut lines, keys and the blank line itself is put together right."""
 
-    def pieces(connection: socket.socket, _: threading.Event) -> None:
+    def pieces(connection: socket.socket, ending: threading.Event) -> None:
         request(connection)
-        for start in range(0, len(WIREGUARD_GO), 7):
-            connection.sendall(WIREGUARD_GO[start : start + 7])
+        for start in range(0, len(WIREGUARD_GO) - 1, 7):
+            connection.sendall(WIREGUARD_GO[start : min(start + 7, len(WIREGUARD_GO) - 1)])
+        ending.wait(IMPATIENCE)  # lets the last newline arrive alone
+        connection.sendall(WIREGUARD_GO[-1:])
 
     with UapiServer(tmp_path / "wg0.sock", pieces):
         assert len(UapiSource(tmp_path, PATIENCE).read("wg0").peers) == 3

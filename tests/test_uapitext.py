@@ -225,6 +225,20 @@ def test_keys_are_wiped_and_in_no_error(reply: bytes) -> None:
         assert secret[:12] not in told
 
 
+def test_decoded_private_key_is_wiped_too(monkeypatch: pytest.MonkeyPatch) -> None:
+    """The 32 bytes from which the public key was derived are zeros as soon as it is."""
+    handed: list[bytearray] = []
+    derive = X25519PrivateKey.from_private_bytes
+
+    def spy(data: bytearray) -> X25519PrivateKey:
+        handed.append(data)
+        return derive(data)
+
+    monkeypatch.setattr(X25519PrivateKey, "from_private_bytes", spy)
+    assert parse(bytearray(WIREGUARD_GO), "wg0", NOW).public_key == OWN_KEY
+    assert handed == [bytearray(32)]
+
+
 def everything_in(error: BaseException | None) -> str:
     """The error and its contexts with all local variables, except those of the test itself."""
     told = ""

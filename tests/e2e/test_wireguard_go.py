@@ -117,7 +117,7 @@ class Tunnel:
 
 @pytest.fixture
 def tunnel(tmp_path: Path) -> Iterator[Tunnel]:
-    """Two namespaces joined by a veth pair, wireguard-go in each, peers of one another with a preshared key."""
+    """Two namespaces joined by a veth pair, a wireguard-go in each, with a preshared key between the two."""
     a, b = make_end("a"), make_end("b")
     with ExitStack() as stack:
         stack.enter_context(namespace(a))
