@@ -237,7 +237,7 @@ def _listen(root: Section, default: tuple[ListenAddress, ...]) -> tuple[ListenAd
 def _listen_address(root: Section, text: str) -> ListenAddress:
     host, _, port = text.rpartition(":")
     bracketed = host.startswith("[") and host.endswith("]")
-    if text.startswith(":"):
+    if text.startswith(":") and not host:
         raise root.error("listen", f'for every address of this host write "0.0.0.0{text}" or "[::]{text}"')
     if not _is_host(host[1:-1] if bracketed else host, bracketed=bracketed):
         raise root.error("listen", 'must be host:port, such as "127.0.0.1:9586" or "[::1]:9586"')
