@@ -17,6 +17,7 @@ from __future__ import annotations
 
 import glob
 import logging
+import threading
 import time
 from array import array
 from collections.abc import Iterable, Mapping, Sequence
@@ -96,13 +97,15 @@ class DirectoryWatch:
 
     `current` is the last good one (empty until there is one), `generation` counts how often it was
     replaced, `loaded_at` is when (UNIX seconds), `error` is why the files as they are now were refused
-    (None = `current` is what the files say).
+    (None = `current` is what the files say). Reading takes seconds for 100,000 entries, so call from a
+    thread; calls wait for one another. Who caches by `generation` reads it before `current`.
     """
 
     def __init__(self, files: Sequence[Path], globs: Sequence[str], log: logging.Logger) -> None:
         self._files = tuple(files)
         self._globs = tuple(globs)
         self._log = log
+        self._lock = threading.Lock()
         self._seen: dict[Path, _Signature] = {}
         self._yaml: dict[Path, _File] = {}
         self._wg_quick: dict[Path, list[wgquick.Naming]] = {}
@@ -118,20 +121,22 @@ class DirectoryWatch:
         Cheap when nothing changed. A change is a file's stat (also through a symlink), a new or a
         removed match of a glob.
         """
-        seen = self._look()
-        if seen == self._seen:
-            return False
-        for path in self._seen.keys() | seen.keys():
-            if seen.get(path) != self._seen.get(path):
-                self._yaml.pop(path, None)
-                self._wg_quick.pop(path, None)
-        return self._read(seen)
+        with self._lock:
+            seen = self._look()
+            if seen == self._seen:
+                return False
+            for path in self._seen.keys() | seen.keys():
+                if seen.get(path) != self._seen.get(path):
+                    self._yaml.pop(path, None)
+                    self._wg_quick.pop(path, None)
+            return self._read(seen)
 
     def reload(self) -> bool:
         """Reads every file again; true = `current` was replaced."""
-        self._yaml.clear()
-        self._wg_quick.clear()
-        return self._read(self._look())
+        with self._lock:
+            self._yaml.clear()
+            self._wg_quick.clear()
+            return self._read(self._look())
 
     def _look(self) -> dict[Path, _Signature]:
         return {path: _signature(path) for path in (*self._files, *_matches(self._globs))}
