@@ -400,3 +400,28 @@ def test_curl_with_certificate_and_password(files: Files) -> None:
         environment = {**os.environ, "no_proxy": "localhost"}
         done = subprocess.run(command, capture_output=True, check=True, timeout=PATIENCE, env=environment)
     assert done.stdout == b"# nothing\n"
+
+
+@pytest.mark.parametrize("tls", [False, True], ids=["plain", "tls"])
+def test_a_client_that_leaves_early_is_no_error(
+    files: Files, tls: bool, caplog: pytest.LogCaptureFixture
+) -> None:
+    """Closing in the middle of an answer frees the place and leaves no line in the log."""
+
+    async def scrape(accept: str, gzip: bool) -> Page:
+        return Page("text/plain", "", [b"x" * 40_000_000])
+
+    with (
+        caplog.at_level(logging.INFO),
+        serving(scrape, web_config=files.write(TLS if tls else "# plain\n")) as running,
+    ):
+        with running.connect() as plain, contextlib.ExitStack() as stack:
+            connection = plain
+            if tls:
+                wrapped = client_context(files.authority).wrap_socket(plain, server_hostname="localhost")
+                connection = stack.enter_context(wrapped)
+            connection.sendall(b"GET /metrics HTTP/1.1\r\nHost: x\r\n\r\n")
+            assert connection.recv(1000)
+        until(lambda: not running.server._conversations)
+        until(lambda: running.server._scraping == 0)
+    assert caplog.records == []

@@ -75,5 +75,6 @@ async def send(
         if request.method != "HEAD":
             for piece in batches(page.chunks):
                 await response.write(piece)
+                await asyncio.sleep(0)  # to whom else waits, and to hear that the client has left
         await response.write_eof()
     return response
