@@ -1,0 +1,48 @@
+"""The guest that kernel tests run in: commands, files, and what becomes of it when things go wrong."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import pytest
+
+from .image import UnavailableError
+from .vm import EXCHANGE, Vm, VmError, boot
+
+
+def test_commands_run_in_the_guest(vm: Vm) -> None:
+    """A command's output, errors included, and exit status come back; it has the environment given to it."""
+    done = vm.run('echo "$GREETING" >&2; exit 7', env={"GREETING": "it's me"})
+    assert (done.status, done.output) == (7, "it's me\n")
+
+
+def test_the_guest_runs_wireguard(vm: Vm) -> None:
+    """The guest's kernel makes a WireGuard interface."""
+    done = vm.run("ip link add probe type wireguard && wg show probe && ip link delete probe")
+    assert (done.status, done.output) == (0, "interface: probe\n")
+
+
+def test_the_guest_cannot_change_the_host(vm: Vm, tmp_path: Path) -> None:
+    """The guest reads a file of the host and sees its own changes to it, which the host never does."""
+    file = tmp_path / "file"
+    file.write_text("host\n")
+    done = vm.run(f"cat {file}; echo guest >{file}; cat {file}")
+    assert (done.status, done.output) == (0, "host\nguest\n")
+    assert file.read_text() == "host\n"
+
+
+def test_one_folder_is_shared_both_ways(vm: Vm) -> None:
+    """What either side writes to the exchange folder the other reads."""
+    (vm.exchange / "question").write_text("6 * 7\n")
+    done = vm.run(f"echo $(($(cat {EXCHANGE}/question))) >{EXCHANGE}/answer")
+    assert (done.status, done.output) == (0, "")
+    assert (vm.exchange / "answer").read_text() == "42\n"
+
+
+def test_a_crash_of_the_guest_is_told() -> None:
+    """A kernel that panics ends the machine, and the error holds what it said last."""
+    try:
+        with boot() as vm, pytest.raises(VmError, match=r"(?s)went down.*sysrq triggered crash"):
+            vm.run("echo c >/proc/sysrq-trigger")
+    except UnavailableError as missing:
+        pytest.skip(str(missing))
