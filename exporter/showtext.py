@@ -1,0 +1,37 @@
+"""Numbers and names as people read them in a terminal."""
+
+from __future__ import annotations
+
+_UNITS = (("d", 86400), ("h", 3600), ("m", 60), ("s", 1))
+
+
+def plain(text: str) -> str:
+    """A text that moves no cursor and changes no colour or direction: whatever is not printable is written as
+    `\\x1b`. Names come from files and from whoever may create interfaces."""
+    return "".join(c if c.isprintable() else c.encode("unicode_escape").decode() for c in text)
+
+
+def age_text(age: float | None) -> str:
+    """Seconds → the two largest units: `12s`, `3m 4s`, `2d 1h`. None is `never`, the future `in 12s`."""
+    if age is None:
+        return "never"
+    if age < 0:
+        return f"in {age_text(-age)}"
+    left = int(age)
+    parts: list[str] = []
+    for unit, seconds in _UNITS:
+        if left >= seconds or parts or unit == "s":
+            parts.append(f"{left // seconds}{unit}")
+            left %= seconds
+    return " ".join(parts[:2])
+
+
+def bytes_text(count: float | None) -> str:
+    """`0 B`, `999 B`, `1.5 KiB`, `23.0 GiB`; "" for None."""
+    if count is None:
+        return ""
+    for unit in ("B", "KiB", "MiB", "GiB", "TiB"):
+        if count < 1000:
+            return f"{count:.0f} {unit}" if unit == "B" else f"{count:.1f} {unit}"
+        count /= 1024
+    return f"{count:.1f} PiB"
