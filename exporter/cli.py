@@ -1,4 +1,4 @@
-"""The command `argus-wg`. Exit codes: 0 done, 1 the answer is no or something failed, 2 the question was wrong."""
+"""The command `argus-wg`. Exit codes: 0 done, 1 the answer is no or it failed, 2 the question was wrong."""
 
 from __future__ import annotations
 
@@ -17,8 +17,16 @@ DEFAULT_CONFIG = Path("/etc/argus-wireguard/argus-wg.yml")
 # Each command is a module with `add_arguments(parser)` and `run(arguments) -> exit code`; it is imported when
 # it is asked for, so that no command waits for the libraries of another.
 COMMANDS = {
-    "serve": ("exporter.daemon", "run the exporter", "argus-wg serve --config /etc/argus-wireguard/argus-wg.yml"),
-    "show": ("exporter.show", "a live table of peers: state, handshake age, rates", "argus-wg show wg0 --once"),
+    "serve": (
+        "exporter.daemon",
+        "run the exporter",
+        "argus-wg serve --config /etc/argus-wireguard/argus-wg.yml",
+    ),
+    "show": (
+        "exporter.show",
+        "a live table of peers: state, handshake age, rates",
+        "argus-wg show wg0 --once",
+    ),
     "check": ("exporter.check", "what would fail, and how to mend it", "argus-wg check --json"),
     "demo": ("exporter.demo.command", "a real mesh with the exporter on it, for a look", "argus-wg demo"),
 }

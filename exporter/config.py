@@ -238,7 +238,7 @@ def _listen_address(root: Section, text: str) -> ListenAddress:
     host, _, port = text.rpartition(":")
     bracketed = host.startswith("[") and host.endswith("]")
     if text.startswith(":") and not host:
-        raise root.error("listen", f'for every address of this host write "0.0.0.0{text}" or "[::]{text}"')
+        raise root.error("listen", f'for every address of this host list "0.0.0.0{text}" and "[::]{text}"')
     if not _is_host(host[1:-1] if bracketed else host, bracketed=bracketed):
         raise root.error("listen", 'must be host:port, such as "127.0.0.1:9586" or "[::1]:9586"')
     if not re.fullmatch("[0-9]{1,5}", port) or int(port) > 65535:

@@ -17,6 +17,7 @@ from . import __version__, config, logs
 from .cli import config_argument, config_path
 from .config import Config, ListenAddress
 from .directory import DirectoryWatch
+from .errors import InputError
 from .metrics.exporter import Serving
 from .scrape import Scraper
 from .sources.gateway import Gateway
@@ -86,9 +87,12 @@ class Daemon:
             log,
         )
         self._watching: asyncio.Task[None] | None = None
+        self._refuse_open_door()
 
     async def start(self) -> None:
         await self.server.start()
+        # The first reading makes what later ones reuse and takes several times as long: it is not a scrape's.
+        await self._scraper.scrape("", gzip=True)
         self._watching = asyncio.create_task(self._watch())
 
     async def stop(self) -> None:
@@ -99,8 +103,24 @@ class Daemon:
 
     def reload(self) -> None:
         """What SIGHUP does: read the directory and the web configuration again, changed or not."""
-        self.directory.reload()
         self.server.reload()
+        asyncio.get_running_loop().run_in_executor(None, self.directory.reload)  # seconds, if it is large
+
+    def _refuse_open_door(self) -> None:
+        """A web configuration that asks nobody who they are protects no address beyond loopback."""
+        settings = self._settings
+        open_to = [address for address in settings.listen if not address.loopback]
+        if settings.web_config and open_to and not settings.allow_unauthenticated:
+            if self.server.web_config.authenticates:
+                return
+            raise InputError(
+                str(settings.web_config),
+                0,
+                "",
+                f"asks for neither a password nor a client certificate, and {open_to[0]} can be reached from "
+                "other hosts; add basic_auth_users, or client_auth_type: RequireAndVerifyClientCert, or set "
+                "allow_unauthenticated: true in the configuration",
+            )
 
     async def _watch(self) -> None:
         loop = asyncio.get_running_loop()
@@ -121,7 +141,13 @@ class Daemon:
             reload_success=reloads,
             last_scrape_duration=self._scraper.last_duration,
             requests=self.server.stats.requests,
-            auth_failures=self.server.stats.auth_failures,
+            refusals={
+                "login": self.server.stats.auth_failures,
+                "connections": self.server.stats.connections_refused,
+                "tls": self.server.stats.handshake_failures,
+                "slow-head": self.server.stats.head_timeouts,
+                "slow-reader": self.server.stats.write_timeouts,
+            },
         )
 
 
@@ -136,7 +162,9 @@ async def serve(settings: Config, path: Path | None) -> int:
     await daemon.start()
     gc.freeze()  # what is here now stays: the collector need not look at it again
     where = ", ".join(str(ListenAddress(*address)) for address in daemon.server.addresses)
-    log.info("argus-wg %s serves %s on %s (%s)", __version__, settings.gateway, where, path or "no file: defaults")
+    log.info(
+        "argus-wg %s serves %s on %s (%s)", __version__, settings.gateway, where, path or "no file: defaults"
+    )
     tell_systemd("READY=1")
     await stopping.wait()
     log.info("stopping: scrapes under way get %d s", GRACE)

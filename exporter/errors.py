@@ -1,18 +1,20 @@
 """Every error that Argus raises on purpose.
 
-    ArgusError
-    ├── InputError            a file an operator wrote is wrong: file, line, field, what would be right
-    └── ReadError             a device could not be read; `reason` is a metric label
-        ├── PermissionMissing     CAP_NET_ADMIN is not there, or a socket is not ours to open
-        ├── ModuleMissing         the kernel has no WireGuard
-        ├── InterfaceVanished     it was listed and is gone
-        ├── DumpInterrupted       the peers kept changing while they were read
-        ├── DumpTruncated         a message did not fit, or the dump ended early
-        ├── Malformed             the bytes are not what the protocol allows
-        ├── ReadTimeout           no answer within the deadline
-        ├── SocketStale           a UAPI socket file without a process behind it
-        ├── NamespaceMissing      a configured network namespace does not exist
-        └── ReadFailed            any other error number, with its text
+ArgusError
+├── InputError            a file an operator wrote is wrong: file, line, field, what would be right
+├── ListenError           an address cannot be listened on (web/listen.py)
+├── DemoError             the demo cannot be set up (demo/errors.py)
+└── ReadError             a device could not be read; `reason` is a metric label
+    ├── PermissionMissing     CAP_NET_ADMIN is not there, or a socket is not ours to open
+    ├── ModuleMissing         the kernel has no WireGuard
+    ├── InterfaceVanished     it was listed and is gone
+    ├── DumpInterrupted       the peers kept changing while they were read
+    ├── DumpTruncated         a message did not fit, or the dump ended early
+    ├── Malformed             the bytes are not what the protocol allows
+    ├── ReadTimeout           no answer within the deadline
+    ├── SocketStale           a UAPI socket file without a process behind it
+    ├── NamespaceMissing      a configured network namespace does not exist
+    └── ReadFailed            any other error number, with its text
 """
 
 from __future__ import annotations

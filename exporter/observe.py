@@ -12,7 +12,6 @@ from typing import TypeVar
 
 from .model import Device, Peer, Snapshot
 
-
 T = TypeVar("T")
 
 
@@ -62,7 +61,7 @@ def observe(before: Observed, device: Device) -> Observed:
     handshakes, moves = old.handshakes, old.endpoint_changes
     if old.last_handshake != device.last_handshake:
         columns = zip(handshakes, old.last_handshake, device.last_handshake, strict=True)
-        handshakes = [count + (then != now and now != 0) for count, then, now in columns]
+        handshakes = [count + (now not in (then, 0)) for count, then, now in columns]
     if old is not before:
         peers = zip(moves, old.peers, device.peers, strict=True)
         moves = [count + (then is not now and _moved(then, now)) for count, then, now in peers]

@@ -1,4 +1,4 @@
-"""From "a scrape came in" to the page: one reading at a time, on one thread, shared by all who ask meanwhile."""
+"""From a request to its page: one reading at a time, on one thread, shared by all who ask meanwhile."""
 
 from __future__ import annotations
 
@@ -26,7 +26,6 @@ from .model import Snapshot
 from .observe import Observer
 from .sources.gateway import Gateway
 from .web.page import Page
-
 
 T = TypeVar("T")
 
@@ -99,12 +98,10 @@ class Scraper:
 
     def _render(self, snapshot: Snapshot, openmetrics: bool, gzip: bool) -> Page:
         schema = self._config.metrics.schema
-        directory = self._directory.current
+        generation, directory = self._directory.generation, self._directory.current  # in this order
         extra = self._about_itself(snapshot, openmetrics)
         if schema == "native":
-            gathered, samples = self._native.gather(
-                snapshot, self._observer.devices, directory, self._directory.generation
-            )
+            gathered, samples = self._native.gather(snapshot, self._observer.devices, directory, generation)
             rest = [*tables(samples, INTERFACE_FAMILIES, openmetrics=openmetrics), *extra]
             kind = OPENMETRICS if openmetrics else PROMETHEUS
             if gzip:

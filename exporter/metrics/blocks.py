@@ -14,7 +14,7 @@ from ..directory import Directory, Entry
 from ..expect import expected_of, window_of
 from ..liveness import Expected
 from ..model import Peer
-from .text import Deflated, deflate, labels
+from .text import Deflated, deflate, inflate, labels
 
 SIZE = 128  # peers; their text stays below the size from which malloc asks the kernel for each block
 
@@ -46,28 +46,35 @@ class Block:
             "wireguard_peer_persistent_keepalive_seconds": tuple(peer.persistent_keepalive for peer in peers),
             "wireguard_peer_allowed_ips": tuple(len(peer.allowed_ips) for peer in peers),
         }
-        self._templates.pop(INFO, None)
         self._rendered.pop(INFO, None)
 
     def text(self, family: str, values: Values) -> bytes:
         """The lines of one family; a peer without a value has none."""
+        if family in self.fixed:
+            return inflate(self.deflated(family, values))
         present = None
         if None in values:
             present = tuple(value is not None for value in values)
             values = tuple(value for value in values if value is not None)
         known = self._templates.get(family)
         if not known or known[0] != present:
-            lines = self._info_lines() if family == INFO else self._lines
-            chosen = lines if present is None else compress(lines, present)
-            known = present, "".join([family + line for line in chosen])
+            known = present, self._template(family, self._lines, present)
             self._templates[family] = known
         return (known[1] % values).encode()
+
+    def _template(self, family: str, lines: list[str], present: tuple[bool, ...] | None) -> str:
+        return "".join([family + line for line in (lines if present is None else compress(lines, present))])
 
     def deflated(self, family: str, values: Values) -> Deflated:
         known = self._rendered.get(family)
         if known and known[0] == values:
             return known[1]
-        piece = deflate(self.text(family, values))
+        if family in self.fixed:  # rendered once: its format string is not worth keeping
+            lines = self._info_lines() if family == INFO else self._lines
+            text = (self._template(family, lines, None) % values).encode()
+        else:
+            text = self.text(family, values)
+        piece = deflate(text)
         self._rendered[family] = values, piece
         return piece
 

@@ -33,9 +33,13 @@ DUMP_RETRIES = Family(
     "Dumps thrown away and read again because the configuration changed meanwhile.",
 )
 INTERFACES = Family(
-    "wireguard_exporter_interfaces", "gauge", "Interfaces read; 0 with every source well means that there are none."
+    "wireguard_exporter_interfaces",
+    "gauge",
+    "Interfaces read; 0 with every source well means that there are none.",
 )
-READINGS = Family("wireguard_exporter_readings_total", "counter", "Readings of the gateway; simultaneous scrapes share one.")
+READINGS = Family(
+    "wireguard_exporter_readings_total", "counter", "Readings of the gateway; simultaneous scrapes share one."
+)
 SCRAPE_DURATION = Family(
     "wireguard_exporter_last_scrape_duration_seconds",
     "gauge",
@@ -49,10 +53,19 @@ RELOAD_SUCCESS = Family(
     "file: directory, web_config.",
 )
 RELOADED = Family(
-    "wireguard_exporter_directory_loaded_timestamp_seconds", "gauge", "UNIX time at which the directory in use was read."
+    "wireguard_exporter_directory_loaded_timestamp_seconds",
+    "gauge",
+    "UNIX time at which the directory in use was read.",
 )
-REQUESTS = Family("wireguard_exporter_http_requests_total", "counter", "HTTP requests answered, by status code.")
-AUTH_FAILURES = Family("wireguard_exporter_http_auth_failures_total", "counter", "Requests refused for lack of a valid login.")
+REQUESTS = Family(
+    "wireguard_exporter_http_requests_total", "counter", "HTTP requests answered, by status code."
+)
+REFUSALS = Family(
+    "wireguard_exporter_http_refusals_total",
+    "counter",
+    "Clients turned away. reason: login (wrong credentials), connections (too many), tls (handshake or "
+    "client certificate), slow-head, slow-reader.",
+)
 
 EXPORTER_FAMILIES = (
     BUILD_INFO,
@@ -68,7 +81,7 @@ EXPORTER_FAMILIES = (
     RELOAD_SUCCESS,
     RELOADED,
     REQUESTS,
-    AUTH_FAILURES,
+    REFUSALS,
 )
 
 
@@ -81,7 +94,7 @@ class Serving:
     reload_success: Mapping[str, bool] | None = None  # by file: directory, web_config
     last_scrape_duration: float | None = None  # seconds
     requests: Mapping[int, int] | None = None  # by status code
-    auth_failures: int = 0
+    refusals: Mapping[str, int] | None = None  # by reason
 
 
 def exporter_samples(snapshot: Snapshot, health: Health, serving: Serving) -> dict[str, Samples]:
@@ -117,5 +130,5 @@ def exporter_samples(snapshot: Snapshot, health: Health, serving: Serving) -> di
     found[REQUESTS.name] = [
         ({"code": str(code)}, count) for code, count in sorted((serving.requests or {}).items())
     ]
-    found[AUTH_FAILURES.name] = [({}, serving.auth_failures)]
+    found[REFUSALS.name] = [({"reason": reason}, count) for reason, count in (serving.refusals or {}).items()]
     return found

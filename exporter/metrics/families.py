@@ -45,8 +45,12 @@ def number(value: float) -> str:
 
 
 INTERFACE_INFO = Family("wireguard_interface_info", "info", "A WireGuard interface; always 1.")
-INTERFACE_UP = Family("wireguard_interface_up", "gauge", "Whether the link is administratively up (1) or not (0).")
-LISTEN_PORT = Family("wireguard_interface_listen_port", "gauge", "UDP port the interface listens on; 0 for none.")
+INTERFACE_UP = Family(
+    "wireguard_interface_up", "gauge", "Whether the link is administratively up (1) or not (0)."
+)
+LISTEN_PORT = Family(
+    "wireguard_interface_listen_port", "gauge", "UDP port the interface listens on; 0 for none."
+)
 INTERFACE_PEERS = Family(
     "wireguard_interface_peers",
     "gauge",
@@ -166,8 +170,10 @@ def gather(device: Device, blocks: list[Block], observed: Observed, now: float) 
     handshakes = device.last_handshake
     whole = int(now)
     ages: list[int | None]
-    ages = [max(whole - then, 0) if then else None for then in handshakes] if any(handshakes) else [None] * len(
-        handshakes
+    ages = (
+        [max(whole - then, 0) if then else None for then in handshakes]
+        if any(handshakes)
+        else [None] * len(handshakes)
     )
     return Gathered(
         device,
@@ -210,7 +216,7 @@ def states(device: Device, blocks: list[Block], observed: Observed, now: float) 
 def interface_samples(
     snapshot: Snapshot, counts: Mapping[str, Counter[State]], unread: Mapping[str, int], organisation: str
 ) -> dict[str, Samples]:
-    """The samples of each interface family. `unread` maps interfaces that failed to their last known peers."""
+    """The samples of each interface family. `unread`: interfaces that failed, with their last known peers."""
     samples: dict[str, Samples] = {family.name: [] for family in INTERFACE_FAMILIES}
     for device in snapshot.devices:
         own = {"interface": device.label}

@@ -8,7 +8,6 @@ from ..directory import Directory
 from ..model import Snapshot
 from ..observe import Observed
 from .families import (
-
     PEER_FAMILIES,
     DeviceText,
     Family,
@@ -42,7 +41,9 @@ class NativePages:
         if openmetrics:
             yield b"# EOF\n"
 
-    def compressed(self, gathered: list[Gathered], tables: Iterable[str], *, openmetrics: bool) -> list[bytes]:
+    def compressed(
+        self, gathered: list[Gathered], tables: Iterable[str], *, openmetrics: bool
+    ) -> list[bytes]:
         """The same page as the pieces of one gzip member."""
         runs = [join([deflate("".join(tables).encode())])]
         for family in PEER_FAMILIES:
@@ -86,5 +87,3 @@ class NativePages:
 def tables(samples: Mapping[str, Samples], families: Iterable[Family], *, openmetrics: bool) -> list[str]:
     """Families with few samples, as text."""
     return [family.text(samples.get(family.name, []), openmetrics=openmetrics) for family in families]
-
-

@@ -66,6 +66,11 @@ def deflate(text: bytes) -> Deflated:
     return Deflated(data, isal_zlib.crc32(text), len(text))
 
 
+def inflate(piece: Deflated) -> bytes:
+    """The text again."""
+    return isal_zlib.decompressobj(-zlib.MAX_WBITS).decompress(piece.data)
+
+
 @dataclass(frozen=True, slots=True)
 class Joined:
     """A run of deflated pieces, with the checksum of the whole."""

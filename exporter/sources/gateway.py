@@ -1,4 +1,4 @@
-"""Everything that can be read of this gateway, at one instant. Nothing here raises: what fails is a `Reading`."""
+"""Everything that can be read of this gateway at one instant. What fails is a `Reading`; nothing raises."""
 
 from __future__ import annotations
 
@@ -6,7 +6,7 @@ import errno
 import os
 import threading
 import time
-from collections.abc import Callable, Iterable, Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import TypeVar
@@ -15,7 +15,7 @@ from pyroute2 import netns
 
 from ..errors import ModuleMissing, NamespaceMissing, PermissionMissing, ReadError, ReadFailed
 from ..model import Device, Link, Reading, Snapshot
-from .links import NamedLink, links
+from .links import links
 from .netlink import KIND, KernelSource, resolve_family
 from .uapi import UapiSource
 
@@ -57,7 +57,7 @@ class Gateway:
         self,
         name: str,
         *,
-        wanted: Callable[[str], bool] = lambda label: True,
+        wanted: Callable[[str], bool] = lambda _label: True,
         namespaces: Sequence[str] = (),
         all_namespaces: bool = False,
         netlink: bool = True,
@@ -188,7 +188,9 @@ def namespace_error(namespace: str, failure: Exception) -> Exception:
     if not isinstance(failure, OSError):
         return failure
     if failure.errno == errno.ENOENT:
-        return NamespaceMissing(f"there is no network namespace {namespace}: `ip netns list` shows those there are")
+        return NamespaceMissing(
+            f"there is no network namespace {namespace}: `ip netns list` shows those there are"
+        )
     if failure.errno in (errno.EPERM, errno.EACCES):
         return PermissionMissing(f"entering the network namespace {namespace} needs CAP_SYS_ADMIN")
     return ReadFailed(f"the network namespace {namespace} cannot be entered: {failure.strerror}")

@@ -74,7 +74,7 @@ class KernelSource:
                     raise DumpInterrupted(
                         f"the peers changed during each of {attempt + 1} attempts to read them"
                     ) from error
-                time.sleep(random.uniform(0.001, 0.004) * 2**attempt)
+                time.sleep(random.uniform(0.001, 0.004) * 2**attempt)  # noqa: S311 - a pause, not a secret
         raise AssertionError("unreachable")
 
     def keep(self, indexes: set[int]) -> None:

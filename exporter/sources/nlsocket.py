@@ -97,7 +97,7 @@ class NetlinkSocket:
                 return size
 
     def _check(self, at: int, received: int) -> tuple[int, bool]:
-        """Look at the header at `at`: (end of the message, or 0 when it is none of ours; is the dump done?)."""
+        """Look at the header at `at`: (end of the message, or 0 if it is not ours; is the dump done?)."""
         if at + HEADER.size > received:
             raise DumpTruncated("a netlink header is cut off")
         length, kind, flags, sequence, _ = HEADER.unpack_from(self.buffer, at)

@@ -20,7 +20,7 @@ from __future__ import annotations
 import socket
 import struct
 from base64 import b64encode
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 from dataclasses import dataclass, replace
 
 from ..errors import DumpTruncated, Malformed
@@ -81,7 +81,8 @@ def _layout(sent_pad: int, received_pad: int) -> Layout:
 
 
 # Architectures that may read a u64 at any address, x86-64 among them, use the first. The others put an
-# empty attribute before a u64 that would not be aligned; which ones would not depends on where the peer starts.
+# empty attribute before a u64 that would not be
+# aligned; which ones would not depends on where the peer starts.
 LAYOUTS = (_layout(0, 0), _layout(4, 4), _layout(0, 4), _layout(4, 0))
 
 Place = tuple[int, int, int, int]  # offsets of preshared key, handshake, sent and received bytes
@@ -91,7 +92,9 @@ Columns = tuple[Sequence[int], Sequence[int], Sequence[int]]  # handshakes, sent
 class Memo:
     """One message as it was last time, counters and keys cut out."""
 
-    def __init__(self, buffer: bytearray, start: int, end: int, places: list[Place], absent: list[bool]) -> None:
+    def __init__(
+        self, buffer: bytearray, start: int, end: int, places: list[Place], absent: list[bool]
+    ) -> None:
         form, at = ["="], start
         for secret, handshake, sent, received in places:
             form.append(f"{secret - at}s32x{handshake - secret - 32}sq8x")
@@ -108,10 +111,14 @@ class Memo:
     def _parts(self, buffer: bytearray) -> tuple[tuple[tuple[bytes, ...], ...], Columns]:
         """(everything that must be as it was, the counters); seven fields a peer, and the rest."""
         fields = self._layout.unpack_from(buffer, self._start)
-        return (fields[0::7], fields[1::7], fields[3::7], fields[5::7]), (fields[2::7], fields[4::7], fields[6::7])
+        return (fields[0::7], fields[1::7], fields[3::7], fields[5::7]), (
+            fields[2::7],
+            fields[4::7],
+            fields[6::7],
+        )
 
     def match(self, buffer: bytearray, start: int, end: int) -> Columns | None:
-        """The counters, if the message is the one remembered. Otherwise nothing, and the buffer is as it was."""
+        """The counters, if the message is the one remembered; if not, the buffer is as it was."""
         if start != self._start or end - start != self._layout.size:
             return None
         static, columns = self._parts(buffer)
@@ -193,7 +200,7 @@ class Decoder:
             raise Malformed("allowed IPs arrived for a peer that was not being described")
         whole = replace(self._peers[-1], allowed_ips=self._peers[-1].allowed_ips + rest.allowed_ips)
         before = self._merged.get(self._index)
-        self._merged[self._index] = self._peers[-1] = before if before == whole else whole  # type: ignore[assignment]
+        self._merged[self._index] = self._peers[-1] = before if before == whole else whole
 
     def _decode(
         self, buffer: bytearray, start: int, end: int, before: Message | None
@@ -207,7 +214,6 @@ class Decoder:
         for kind, first, last in walk(buffer, start, end):
             if kind == PRIVATE_KEY:
                 buffer[first:last] = bytes(last - first)
-                absent = []
             elif kind == PEERS:
                 for _, peer_first, peer_last in walk(buffer, first, last):
                     peer, values, place = self._peer(buffer, peer_first, peer_last)
@@ -268,7 +274,8 @@ class Decoder:
         if known and known[0] == static:
             peer = known[1]
         else:
-            peer = _with_tail(_new_peer(key, keepalive, shared, version), buffer, base + layout.size, end)
+            tail = walk(buffer, base + layout.size, end)
+            peer = _make_peer(key, keepalive, shared, version, buffer, tail)
             self._known[key] = (static, peer)
         place = (secret, base + HANDSHAKE_AT, base + layout.sent, base + layout.received)
         return peer, (handshake, sent, received), place
@@ -293,10 +300,9 @@ class Decoder:
         def number(kind: int, layout: struct.Struct) -> int:
             return fixed(buffer, layout, *found[kind])[0] if kind in found else 0
 
-        peer = _new_peer(key, number(P_KEEPALIVE, U16), shared, number(P_PROTOCOL_VERSION, U32))
-        for kind in (P_ENDPOINT, P_ALLOWED_IPS):
-            if kind in found:
-                peer = _with_attribute(peer, kind, buffer, *found[kind])
+        keepalive, version = number(P_KEEPALIVE, U16), number(P_PROTOCOL_VERSION, U32)
+        tail = ((kind, *place) for kind, place in found.items())
+        peer = _make_peer(key, keepalive, shared, version, buffer, tail)
         if not found.keys() - {0, P_PUBLIC_KEY, P_ALLOWED_IPS}:
             return peer, None, (0, 0, 0, 0)
         known = self._known.get(key)
@@ -326,28 +332,23 @@ def _described(device: Device, kind: int, buffer: bytearray, start: int, end: in
     return device
 
 
-def _new_peer(key: bytes, keepalive: int, shared: bool, version: int) -> Peer:
-    return Peer(
-        public_key=b64encode(key).decode("ascii"),
-        persistent_keepalive=keepalive,
-        has_preshared_key=shared,
-        protocol_version=version,
-    )
-
-
-def _with_tail(peer: Peer, buffer: bytearray, start: int, end: int) -> Peer:
-    for kind, first, last in walk(buffer, start, end):
-        peer = _with_attribute(peer, kind, buffer, first, last)
-    return peer
-
-
-def _with_attribute(peer: Peer, kind: int, buffer: bytearray, start: int, end: int) -> Peer:
-    if kind == P_ENDPOINT:
-        return replace(peer, endpoint=endpoint(buffer, start, end))
-    if kind == P_ALLOWED_IPS:
-        nests = walk(buffer, start, end)
-        return replace(peer, allowed_ips=tuple(allowed_ip(buffer, first, last) for _, first, last in nests))
-    return peer
+def _make_peer(
+    key: bytes,
+    keepalive: int,
+    shared: bool,
+    version: int,
+    buffer: bytearray,
+    tail: Iterable[tuple[int, int, int]],
+) -> Peer:
+    """A peer from its fixed values and the places of the attributes that may be missing."""
+    where = ""
+    prefixes: tuple[str, ...] = ()
+    for kind, first, last in tail:
+        if kind == P_ENDPOINT:
+            where = endpoint(buffer, first, last)
+        elif kind == P_ALLOWED_IPS:
+            prefixes = allowed_ips(buffer, first, last)
+    return Peer(b64encode(key).decode("ascii"), prefixes, where, keepalive, shared, version)
 
 
 def endpoint(buffer: bytes | bytearray, start: int, end: int) -> str:
@@ -365,8 +366,34 @@ def endpoint(buffer: bytes | bytearray, start: int, end: int) -> str:
     raise Malformed(f"an endpoint of {end - start} bytes")
 
 
-def allowed_ip(buffer: bytes | bytearray, start: int, end: int) -> str:
-    """One nest of a prefix: `10.0.0.0/8`."""
+# An allowed IP as the kernel writes it: nest, mask, family, address.
+_MASK, _FAMILY = _header(5, A_MASK), _header(6, A_FAMILY)
+IPV4 = struct.Struct("=IIB3xIH2xI4s")
+IPV6 = struct.Struct("=IIB3xIH2xI16s")
+IPV4_HEADERS = (_MASK, _FAMILY, socket.AF_INET, _header(8, A_ADDRESS))
+IPV6_HEADERS = (_MASK, _FAMILY, socket.AF_INET6, _header(20, A_ADDRESS))
+
+
+def allowed_ips(buffer: bytes | bytearray, start: int, end: int) -> tuple[str, ...]:
+    """The prefixes of a peer: `10.0.0.0/8`, `fd00::/64`."""
+    found = []
+    for _, first, last in walk(buffer, start, end):
+        if last - first == IPV4.size - 4:
+            _, mask_header, mask, family_header, family, header, address = IPV4.unpack_from(buffer, first - 4)
+            if (mask_header, family_header, family, header) == IPV4_HEADERS and mask <= 32:
+                found.append(f"{socket.inet_ntop(socket.AF_INET, address)}/{mask}")
+                continue
+        elif last - first == IPV6.size - 4:
+            _, mask_header, mask, family_header, family, header, address = IPV6.unpack_from(buffer, first - 4)
+            if (mask_header, family_header, family, header) == IPV6_HEADERS and mask <= 128:
+                found.append(f"{socket.inet_ntop(socket.AF_INET6, address)}/{mask}")
+                continue
+        found.append(walk_allowed_ip(buffer, first, last))
+    return tuple(found)
+
+
+def walk_allowed_ip(buffer: bytes | bytearray, start: int, end: int) -> str:
+    """A prefix whose attributes stand in any order."""
     family = mask = -1
     address = b""
     for kind, first, last in walk(buffer, start, end):

@@ -68,7 +68,7 @@ class Server:
     at once, which otherwise happens when a connection or a request finds it changed.
     """
 
-    def __init__(  # noqa: PLR0917 - in the order in which they matter
+    def __init__(
         self,
         listen: Sequence[tuple[str, int]],
         scrape: Scrape,

@@ -36,6 +36,11 @@ class WebConfig:
     rate_limit: RateLimit | None = None
     notes: tuple[str, ...] = ()  # what is accepted and has no effect; for the log
 
+    @property
+    def authenticates(self) -> bool:
+        """Whether nobody is answered without a password or a client certificate."""
+        return bool(self.users) or bool(self.tls and self.tls.client_auth == tls.REQUIRED)
+
 
 def load(path: Path) -> WebConfig:
     """The file, with every certificate it names opened and tried. Raises `InputError`."""
