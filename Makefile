@@ -18,11 +18,13 @@ venv: $(VENV)/ready ## the virtual environment, from the locked requirements
 system: ## the Debian packages that the tests and the demo use (needs root; skipped with a word otherwise)
 	@sh tests/install-system-packages
 
-demo: venv ## a real mesh in network namespaces with the exporter on it; Ctrl-C removes every trace
+demo-system:
 	@sh tests/install-system-packages demo
+
+demo: demo-system venv ## a real mesh in network namespaces with the exporter on it; Ctrl-C removes every trace
 	$(VENV)/bin/argus-wg demo
 
-test: venv system lint ## everything: lint, types, unit, property, kernel and end-to-end tests
+test: system venv lint ## everything: lint, types, unit, property, kernel and end-to-end tests
 	$(PY) -m pytest
 
 lint: venv ## ruff and mypy --strict
@@ -30,10 +32,11 @@ lint: venv ## ruff and mypy --strict
 	$(VENV)/bin/ruff format --check .
 	$(VENV)/bin/mypy
 
-bench: venv system ## measures against `wg` and the raw dump in the same run; writes docs/performance.md
+bench: system venv ## measures against `wg` and the raw dump in the same run; writes docs/performance.md
 	$(PY) -m bench
 
 clean: ## the virtual environment and every cache
 	rm -rf $(VENV) .mypy_cache .ruff_cache .pytest_cache .hypothesis *.egg-info
 
-.PHONY: help venv system demo test lint bench clean
+# Packages come first: a fresh Debian has no python3-venv.
+.PHONY: help venv system demo-system demo test lint bench clean
