@@ -8,7 +8,6 @@ from collections.abc import Callable
 from dataclasses import replace
 
 import pytest
-from tests.golden import check
 from hypothesis import given
 from hypothesis import strategies as st
 from prometheus_client.parser import text_string_to_metric_families
@@ -22,6 +21,7 @@ from exporter.metrics.compat import (
     mindflavor,
 )
 from exporter.model import Device, Peer, Snapshot
+from tests.golden import check
 
 NOW = 1_700_000_000.75
 Samples = dict[tuple[str, tuple[tuple[str, str], ...]], float]

@@ -8,10 +8,10 @@ from collections.abc import Awaitable, Callable
 
 import bcrypt
 import pytest
-from webkit import password_hash
 
 from exporter.web import basicauth
 from exporter.web.basicauth import BasicAuth, OverloadedError, credentials, hash_cost
+from tests.webkit import password_hash
 
 USERS = {"prometheus": password_hash("correct horse").encode(), "zoë": password_hash("pâté").encode()}
 

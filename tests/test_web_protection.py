@@ -16,7 +16,11 @@ from pathlib import Path
 
 import pytest
 from cryptography import x509
-from webkit import (
+
+from exporter.errors import InputError
+from exporter.web.page import Page
+from exporter.web.server import Limits, Server
+from tests.webkit import (
     PATIENCE,
     Pair,
     client_context,
@@ -28,10 +32,6 @@ from webkit import (
     serving,
     until,
 )
-
-from exporter.errors import InputError
-from exporter.web.page import Page
-from exporter.web.server import Limits, Server
 
 TLS = "tls_server_config:\n  cert_file: server.crt\n  key_file: server.key\n"
 CLIENTS = TLS + "  client_auth_type: RequireAndVerifyClientCert\n  client_ca_file: ca.crt\n"

@@ -12,7 +12,6 @@ from pathlib import Path
 import bcrypt
 import pytest
 import yaml
-from webkit import make_pair, serving
 
 from exporter.config import Config
 from exporter.daemon import GRACE
@@ -20,6 +19,7 @@ from exporter.errors import InputError
 from exporter.metrics import exporter as own_metrics
 from exporter.web import basicauth, tls, webconfig
 from exporter.web.server import Limits
+from tests.webkit import make_pair, serving
 
 ROOT = Path(__file__).parent.parent
 DOC = (ROOT / "docs/security.md").read_text()

@@ -13,13 +13,13 @@ import threading
 import time
 
 import pytest
-import webkit
-from webkit import PATIENCE, http, read_all, read_until, serving, until
 
 from exporter import __version__
 from exporter.web.listen import ListenError
 from exporter.web.page import Page
 from exporter.web.server import Limits, Server
+from tests import webkit
+from tests.webkit import PATIENCE, http, read_all, read_until, serving, until
 
 TEXT = "text/plain; version=0.0.4; charset=utf-8"
 

@@ -7,11 +7,11 @@ import ssl
 from pathlib import Path
 
 import pytest
-from webkit import make_pair, password_hash, pem
 
 from exporter.errors import InputError
 from exporter.web import tls, webconfig
 from exporter.web.ratelimit import RateLimit
+from tests.webkit import make_pair, password_hash, pem
 
 BAD = sorted((Path(__file__).parent / "testdata/web/bad").glob("*.yml"))
 TLS = "tls_server_config:\n  cert_file: server.crt\n  key_file: server.key\n"

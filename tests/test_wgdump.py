@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import random
 import struct
 from base64 import b64encode
@@ -19,6 +20,7 @@ from tests.netlinkdump import (
     HEADER_SIZE,
     NESTED,
     PeerFacts,
+    allowed_ips,
     attribute,
     device_attributes,
     messages,
@@ -103,9 +105,7 @@ class TestWhatADumpSays:
             (("::ffff:192.0.2.1", 9), "[::ffff:192.0.2.1]:9"),
         ],
     )
-    def test_endpoints_are_written_as_wg_writes_them(
-        self, sockaddr: tuple[str, int], written: str
-    ) -> None:
+    def test_endpoints_are_written_as_wg_writes_them(self, sockaddr: tuple[str, int], written: str) -> None:
         """IPv4, IPv6, a link-local address with its interface, a mapped address."""
         device = feed(Decoder(), messages(HEAD, [facts(1, endpoint=sockaddr)]))
         assert device.peers[0].endpoint == written
@@ -126,8 +126,6 @@ class TestWhatADumpSays:
 
 class TestSplitPeers:
     def rest(self, peer: PeerFacts, ips: Sequence[str]) -> bytes:
-        from tests.netlinkdump import allowed_ips
-
         parts = [attribute(wgdump.P_PUBLIC_KEY, peer.key)]
         if ips:
             parts.append(attribute(wgdump.P_ALLOWED_IPS | NESTED, allowed_ips(ips)))
@@ -141,7 +139,7 @@ class TestSplitPeers:
         return [head, *(attribute(wgdump.PEERS | NESTED, nests) for nests in (middle, end))]
 
     def test_allowed_ips_are_appended_and_counters_kept(self) -> None:
-        """The rest of a split peer adds its prefixes to the peer that came before, and touches nothing else."""
+        """The rest of a split peer adds its prefixes to the peer before it, and touches nothing else."""
         decoder = Decoder()
         for _ in range(4):  # the later rounds go through remembered messages
             device = feed(decoder, self.dump())
@@ -179,7 +177,9 @@ class TestThreeWaysOneAnswer:
 
     @given(lists_of_peers, st.randoms(use_true_random=False))
     @settings(max_examples=60, deadline=None)
-    def test_order_of_attributes_does_not_matter(self, found: list[PeerFacts], shuffle: random.Random) -> None:
+    def test_order_of_attributes_does_not_matter(
+        self, found: list[PeerFacts], shuffle: random.Random
+    ) -> None:
         """A peer whose attributes come in any order is the same peer."""
         nests = b""
         for peer in found:
@@ -233,7 +233,7 @@ class TestBadDumps:
     @given(st.data())
     @settings(max_examples=150, deadline=None)
     def test_a_cut_message_is_an_error(self, data: st.DataObject) -> None:
-        """A message that ends inside an attribute raises; one cut between two says less, and nothing wrong."""
+        """A message that ends inside an attribute raises; one cut between two says less, nothing wrong."""
         dump = messages(HEAD, [facts(1), facts(2, preshared_key=SECRET)])
         cut = data.draw(st.integers(0, len(dump[0]) - 1))
         whole = feed(Decoder(), dump)
@@ -250,10 +250,8 @@ class TestBadDumps:
         """An attribute whose length is wrong is never read past its end: no other exception escapes."""
         message = bytearray(messages(HEAD, [facts(1), facts(2)])[0])
         struct.pack_into("=H", message, which % (len(message) // 4) * 4, length)
-        try:
+        with contextlib.suppress(ReadError):  # any other exception fails the test
             Decoder().feed(message, 0, len(message))
-        except ReadError as error:
-            assert str(error)
 
     def test_no_error_text_holds_a_key(self) -> None:
         """What is said of a bad dump names no key, private or shared."""
