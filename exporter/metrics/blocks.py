@@ -51,7 +51,7 @@ class Block:
     def text(self, family: str, values: Values) -> bytes:
         """The lines of one family; a peer without a value has none."""
         if family in self.fixed:
-            return inflate(self.deflated(family, values))
+            return inflate(self.deflated(family, values)[0])
         present = None
         if None in values:
             present = tuple(value is not None for value in values)
@@ -65,10 +65,11 @@ class Block:
     def _template(self, family: str, lines: list[str], present: tuple[bool, ...] | None) -> str:
         return "".join([family + line for line in (lines if present is None else compress(lines, present))])
 
-    def deflated(self, family: str, values: Values) -> Deflated:
+    def deflated(self, family: str, values: Values) -> tuple[Deflated, bytes | None]:
+        """The same compressed, and the text too if it had to be made."""
         known = self._rendered.get(family)
         if known and known[0] == values:
-            return known[1]
+            return known[1], None
         if family in self.fixed:  # rendered once: its format string is not worth keeping
             lines = self._info_lines() if family == INFO else self._lines
             text = (self._template(family, lines, None) % values).encode()
@@ -76,7 +77,7 @@ class Block:
             text = self.text(family, values)
         piece = deflate(text)
         self._rendered[family] = values, piece
-        return piece
+        return piece, text
 
     def _info_lines(self) -> list[str]:
         columns = zip(self.peers, self._entries, self.expected, strict=True)

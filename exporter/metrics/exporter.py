@@ -20,7 +20,7 @@ READ_SUCCESS = Family(
 READ_DURATION = Family("wireguard_exporter_read_duration_seconds", "gauge", "How long the last reading took.")
 READ_FAILING = Family(
     "wireguard_exporter_read_failing",
-    "info",
+    "gauge",
     "Present, and 1, while a reading fails. reason: permission, module, vanished, interrupted, truncated, "
     "malformed, timeout, stale-socket, namespace or failed.",
 )

@@ -168,13 +168,6 @@ class Gathered:
 def gather(device: Device, blocks: list[Block], observed: Observed, now: float) -> Gathered:
     """The columns that change with every reading."""
     handshakes = device.last_handshake
-    whole = int(now)
-    ages: list[int | None]
-    ages = (
-        [max(whole - then, 0) if then else None for then in handshakes]
-        if any(handshakes)
-        else [None] * len(handshakes)
-    )
     return Gathered(
         device,
         blocks,
@@ -182,11 +175,18 @@ def gather(device: Device, blocks: list[Block], observed: Observed, now: float) 
             "wireguard_peer_receive_bytes_total": device.receive_bytes,
             "wireguard_peer_transmit_bytes_total": device.transmit_bytes,
             "wireguard_peer_last_handshake_timestamp_seconds": handshakes,
-            HANDSHAKE_AGE: ages,
+            HANDSHAKE_AGE: ages(handshakes, int(now)),
             "wireguard_peer_handshakes_total": observed.handshakes,
             "wireguard_peer_endpoint_changes_total": observed.endpoint_changes,
         },
     )
+
+
+def ages(handshakes: Sequence[int], now: int) -> Sequence[int | None]:
+    """Seconds since each handshake; none is below 0."""
+    if handshakes and min(handshakes) > 0 and max(handshakes) <= now:
+        return [now - then for then in handshakes]
+    return [max(now - then, 0) if then else None for then in handshakes]
 
 
 def states(device: Device, blocks: list[Block], observed: Observed, now: float) -> Counter[State]:
@@ -201,7 +201,7 @@ def states(device: Device, blocks: list[Block], observed: Observed, now: float) 
         quiet = now - min(block.windows)
         if never == len(part):
             counts[State.NEVER] += never
-        elif min(part) >= quiet and max(part) <= now + SKEW_TOLERANCE:
+        elif not never and min(part) >= quiet and max(part) <= now + SKEW_TOLERANCE:
             counts[State.ACTIVE] += len(part)
         else:
             for index, then, window, expected in zip(

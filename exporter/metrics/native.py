@@ -17,7 +17,7 @@ from .families import (
     interface_samples,
     states,
 )
-from .text import Joined, deflate, gzip, join
+from .text import Joined, gzip, join, joined
 
 
 class NativePages:
@@ -45,19 +45,19 @@ class NativePages:
         self, gathered: list[Gathered], tables: Iterable[str], *, openmetrics: bool
     ) -> list[bytes]:
         """The same page as the pieces of one gzip member."""
-        runs = [join([deflate("".join(tables).encode())])]
+        runs = [joined("".join(tables).encode())]
         for family in PEER_FAMILIES:
             peers = [run for one in gathered if (run := self._run(one, family)).size]
             if peers:
-                runs += [join([deflate(family.head(openmetrics=openmetrics).encode())]), *peers]
+                runs += [joined(family.head(openmetrics=openmetrics).encode()), *peers]
         if openmetrics:
-            runs.append(join([deflate(b"# EOF\n")]))
+            runs.append(joined(b"# EOF\n"))
         return gzip(runs)
 
     def _run(self, one: Gathered, family: Family) -> Joined:
         key = one.device.label, family.name
-        parts = [block.deflated(family.name, values) for block, values in one.values(family.name)]
-        self._joined[key] = run = join(parts, self._joined.get(key))
+        pieces = (block.deflated(family.name, values) for block, values in one.values(family.name))
+        self._joined[key] = run = join(pieces, self._joined.get(key))
         return run
 
     def gather(
