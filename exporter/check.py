@@ -21,7 +21,7 @@ from exporter.checklisten import addresses, protection
 from exporter.checkmend import user
 from exporter.cli import config_argument, config_path
 from exporter.config import Config
-from exporter.showtext import plain
+from exporter.showtext import plain, write_anything
 
 COLOURS: dict[Status, str] = {"ok": "green", "warning": "yellow", "failed": "bold red"}
 
@@ -37,13 +37,14 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
 
 
 def run(arguments: argparse.Namespace) -> int:
+    write_anything()
     path = config_path(arguments.config)
     findings = list(configuration(path))
     readable = _worst(findings) == "ok"
     if readable:
         findings += examine(config.load(path))
     if arguments.json:
-        json.dump(document(findings), sys.stdout, ensure_ascii=False, indent=2)
+        json.dump(document(findings), sys.stdout, indent=2)
         print()
     else:
         report(findings)

@@ -16,6 +16,7 @@ from exporter.checkmend import user
 from exporter.config import Config, DirectoryFiles
 from exporter.directory import Directory
 from exporter.errors import InputError
+from exporter.showtext import count_text
 from exporter.web import webconfig
 
 MOST_MISTAKES = 20  # that are looked for in one file
@@ -90,7 +91,7 @@ def directory(files: DirectoryFiles) -> Iterator[Finding]:
         except InputError as error:
             yield refused("directory", error)
         else:
-            yield good("directory", f"{len(known.entries):,} peers are known")
+            yield good("directory", f"{count_text(len(known.entries), 'peer')} known")
 
 
 def _directory_file(path: Path) -> Finding:
@@ -98,7 +99,7 @@ def _directory_file(path: Path) -> Finding:
         entries = Directory.load([path]).entries
     except InputError as error:
         return refused("directory file", error)
-    return good("directory file", f"{path}: {len(entries):,} peers")
+    return good("directory file", f"{path}: {count_text(len(entries), 'peer')}")
 
 
 def _wg_quick(pattern: str) -> Iterator[Finding]:
@@ -122,7 +123,7 @@ def _wg_quick(pattern: str) -> Iterator[Finding]:
         except InputError as error:
             yield refused("wg-quick file", error, "`directory.wg_quick: []` if names from it are not wanted")
         else:
-            yield good("wg-quick file", f"{path}: {len(namings):,} named peers")
+            yield good("wg-quick file", f"{path}: {count_text(len(namings), 'named peer')}")
 
 
 def web_configuration(settings: Config) -> Iterator[Finding]:
@@ -136,7 +137,7 @@ def web_configuration(settings: Config) -> Iterator[Finding]:
         return
     protection = [
         "TLS" if loaded.tls else "plain HTTP",
-        f"{len(loaded.users)} users" if loaded.users else "no users",
+        count_text(len(loaded.users), "user") if loaded.users else "no users",
     ]
     yield good("web configuration", f"{settings.web_config}: {', '.join(protection)}")
     for note in loaded.notes:

@@ -13,7 +13,7 @@ from exporter.errors import ReadError
 from exporter.liveness import SKEW_TOLERANCE
 from exporter.model import Device, Reading, Snapshot
 from exporter.showpeers import gateway_of
-from exporter.showtext import age_text
+from exporter.showtext import age_text, count_text
 from exporter.sources.netlink import resolve_family
 
 CAP_NET_ADMIN, CAP_SYS_ADMIN = 12, 21  # include/uapi/linux/capability.h
@@ -65,7 +65,7 @@ def kernel(settings: Config, snapshot: Snapshot) -> Iterator[Finding]:
     try:
         number = resolve_family()
     except ReadError as error:
-        if error.reason == "module" and any(device.kind == "userspace" for device in snapshot.devices):
+        if error.reason == "module" and any(map(_in_userspace, snapshot.readings)):
             yield good(check, "the kernel has no WireGuard, and userspace interfaces run without it")
             return
         mend = mend_of(Reading("netlink", "", 0, error.reason), settings.sources.uapi_directory)
@@ -91,7 +91,7 @@ def sockets(settings: Config, snapshot: Snapshot) -> Iterator[Finding]:
         if reading.source == "uapi" and not reading.interface:
             count = sum(other.source == "uapi" and bool(other.interface) for other in snapshot.readings)
             there = (
-                f"{path}: {count} sockets"
+                f"{path}: {count_text(count, 'socket')}"
                 if path.is_dir()
                 else f"{path} is not there: no userspace interfaces"
             )
@@ -103,7 +103,9 @@ def interfaces(settings: Config, snapshot: Snapshot) -> Iterator[Finding]:
     peers = {device.label: len(device.peers) for device in snapshot.devices}
     readings = [reading for reading in snapshot.readings if reading.interface]
     for reading in readings:
-        done = f"read in {reading.duration * 1000:.0f} ms: {peers.get(reading.interface, 0):,} peers"
+        done = (
+            f"read in {reading.duration * 1000:.0f} ms: {count_text(peers.get(reading.interface, 0), 'peer')}"
+        )
         yield _read(f"interface {reading.interface}", reading, done, settings.sources.uapi_directory)
     for device in snapshot.devices:
         if device.link and not device.link.up:
@@ -125,7 +127,7 @@ def clock(snapshot: Snapshot) -> Iterator[Finding]:
         most = age_text(max(ahead) - snapshot.taken_at)
         yield warning(
             "clock",
-            f"{len(ahead):,} handshakes lie in the future, by up to {most}: the clock was set back",
+            f"{count_text(len(ahead), 'handshake')} in the future, by up to {most}: the clock was set back",
             "`timedatectl set-ntp true`; each peer is right again with its next handshake",
         )
     elif any(any(device.last_handshake) for device in snapshot.devices):
@@ -137,6 +139,11 @@ def _read(check: str, reading: Reading, message: str, uapi_directory: Path) -> F
         return good(check, message)
     why = reading.message.partition("; ")[0].removeprefix(f"{reading.interface}: ")
     return failed(check, f"{reading.reason}: {why}", mend_of(reading, uapi_directory))
+
+
+def _in_userspace(reading: Reading) -> bool:
+    """Whether it tells of an interface that a userspace process runs."""
+    return reading.source == "uapi" and bool(reading.interface) and reading.reason != "stale-socket"
 
 
 def _within(device: Device) -> str:

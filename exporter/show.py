@@ -22,7 +22,7 @@ from exporter.config import Config
 from exporter.liveness import State
 from exporter.showpeers import SORTS, WORST_FIRST, Row, View, Watcher, arrange
 from exporter.showtable import Screen, has_rates, header, plain_lines, table, troubles
-from exporter.showtext import plain
+from exporter.showtext import plain, write_anything
 from exporter.strictyaml import duration
 
 INTERVAL = 2.0  # seconds
@@ -67,6 +67,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
 
 
 def run(arguments: argparse.Namespace) -> int:
+    write_anything()
     settings = config.load(config_path(arguments.config))
     watcher = Watcher(settings, arguments.interfaces)
     once = arguments.once or arguments.json or not sys.stdout.isatty()
@@ -79,7 +80,7 @@ def run(arguments: argparse.Namespace) -> int:
         view = watcher.look()
     failed = not view.snapshot.devices and bool(view.unreadable)
     if arguments.json:
-        json.dump(document(view, _arranged(view, arguments)), sys.stdout, ensure_ascii=False, indent=2)
+        json.dump(document(view, _arranged(view, arguments)), sys.stdout, indent=2)
         print()
     elif once and not failed:
         _print_once(settings, view, _arranged(view, arguments))

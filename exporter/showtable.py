@@ -16,7 +16,7 @@ from exporter.checkmend import mend_of
 from exporter.liveness import State
 from exporter.model import Device, Reading
 from exporter.showpeers import WORST_FIRST, Row, View
-from exporter.showtext import age_text, bytes_text, plain
+from exporter.showtext import age_text, bytes_text, count_text, plain
 
 COLOURS: dict[State, str] = {
     State.STALE: "bold red",
@@ -99,7 +99,7 @@ def header(view: View, uapi_directory: Path, most_troubles: int | None = None) -
     text.append_text(_interfaces(snapshot.devices))
     if not snapshot.devices:
         text.append("no WireGuard interface could be read" if view.unreadable else "no WireGuard interface")
-    text.append(f"\n{_count(peers, 'peer')}")
+    text.append(f"\n{count_text(peers, 'peer')}")
     separator = ": "
     for state in WORST_FIRST:
         if view.states[state]:
@@ -112,18 +112,14 @@ def header(view: View, uapi_directory: Path, most_troubles: int | None = None) -
 
 def _interfaces(devices: Sequence[Device]) -> Text:
     """`2 interfaces: wg0 (3 peers), blue/wg1 (1 peer, down)`; "" without any."""
-    text = Text(f"{_count(len(devices), 'interface')}: " if devices else "")
+    text = Text(f"{count_text(len(devices), 'interface')}: " if devices else "")
     for number, device in enumerate(devices[:MOST_INTERFACES]):
         down = device.link is not None and not device.link.up
-        name = f"{plain(device.label)} ({_count(len(device.peers), 'peer')}{', down' if down else ''})"
+        name = f"{plain(device.label)} ({count_text(len(device.peers), 'peer')}{', down' if down else ''})"
         text.append(", " if number else "").append(name, "red" if down else "")
     if len(devices) > MOST_INTERFACES:
         text.append(f" and {len(devices) - MOST_INTERFACES} more")
     return text
-
-
-def _count(number: int, noun: str) -> str:
-    return f"{number:,} {noun}{'' if number == 1 else 's'}"
 
 
 def troubles(view: View, uapi_directory: Path, most: int | None = None) -> Iterator[tuple[str, str]]:

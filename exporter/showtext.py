@@ -2,6 +2,9 @@
 
 from __future__ import annotations
 
+import io
+import sys
+
 _UNITS = (("d", 86400), ("h", 3600), ("m", 60), ("s", 1))
 
 
@@ -9,6 +12,12 @@ def plain(text: str) -> str:
     """A text that moves no cursor and changes no colour or direction: whatever is not printable is written as
     `\\x1b`. Names come from files and from whoever may create interfaces."""
     return "".join(c if c.isprintable() else c.encode("unicode_escape").decode() for c in text)
+
+
+def write_anything() -> None:
+    """From now on, what the terminal's encoding lacks is written as an escape instead of raising an error."""
+    if isinstance(sys.stdout, io.TextIOWrapper):
+        sys.stdout.reconfigure(errors="backslashreplace")
 
 
 def age_text(age: float | None) -> str:
@@ -35,3 +44,8 @@ def bytes_text(count: float | None) -> str:
             return f"{count:.0f} {unit}" if unit == "B" else f"{count:.1f} {unit}"
         count /= 1024
     return f"{count:.1f} PiB"
+
+
+def count_text(number: int, noun: str) -> str:
+    """`1 peer`, `10,000 peers`."""
+    return f"{number:,} {noun}{'' if number == 1 else 's'}"

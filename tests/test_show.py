@@ -351,6 +351,19 @@ def test_markup_in_names_is_text() -> None:
     )
 
 
+@pytest.mark.parametrize("option", ["--once", "--json"])
+def test_any_encoding_will_do(wg0: Path, option: str) -> None:
+    """A terminal without Unicode gets escapes, not an error; JSON stays JSON."""
+    names = {"peers": {base64_key(KEYS[0]): {"name": "Zürich 名"}}}
+    wg0.with_name("directory.yml").write_text(json.dumps(names))
+    command = [sys.executable, "-m", "exporter.cli", "show", option, "-c", str(wg0)]
+    environment = os.environ | {"PYTHONIOENCODING": "ascii"}
+    output = subprocess.run(
+        command, env=environment, check=True, capture_output=True, timeout=DEADLINE
+    ).stdout
+    assert b"Z\\xfcrich" in output or "Zürich 名" in {peer["name"] for peer in json.loads(output)["peers"]}
+
+
 def view_of(rows: list[Row]) -> View:
     device = Device("wg0", "kernel", peers=[row.peer for row in rows])
     return View(Snapshot("gw1", 0.0, (device,)), rows, Counter(row.state for row in rows), found=())
