@@ -19,7 +19,7 @@ from exporter.checkfinding import Finding
 from exporter.checkmend import mend_of
 from exporter.config import Config, DirectoryFiles, ListenAddress
 from exporter.model import Device, Reading, Snapshot
-from tests.test_show import KEYS, peer_lines, reply, stale_socket
+from tests.showkit import KEYS, peer_lines, reply, stale_socket
 from tests.uapiserver import UapiServer, like_wireguard_go
 
 DEPLOY = Path(__file__).parent.parent / "deploy"
