@@ -19,6 +19,7 @@ T = TypeVar("T")
 class Observed:
     """Columns parallel to the peers of one device's last reading, and the byte counters of the one before."""
 
+    source: str = ""  # as a `Reading` names it
     peers: Sequence[Peer] = ()
     last_handshake: Sequence[int] = ()
     receive_bytes: Sequence[int] = ()
@@ -44,10 +45,10 @@ class Observer:
 
     def update(self, snapshot: Snapshot) -> None:
         """Take in a snapshot. A device that could not be read keeps its counts until it can, or is gone."""
-        present = {device.label for device in snapshot.devices}
-        kept = present | {reading.interface for reading in snapshot.readings if not reading.ok}
-        if any(not reading.interface and not reading.ok for reading in snapshot.readings):
-            kept |= self.devices.keys()  # a whole source could not be listed: nobody knows what is gone
+        failed = [reading for reading in snapshot.readings if not reading.ok]
+        unlisted = {reading.source for reading in failed if not reading.interface}  # who knows what is gone?
+        kept = {device.label for device in snapshot.devices} | {reading.interface for reading in failed}
+        kept |= {label for label, seen in self.devices.items() if seen.source in unlisted}
         for label in self.devices.keys() - kept:
             del self.devices[label]
         for device in snapshot.devices:
@@ -66,6 +67,7 @@ def observe(before: Observed, device: Device) -> Observed:
         peers = zip(moves, old.peers, device.peers, strict=True)
         moves = [count + (then is not now and _moved(then, now)) for count, then, now in peers]
     return Observed(
+        source=_source(device),
         peers=device.peers,
         last_handshake=device.last_handshake,
         receive_bytes=device.receive_bytes,
@@ -75,6 +77,11 @@ def observe(before: Observed, device: Device) -> Observed:
         handshakes=handshakes,
         endpoint_changes=moves,
     )
+
+
+def _source(device: Device) -> str:
+    name = "netlink" if device.kind == "kernel" else "uapi"
+    return f"{name}@{device.namespace}" if device.namespace else name
 
 
 def _moved(then: Peer, now: Peer) -> bool:
