@@ -126,7 +126,7 @@ class Watched(NetlinkSocket):
 
 
 def test_no_secret_outlives_its_message(monkeypatch: pytest.MonkeyPatch) -> None:
-    """The kernel sends the private and the preshared keys; once a message is decoded they are in it no more."""
+    """The kernel sends private and preshared keys; once a message is decoded they are in it no more."""
     own, preshared = keys(), [random_key() for _ in range(300)]
     conf = "".join(
         peer_conf(numbered_key(number), addresses(number), preshared=key)

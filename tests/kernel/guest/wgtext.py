@@ -27,7 +27,7 @@ def dump_of(device: Device) -> list[list[str]]:
 
 
 def dump_by_wg(space: Namespace, interface: str) -> list[list[str]]:
-    """What `wg show INTERFACE dump` prints, without the private key, and no more of preshared keys than that they are."""
+    """What `wg show INTERFACE dump` prints, without the private key; of a preshared key, that it is there."""
     device, *peers = space.dump(interface)
     return [device[1:]] + [[peer[0], peer[1] if peer[1] == NONE else SET, *peer[2:]] for peer in peers]
 
