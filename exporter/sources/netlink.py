@@ -11,7 +11,7 @@ from pyroute2.netlink import genlmsg
 from pyroute2.netlink.exceptions import NetlinkError
 from pyroute2.netlink.generic import GenericNetlinkSocket
 
-from ..errors import DumpInterrupted, ModuleMissing, ReadError
+from ..errors import DumpInterrupted, ModuleMissing
 from ..model import Device
 from .nlsocket import NetlinkSocket, error_of
 from .wgdump import Decoder
@@ -88,9 +88,6 @@ class KernelSource:
         except ModuleMissing:  # a module loaded again has a new number
             self._family = 0
             return self._ask(index, decoder)
-        except ReadError:
-            self._decoders.pop(index, None)
-            raise
 
     def _ask(self, index: int, decoder: Decoder) -> Device:
         self._family = self._family or self._resolve()

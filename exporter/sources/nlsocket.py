@@ -45,6 +45,7 @@ class NetlinkSocket:
         self.buffer = bytearray(BUFFER_SIZE)
         self._sock = sock or socket.socket(socket.AF_NETLINK, socket.SOCK_RAW | socket.SOCK_CLOEXEC, protocol)
         self._timeout = timeout
+        self._waited = 0.0
         self._sequence = int.from_bytes(os.urandom(2), "little") + 1
         seconds, microseconds = int(timeout), int(timeout % 1 * 1_000_000)
         limit = struct.pack("@ll", seconds, microseconds)
@@ -64,7 +65,7 @@ class NetlinkSocket:
 
         Ends after NLMSG_DONE. Raises a `ReadError` on anything else: the answer so far is then worthless.
         """
-        deadline = time.monotonic() + self._timeout
+        self._waited = 0.0
         self._sequence += 1
         size = HEADER.size + len(payload)
         request = HEADER.pack(size, kind, NLM_F_REQUEST | NLM_F_DUMP, self._sequence, 0) + payload
@@ -80,15 +81,18 @@ class NetlinkSocket:
                     if end:
                         yield at + HEADER.size, end
                     at += HEADER.unpack_from(self.buffer, at)[0] + 3 & ~3
-                if time.monotonic() > deadline:
-                    raise ReadTimeout(f"the kernel did not finish its answer within {self._timeout:g} s")
         except OSError as error:
             raise error_of(error.errno or 0) from error
 
     def _receive(self) -> int:
-        """The next datagram of the kernel's; its size."""
+        """The next datagram of the kernel's; its size. Only waiting counts against the timeout: what is done
+        with an answer in between takes as long as it has peers."""
         while True:
+            started = time.monotonic()
             size, _, flags, sender = self._sock.recvmsg_into([self.buffer])
+            self._waited += time.monotonic() - started
+            if self._waited > self._timeout:
+                raise ReadTimeout(f"the kernel did not finish its answer within {self._timeout:g} s")
             if flags & socket.MSG_TRUNC:
                 raise DumpTruncated(f"a netlink message is larger than the buffer of {BUFFER_SIZE} bytes")
             if size < HEADER.size:
