@@ -12,7 +12,7 @@ from exporter.config import Config
 from exporter.errors import ReadError
 from exporter.liveness import SKEW_TOLERANCE
 from exporter.model import Device, Reading, Snapshot
-from exporter.showpeers import gateway_of
+from exporter.reader import gateway_of
 from exporter.showtext import age_text, count_text
 from exporter.sources.netlink import resolve_family
 
@@ -22,7 +22,7 @@ STATUS = Path("/proc/self/status")
 
 def host(settings: Config) -> Iterator[Finding]:
     """Everything that one reading of the gateway tells, and why."""
-    snapshot = gateway_of(settings, settings.interfaces.wanted).read()
+    snapshot = gateway_of(settings).read()
     yield from capabilities(settings, snapshot, effective_capabilities())
     yield from kernel(settings, snapshot)
     yield from namespaces(snapshot)

@@ -80,7 +80,12 @@ def config_path(given: Path | None) -> Path | None:
     """The configuration file to use; none means that the defaults do."""
     if given:
         return given
-    return DEFAULT_CONFIG if DEFAULT_CONFIG.exists() else None
+    try:
+        return DEFAULT_CONFIG if DEFAULT_CONFIG.exists() else None
+    except PermissionError:
+        raise InputError(
+            str(DEFAULT_CONFIG), 0, "", "may not be looked for by this user; name one with --config"
+        ) from None
 
 
 def main(arguments: Sequence[str] | None = None) -> int:

@@ -19,8 +19,8 @@ from .config import Config, ListenAddress
 from .directory import DirectoryWatch
 from .errors import InputError
 from .metrics.exporter import Serving
+from .reader import gateway_of
 from .scrape import Scraper
-from .sources.gateway import Gateway
 from .web.server import Limits, Server
 
 log = logging.getLogger("argus")
@@ -50,21 +50,6 @@ def keep_freed_memory() -> None:
     if mallopt:
         mallopt(M_MMAP_THRESHOLD, KEPT_BYTES)
         mallopt(M_TRIM_THRESHOLD, KEPT_BYTES)
-
-
-def gateway_of(settings: Config) -> Gateway:
-    """The sources that a configuration asks for."""
-    sources = settings.sources
-    return Gateway(
-        settings.gateway,
-        wanted=settings.interfaces.wanted,
-        namespaces=settings.namespaces,
-        all_namespaces=settings.all_namespaces,
-        netlink=sources.netlink,
-        uapi_directory=sources.uapi_directory if sources.uapi else None,
-        timeout=sources.timeout,
-        retries=sources.dump_retries,
-    )
 
 
 class Daemon:

@@ -46,7 +46,8 @@ class Health:
             log.info("%s is read again", what)
         else:
             self.failing[key] = reading.reason
-            log.error("%s cannot be read (%s): %s", what, reading.reason, reading.message)
+            message = reading.message.removeprefix(f"{reading.interface}: ")
+            log.error("%s cannot be read (%s): %s", what, reading.reason, message)
 
     def _tell_empty(self, snapshot: Snapshot) -> None:
         empty = not snapshot.devices and all(reading.ok for reading in snapshot.readings)

@@ -15,7 +15,6 @@ from exporter.expect import expected_of, window_of
 from exporter.liveness import Expected, State, judge
 from exporter.model import Device, Peer, Reading, Snapshot
 from exporter.observe import Observed, Observer
-from exporter.sources.gateway import Gateway
 
 WORST_FIRST = (
     State.STALE,
@@ -73,21 +72,6 @@ class View:
     @property
     def unreadable(self) -> tuple[Reading, ...]:
         return tuple(reading for reading in self.snapshot.readings if not reading.ok)
-
-
-def gateway_of(settings: Config, wanted: Callable[[str], bool]) -> Gateway:
-    """The sources that a configuration asks for, and of them the interfaces that are wanted."""
-    sources = settings.sources
-    return Gateway(
-        settings.gateway,
-        wanted=wanted,
-        namespaces=settings.namespaces,
-        all_namespaces=settings.all_namespaces,
-        netlink=sources.netlink,
-        uapi_directory=sources.uapi_directory if sources.uapi else None,
-        timeout=sources.timeout,
-        retries=sources.dump_retries,
-    )
 
 
 class Watcher:

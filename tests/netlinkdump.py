@@ -8,6 +8,7 @@ from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 from ipaddress import ip_interface
 
+from exporter.sources import addresses
 from exporter.sources import wgdump as wg
 
 HEADER_SIZE = 20  # netlink and generic netlink header
@@ -65,8 +66,10 @@ def allowed_ips(prefixes: Iterable[str]) -> bytes:
     for prefix in prefixes:
         network = ip_interface(prefix)
         family = socket.AF_INET if network.version == 4 else socket.AF_INET6
-        inside = attribute(wg.A_MASK, struct.pack("=B", network.network.prefixlen))
-        inside += attribute(wg.A_FAMILY, struct.pack("=H", family)) + attribute(wg.A_ADDRESS, network.packed)
+        inside = attribute(addresses.A_MASK, struct.pack("=B", network.network.prefixlen))
+        inside += attribute(addresses.A_FAMILY, struct.pack("=H", family)) + attribute(
+            addresses.A_ADDRESS, network.packed
+        )
         made += attribute(NESTED, inside)
     return made
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import struct
+import sys
 from collections.abc import Iterator
 
 from ..errors import Malformed
@@ -11,6 +12,11 @@ ATTRIBUTE = struct.Struct("=HH")
 TYPE_MASK = 0x3FFF  # the two high bits say "nested" and "network byte order"
 
 Buffer = bytes | bytearray
+
+
+def header(length: int, kind: int) -> int:
+    """An attribute's header as one number, to compare with."""
+    return int.from_bytes(ATTRIBUTE.pack(length, kind), sys.byteorder)
 
 
 def walk(buffer: Buffer, at: int, end: int) -> Iterator[tuple[int, int, int]]:

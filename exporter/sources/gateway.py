@@ -29,8 +29,8 @@ class Found:
 
     devices: list[Device] = field(default_factory=list)
     readings: list[Reading] = field(default_factory=list)
-    links: dict[str, Link] = field(default_factory=dict)  # of every namespace read, by interface name
-    userspace: int = 0  # interfaces that answer on a UAPI socket
+    links: dict[str, Link] = field(default_factory=dict)  # by name; the first namespace read wins
+    userspace: int = 0  # UAPI sockets, wanted or not
     module: Reading | None = None  # the kernel has no WireGuard
 
     def attempt(self, source: str, interface: str, work: Callable[[], tuple[T, int]]) -> T | None:
@@ -90,10 +90,12 @@ class Gateway:
     def _read_kernel(self, found: Found, namespace: str) -> None:
         """The kernel's interfaces in the network namespace that the calling thread is in."""
         source = f"netlink@{namespace}" if namespace else "netlink"
-        listed = found.attempt(source, "", lambda: (links(self._timeout), 0))
+        listed = found.attempt(source, "", lambda: links(self._timeout, self._retries))
         if listed is None:
             return
-        found.links |= {link.name: link.link for link in listed}
+        for link in listed:  # an interface that the kernel runs is no userspace one of the same name
+            if link.kind != KIND:
+                found.links.setdefault(link.name, link.link)
         devices = [link for link in listed if link.kind == KIND]
         kernel = self._kernels.setdefault(namespace, KernelSource(self._timeout, self._retries))
         kernel.keep({link.index for link in devices})
@@ -125,12 +127,12 @@ class Gateway:
             return
         names = found.attempt("uapi", "", lambda: (uapi.list(), 0))
         taken = {device.label for device in found.devices}
+        found.userspace = len(names or ())
         for name in names or ():
             if name in taken or not self._wanted(name):
                 continue
             read = found.attempt("uapi", name, lambda name=name: (uapi.read(name), 0))  # type: ignore[misc]
             if read:
-                found.userspace += 1
                 found.devices.append(replace(read, link=found.links.get(name)))
 
 
@@ -171,7 +173,7 @@ def _within(namespace: str, work: Callable[[], None]) -> None:
 
     def enter_and_work() -> None:
         try:
-            netns.setns(namespace, flags=0)  # without flags=0, pyroute2 would create a missing one
+            _enter(namespace)
             work()
         except Exception as error:
             failures.append(error)
@@ -181,6 +183,15 @@ def _within(namespace: str, work: Callable[[], None]) -> None:
     thread.join()
     for failure in failures:
         raise namespace_error(namespace, failure) from failure
+
+
+def _enter(namespace: str) -> None:
+    """Open the namespace here: pyroute2, given a name, takes ASCII alone and may create what is missing."""
+    descriptor = os.open(NETNS_DIRECTORY / namespace, os.O_RDONLY | os.O_CLOEXEC)
+    try:
+        netns.setns(descriptor, flags=0)
+    finally:
+        os.close(descriptor)
 
 
 def namespace_error(namespace: str, failure: Exception) -> Exception:

@@ -12,7 +12,7 @@ from dataclasses import dataclass
 
 from ..model import Link
 from .attributes import fixed, text, walk
-from .nlsocket import NetlinkSocket
+from .nlsocket import NetlinkSocket, retried
 
 RTM_NEWLINK, RTM_GETLINK = 16, 18
 IFLA_IFNAME, IFLA_LINKINFO, IFLA_STATS64, IFLA_INFO_KIND = 3, 18, 23, 1
@@ -31,8 +31,12 @@ class NamedLink:
     link: Link
 
 
-def links(timeout: float) -> list[NamedLink]:
-    """Every link of the calling thread's network namespace."""
+def links(timeout: float, retries: int = 4) -> tuple[list[NamedLink], int]:
+    """(every link of the calling thread's network namespace, how many interrupted dumps were thrown away)."""
+    return retried(lambda: _dump(timeout), retries, "the interfaces")
+
+
+def _dump(timeout: float) -> list[NamedLink]:
     with NetlinkSocket(socket.NETLINK_ROUTE, timeout) as netlink:
         request = IFINFO.pack(socket.AF_UNSPEC, 0, 0, 0, 0)
         return [decode(netlink.buffer, start, end) for start, end in netlink.dump(RTM_GETLINK, request)]

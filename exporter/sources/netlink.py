@@ -2,18 +2,16 @@
 
 from __future__ import annotations
 
-import random
 import struct
-import time
 from collections.abc import Callable
 
 from pyroute2.netlink import genlmsg
 from pyroute2.netlink.exceptions import NetlinkError
 from pyroute2.netlink.generic import GenericNetlinkSocket
 
-from ..errors import DumpInterrupted, ModuleMissing
+from ..errors import ModuleMissing
 from ..model import Device
-from .nlsocket import NetlinkSocket, error_of
+from .nlsocket import NetlinkSocket, error_of, retried
 from .wgdump import Decoder
 
 NETLINK_GENERIC = 16  # include/uapi/linux/netlink.h; the socket module does not name it
@@ -38,6 +36,8 @@ def resolve_family() -> int:
             return int(generic.prid)
     except NetlinkError as error:
         raise error_of(error.code) from error
+    except OSError as error:
+        raise error_of(error.errno or 0) from error
 
 
 class KernelSource:
@@ -59,23 +59,9 @@ class KernelSource:
         self._decoders: dict[int, Decoder] = {}
 
     def read(self, index: int) -> tuple[Device, int]:
-        """(the device, how many interrupted dumps were thrown away before this one).
-
-        A dump during which the configuration changed is worthless: it may lack peers, or hold some
-        twice. It is read again a few times, after a pause that grows and is never the same twice, so as not
-        to march in step with whatever is changing it.
-        """
+        """(the device, how many interrupted dumps were thrown away before this one)."""
         decoder = self._decoders.setdefault(index, Decoder())
-        for attempt in range(self._retries + 1):
-            try:
-                return self._dump(index, decoder), attempt
-            except DumpInterrupted as error:
-                if attempt == self._retries:
-                    raise DumpInterrupted(
-                        f"the peers changed during each of {attempt + 1} attempts to read them"
-                    ) from error
-                time.sleep(random.uniform(0.001, 0.004) * 2**attempt)  # noqa: S311 - a pause, not a secret
-        raise AssertionError("unreachable")
+        return retried(lambda: self._dump(index, decoder), self._retries, "the peers")
 
     def keep(self, indexes: set[int]) -> None:
         """Forget what was remembered of interfaces that are gone."""

@@ -10,11 +10,13 @@ from __future__ import annotations
 
 import errno
 import os
+import random
 import socket
 import struct
 import time
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from types import TracebackType
+from typing import TypeVar
 
 from ..errors import (
     DumpInterrupted,
@@ -28,6 +30,8 @@ from ..errors import (
     ReadTimeout,
 )
 
+T = TypeVar("T")
+
 NLMSG_ERROR, NLMSG_DONE, NLMSG_OVERRUN = 2, 3, 4
 NLM_F_REQUEST, NLM_F_DUMP, NLM_F_DUMP_INTR = 0x1, 0x300, 0x10
 HEADER = struct.Struct("=IHHII")  # length, type, flags, sequence, port
@@ -37,13 +41,22 @@ ERRNO = struct.Struct("=i")
 # means fewer system calls than any smaller buffer, and no truncation.
 BUFFER_SIZE = 64 * 1024
 
+MAX_ERRNO = 4095  # include/linux/err.h
+
 
 class NetlinkSocket:
-    """A socket for one dump. Leaving the `with` block closes it, which is what ends an abandoned dump."""
+    """A socket for one dump. Leaving the `with` block closes it, which is what ends an abandoned dump.
+
+    Raises a `ReadError` where no socket can be had.
+    """
 
     def __init__(self, protocol: int, timeout: float, sock: socket.socket | None = None) -> None:
         self.buffer = bytearray(BUFFER_SIZE)
-        self._sock = sock or socket.socket(socket.AF_NETLINK, socket.SOCK_RAW | socket.SOCK_CLOEXEC, protocol)
+        try:
+            kind = socket.SOCK_RAW | socket.SOCK_CLOEXEC
+            self._sock = sock or socket.socket(socket.AF_NETLINK, kind, protocol)
+        except OSError as error:
+            raise error_of(error.errno or 0) from error
         self._timeout = timeout
         self._waited = 0.0
         self._sequence = int.from_bytes(os.urandom(2), "little") + 1
@@ -93,12 +106,13 @@ class NetlinkSocket:
             self._waited += time.monotonic() - started
             if self._waited > self._timeout:
                 raise ReadTimeout(f"the kernel did not finish its answer within {self._timeout:g} s")
+            if sender and sender[0] != 0:  # another process may send to our port; the kernel is port 0
+                continue
             if flags & socket.MSG_TRUNC:
                 raise DumpTruncated(f"a netlink message is larger than the buffer of {BUFFER_SIZE} bytes")
             if size < HEADER.size:
                 raise DumpTruncated("the netlink answer ended before its last message")
-            if not sender or sender[0] == 0:  # another process may send to our port; the kernel is port 0
-                return size
+            return size
 
     def _check(self, at: int, received: int) -> tuple[int, bool]:
         """Look at the header at `at`: (end of the message, or 0 if it is not ours; is the dump done?)."""
@@ -116,13 +130,31 @@ class NetlinkSocket:
                 raise DumpTruncated("a netlink message ends before its error number")
             (code,) = ERRNO.unpack_from(self.buffer, at + HEADER.size)
             if code:
-                raise error_of(-code)
+                raise error_of(-code) if 0 < -code <= MAX_ERRNO else Malformed(f"{code} is no error number")
             if kind == NLMSG_ERROR:
                 raise Malformed("the kernel acknowledged a dump instead of answering it")
             return 0, True
         if kind == NLMSG_OVERRUN:
             raise DumpTruncated("the kernel ran out of room for its answer")
         return at + length, False
+
+
+def retried(read: Callable[[], T], retries: int, what: str) -> tuple[T, int]:
+    """(what was read, how many interrupted dumps were thrown away before it).
+
+    A dump during which the dumped objects changed is worthless: it may lack some of them, or hold some
+    twice. It is read again a few times, after a pause that grows and is never the same twice, so as not
+    to march in step with whatever is changing them.
+    """
+    for attempt in range(retries):
+        try:
+            return read(), attempt
+        except DumpInterrupted:
+            time.sleep(random.uniform(0.001, 0.004) * 2**attempt)  # noqa: S311 - a pause, not a secret
+    try:
+        return read(), retries
+    except DumpInterrupted as error:
+        raise DumpInterrupted(f"{what} changed during each of {retries + 1} attempts to read them") from error
 
 
 def error_of(code: int) -> ReadError:

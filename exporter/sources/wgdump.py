@@ -17,7 +17,6 @@ Source of all numbers: include/uapi/linux/wireguard.h and drivers/net/wireguard/
 
 from __future__ import annotations
 
-import socket
 import struct
 from base64 import b64encode
 from collections.abc import Iterable, Sequence
@@ -25,18 +24,16 @@ from dataclasses import dataclass, replace
 
 from ..errors import DumpTruncated, Malformed
 from ..model import Device, Peer
-from .attributes import ATTRIBUTE, fixed, text, walk
+from .addresses import allowed_ips, endpoint
+from .attributes import ATTRIBUTE, fixed, header, text, walk
 
-# Attributes of a device, of a peer, of an allowed IP.
+# Attributes of a device, and of a peer.
 IFINDEX, IFNAME, PRIVATE_KEY, PUBLIC_KEY, LISTEN_PORT, FWMARK, PEERS = 1, 2, 3, 4, 6, 7, 8
 P_PUBLIC_KEY, P_PRESHARED_KEY, P_ENDPOINT, P_KEEPALIVE, P_HANDSHAKE = 1, 2, 4, 5, 6
 P_RX_BYTES, P_TX_BYTES, P_ALLOWED_IPS, P_PROTOCOL_VERSION = 7, 8, 9, 10
-A_FAMILY, A_ADDRESS, A_MASK = 1, 2, 3
 
-U8, U16, U32, U64 = (struct.Struct("=" + letter) for letter in "BHIQ")
+U16, U32, U64 = (struct.Struct("=" + letter) for letter in "HIQ")
 TIMESPEC = struct.Struct("=qq")  # seconds, nanoseconds; `wg show` drops the nanoseconds, and so do we
-SOCKADDR_IN = struct.Struct("=H2s4s8x")
-SOCKADDR_IN6 = struct.Struct("=H2s4x16sI")
 NO_KEY = bytes(32)
 
 
@@ -52,12 +49,8 @@ class Layout:
     size: int  # endpoint and allowed IPs follow, if there are any
 
 
-def _header(length: int, kind: int) -> int:
-    return U32.unpack(ATTRIBUTE.pack(length, kind))[0]  # type: ignore[no-any-return]
-
-
-_KEY, _PSK, _TIME, _KEEPALIVE = _header(36, 1), _header(36, 2), _header(20, 6), _header(6, 5)
-_SENT, _RECEIVED, _VERSION, _PAD = _header(12, 8), _header(12, 7), _header(8, 10), _header(4, 0)
+_KEY, _PSK, _TIME, _KEEPALIVE = header(36, 1), header(36, 2), header(20, 6), header(6, 5)
+_SENT, _RECEIVED, _VERSION, _PAD = header(12, 8), header(12, 7), header(8, 10), header(4, 0)
 
 PRESHARED_KEY_AT, HANDSHAKE_AT = 44, 80
 
@@ -349,62 +342,3 @@ def _make_peer(
         elif kind == P_ALLOWED_IPS:
             prefixes = allowed_ips(buffer, first, last)
     return Peer(b64encode(key).decode("ascii"), prefixes, where, keepalive, shared, version)
-
-
-def endpoint(buffer: bytes | bytearray, start: int, end: int) -> str:
-    """A sockaddr as `wg show` writes it: `192.0.2.1:51820`, `[2001:db8::1]:51820`, `[fe80::1%eth0]:51820`."""
-    if end - start == SOCKADDR_IN.size:
-        _, port, address = SOCKADDR_IN.unpack_from(buffer, start)
-        return f"{socket.inet_ntop(socket.AF_INET, address)}:{int.from_bytes(port, 'big')}"
-    if end - start == SOCKADDR_IN6.size:
-        _, port, address, scope = SOCKADDR_IN6.unpack_from(buffer, start)
-        host = socket.inet_ntop(socket.AF_INET6, address)
-        if scope:  # the name of the link, if it still has one: getnameinfo decides as it does for wg
-            flags = socket.NI_NUMERICHOST | socket.NI_NUMERICSERV
-            host = socket.getnameinfo((host, 0, 0, scope), flags)[0]
-        return f"[{host}]:{int.from_bytes(port, 'big')}"
-    raise Malformed(f"an endpoint of {end - start} bytes")
-
-
-# An allowed IP as the kernel writes it: nest, mask, family, address.
-_MASK, _FAMILY = _header(5, A_MASK), _header(6, A_FAMILY)
-IPV4 = struct.Struct("=IIB3xIH2xI4s")
-IPV6 = struct.Struct("=IIB3xIH2xI16s")
-IPV4_HEADERS = (_MASK, _FAMILY, socket.AF_INET, _header(8, A_ADDRESS))
-IPV6_HEADERS = (_MASK, _FAMILY, socket.AF_INET6, _header(20, A_ADDRESS))
-
-
-def allowed_ips(buffer: bytes | bytearray, start: int, end: int) -> tuple[str, ...]:
-    """The prefixes of a peer: `10.0.0.0/8`, `fd00::/64`."""
-    found = []
-    for _, first, last in walk(buffer, start, end):
-        if last - first == IPV4.size - 4:
-            _, mask_header, mask, family_header, family, header, address = IPV4.unpack_from(buffer, first - 4)
-            if (mask_header, family_header, family, header) == IPV4_HEADERS and mask <= 32:
-                found.append(f"{socket.inet_ntop(socket.AF_INET, address)}/{mask}")
-                continue
-        elif last - first == IPV6.size - 4:
-            _, mask_header, mask, family_header, family, header, address = IPV6.unpack_from(buffer, first - 4)
-            if (mask_header, family_header, family, header) == IPV6_HEADERS and mask <= 128:
-                found.append(f"{socket.inet_ntop(socket.AF_INET6, address)}/{mask}")
-                continue
-        found.append(walk_allowed_ip(buffer, first, last))
-    return tuple(found)
-
-
-def walk_allowed_ip(buffer: bytes | bytearray, start: int, end: int) -> str:
-    """A prefix whose attributes stand in any order."""
-    family = mask = -1
-    address = b""
-    for kind, first, last in walk(buffer, start, end):
-        if kind == A_FAMILY:
-            (family,) = fixed(buffer, U16, first, last)
-        elif kind == A_ADDRESS:
-            address = bytes(buffer[first:last])
-        elif kind == A_MASK:
-            (mask,) = fixed(buffer, U8, first, last)
-    if (family, len(address)) not in {(socket.AF_INET, 4), (socket.AF_INET6, 16)} or mask not in range(
-        len(address) * 8 + 1
-    ):
-        raise Malformed("an allowed IP without a proper address, family or mask")
-    return f"{socket.inet_ntop(family, address)}/{mask}"

@@ -1,0 +1,23 @@
+"""The sources that a configuration asks for."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+
+from .config import Config
+from .sources.gateway import Gateway
+
+
+def gateway_of(settings: Config, wanted: Callable[[str], bool] | None = None) -> Gateway:
+    """The gateway to read. `wanted` decides by label which interfaces; without it, the configuration does."""
+    sources = settings.sources
+    return Gateway(
+        settings.gateway,
+        wanted=wanted or settings.interfaces.wanted,
+        namespaces=settings.namespaces,
+        all_namespaces=settings.all_namespaces,
+        netlink=sources.netlink,
+        uapi_directory=sources.uapi_directory if sources.uapi else None,
+        timeout=sources.timeout,
+        retries=sources.dump_retries,
+    )
