@@ -15,6 +15,7 @@ from exporter.expect import expected_of, window_of
 from exporter.liveness import Expected, State, judge
 from exporter.model import Device, Peer, Reading, Snapshot
 from exporter.observe import Observed, Observer
+from exporter.reader import gateway_of
 
 WORST_FIRST = (
     State.STALE,
