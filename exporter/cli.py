@@ -9,8 +9,8 @@ from importlib import import_module
 from pathlib import Path
 from typing import NoReturn
 
-from . import __version__
-from .errors import ArgusError, InputError
+from exporter import __version__
+from exporter.errors import ArgusError, InputError
 
 DEFAULT_CONFIG = Path("/etc/argus-wireguard/argus-wg.yml")
 

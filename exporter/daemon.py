@@ -13,15 +13,15 @@ import socket
 import time
 from pathlib import Path
 
-from . import __version__, config, logs
-from .cli import config_argument, config_path
-from .config import Config, ListenAddress
-from .directory import DirectoryWatch
-from .errors import InputError
-from .metrics.exporter import Serving
-from .reader import gateway_of
-from .scrape import Scraper
-from .web.server import Limits, Server
+from exporter import __version__, config, logs
+from exporter.cli import config_argument, config_path
+from exporter.config import Config, ListenAddress
+from exporter.directory import DirectoryWatch
+from exporter.errors import InputError
+from exporter.metrics.exporter import Serving
+from exporter.reader import gateway_of
+from exporter.scrape import Scraper
+from exporter.web.server import Limits, Server
 
 log = logging.getLogger("argus")
 

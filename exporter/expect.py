@@ -2,9 +2,9 @@
 
 from __future__ import annotations
 
-from .directory import Entry
-from .liveness import Expected, default_expected, default_window
-from .model import Peer
+from exporter.directory import Entry
+from exporter.liveness import Expected, default_expected, default_window
+from exporter.model import Peer
 
 
 def expected_of(peer: Peer, entry: Entry | None) -> Expected:

@@ -7,7 +7,7 @@ import logging
 from collections import Counter
 from dataclasses import dataclass, field
 
-from .model import Reading, Snapshot
+from exporter.model import Reading, Snapshot
 
 log = logging.getLogger("argus.read")
 

@@ -10,7 +10,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass, field
 from typing import TypeVar
 
-from .model import Device, Peer, Snapshot
+from exporter.model import Device, Peer, Snapshot
 
 T = TypeVar("T")
 

@@ -4,8 +4,8 @@ from __future__ import annotations
 
 from collections.abc import Callable
 
-from .config import Config
-from .sources.gateway import Gateway
+from exporter.config import Config
+from exporter.sources.gateway import Gateway
 
 
 def gateway_of(settings: Config, wanted: Callable[[str], bool] | None = None) -> Gateway:

@@ -14,18 +14,18 @@ from prometheus_client import GC_COLLECTOR, PLATFORM_COLLECTOR, PROCESS_COLLECTO
 from prometheus_client import exposition as prometheus_text
 from prometheus_client.openmetrics import exposition as openmetrics_text
 
-from .config import Config
-from .directory import DirectoryWatch
-from .health import Health
-from .metrics import compat
-from .metrics.exporter import EXPORTER_FAMILIES, Serving, exporter_samples
-from .metrics.families import INTERFACE_FAMILIES
-from .metrics.native import NativePages, tables
-from .metrics.text import LEVEL, OPENMETRICS, PROMETHEUS
-from .model import Snapshot
-from .observe import Observer
-from .sources.gateway import Gateway
-from .web.page import Page
+from exporter.config import Config
+from exporter.directory import DirectoryWatch
+from exporter.health import Health
+from exporter.metrics import compat
+from exporter.metrics.exporter import EXPORTER_FAMILIES, Serving, exporter_samples
+from exporter.metrics.families import INTERFACE_FAMILIES
+from exporter.metrics.native import NativePages, tables
+from exporter.metrics.text import LEVEL, OPENMETRICS, PROMETHEUS
+from exporter.model import Snapshot
+from exporter.observe import Observer
+from exporter.sources.gateway import Gateway
+from exporter.web.page import Page
 
 T = TypeVar("T")
 

@@ -10,11 +10,11 @@ from __future__ import annotations
 from collections.abc import Callable, Sequence
 from itertools import compress
 
-from ..directory import Directory, Entry
-from ..expect import expected_of, window_of
-from ..liveness import Expected
-from ..model import Peer
-from .text import Deflated, deflate, inflate, labels
+from exporter.directory import Directory, Entry
+from exporter.expect import expected_of, window_of
+from exporter.liveness import Expected
+from exporter.metrics.text import Deflated, deflate, inflate, labels
+from exporter.model import Peer
 
 SIZE = 128  # peers; their text stays below the size from which malloc asks the kernel for each block
 

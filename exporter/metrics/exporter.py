@@ -6,10 +6,10 @@ import platform
 from collections.abc import Mapping
 from dataclasses import dataclass
 
-from .. import __version__
-from ..health import Health
-from ..model import Snapshot
-from .families import Family, Samples
+from exporter import __version__
+from exporter.health import Health
+from exporter.metrics.families import Family, Samples
+from exporter.model import Snapshot
 
 BUILD_INFO = Family("wireguard_exporter_build_info", "info", "The exporter's version; always 1.")
 READ_SUCCESS = Family(

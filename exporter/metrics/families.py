@@ -10,12 +10,12 @@ from collections import Counter
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 
-from ..directory import Directory
-from ..liveness import SKEW_TOLERANCE, State, judge
-from ..model import Device, Link, Peer, Snapshot
-from ..observe import Observed
-from .blocks import INFO, Block, Values, arrange
-from .text import head, labels
+from exporter.directory import Directory
+from exporter.liveness import SKEW_TOLERANCE, State, judge
+from exporter.metrics.blocks import INFO, Block, Values, arrange
+from exporter.metrics.text import head, labels
+from exporter.model import Device, Link, Peer, Snapshot
+from exporter.observe import Observed
 
 Samples = list[tuple[Mapping[str, str], float]]
 

@@ -4,10 +4,8 @@ from __future__ import annotations
 
 from collections.abc import Iterable, Iterator, Mapping
 
-from ..directory import Directory
-from ..model import Snapshot
-from ..observe import Observed
-from .families import (
+from exporter.directory import Directory
+from exporter.metrics.families import (
     PEER_FAMILIES,
     DeviceText,
     Family,
@@ -17,7 +15,9 @@ from .families import (
     interface_samples,
     states,
 )
-from .text import Joined, gzip, join, joined
+from exporter.metrics.text import Joined, gzip, join, joined
+from exporter.model import Snapshot
+from exporter.observe import Observed
 
 
 class NativePages:

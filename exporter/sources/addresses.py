@@ -5,8 +5,8 @@ from __future__ import annotations
 import socket
 import struct
 
-from ..errors import Malformed
-from .attributes import Buffer, fixed, header, walk
+from exporter.errors import Malformed
+from exporter.sources.attributes import Buffer, fixed, header, walk
 
 A_FAMILY, A_ADDRESS, A_MASK = 1, 2, 3  # attributes of an allowed IP, include/uapi/linux/wireguard.h
 U8, U16 = struct.Struct("=B"), struct.Struct("=H")

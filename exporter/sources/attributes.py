@@ -6,7 +6,7 @@ import struct
 import sys
 from collections.abc import Iterator
 
-from ..errors import Malformed
+from exporter.errors import Malformed
 
 ATTRIBUTE = struct.Struct("=HH")
 TYPE_MASK = 0x3FFF  # the two high bits say "nested" and "network byte order"

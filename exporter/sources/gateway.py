@@ -13,11 +13,11 @@ from typing import TypeVar
 
 from pyroute2 import netns
 
-from ..errors import ModuleMissing, NamespaceMissing, PermissionMissing, ReadError, ReadFailed
-from ..model import Device, Link, Reading, Snapshot
-from .links import links
-from .netlink import KIND, KernelSource, resolve_family
-from .uapi import UapiSource
+from exporter.errors import ModuleMissing, NamespaceMissing, PermissionMissing, ReadError, ReadFailed
+from exporter.model import Device, Link, Reading, Snapshot
+from exporter.sources.links import links
+from exporter.sources.netlink import KIND, KernelSource, resolve_family
+from exporter.sources.uapi import UapiSource
 
 T = TypeVar("T")
 NETNS_DIRECTORY = Path("/var/run/netns")

@@ -10,9 +10,9 @@ import socket
 import struct
 from dataclasses import dataclass
 
-from ..model import Link
-from .attributes import fixed, text, walk
-from .nlsocket import NetlinkSocket, retried
+from exporter.model import Link
+from exporter.sources.attributes import fixed, text, walk
+from exporter.sources.nlsocket import NetlinkSocket, retried
 
 RTM_NEWLINK, RTM_GETLINK = 16, 18
 IFLA_IFNAME, IFLA_LINKINFO, IFLA_STATS64, IFLA_INFO_KIND = 3, 18, 23, 1

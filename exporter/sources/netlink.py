@@ -9,10 +9,10 @@ from pyroute2.netlink import genlmsg
 from pyroute2.netlink.exceptions import NetlinkError
 from pyroute2.netlink.generic import GenericNetlinkSocket
 
-from ..errors import ModuleMissing
-from ..model import Device
-from .nlsocket import NetlinkSocket, error_of, retried
-from .wgdump import Decoder
+from exporter.errors import ModuleMissing
+from exporter.model import Device
+from exporter.sources.nlsocket import NetlinkSocket, error_of, retried
+from exporter.sources.wgdump import Decoder
 
 NETLINK_GENERIC = 16  # include/uapi/linux/netlink.h; the socket module does not name it
 FAMILY = "wireguard"

@@ -18,7 +18,7 @@ from collections.abc import Callable, Iterator
 from types import TracebackType
 from typing import TypeVar
 
-from ..errors import (
+from exporter.errors import (
     DumpInterrupted,
     DumpTruncated,
     InterfaceVanished,

@@ -22,10 +22,10 @@ from base64 import b64encode
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass, replace
 
-from ..errors import DumpTruncated, Malformed
-from ..model import Device, Peer
-from .addresses import allowed_ips, endpoint
-from .attributes import ATTRIBUTE, fixed, header, text, walk
+from exporter.errors import DumpTruncated, Malformed
+from exporter.model import Device, Peer
+from exporter.sources.addresses import allowed_ips, endpoint
+from exporter.sources.attributes import ATTRIBUTE, fixed, header, text, walk
 
 # Attributes of a device, and of a peer.
 IFINDEX, IFNAME, PRIVATE_KEY, PUBLIC_KEY, LISTEN_PORT, FWMARK, PEERS = 1, 2, 3, 4, 6, 7, 8
