@@ -114,6 +114,8 @@ class Daemon:
             await loop.run_in_executor(None, self.directory.poll)
 
     def _ready(self) -> tuple[bool, list[str]]:
+        if self._watching is None:
+            return False, ["the first reading is under way"]
         return True, [f"serving {self._settings.gateway}"]
 
     def _serving(self) -> Serving:

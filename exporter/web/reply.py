@@ -46,7 +46,7 @@ def landing() -> Reply:
     """The page at `/`: what this is and where to go."""
     links = (
         ("/metrics", "metrics, for Prometheus"),
-        ("/-/ready", "whether WireGuard can be read"),
+        ("/-/ready", "whether the first reading is done"),
         ("/-/healthy", "whether this server answers"),
     )
     items = "".join(f'<li><a href="{path}">{path}</a>: {escape(what)}</li>' for path, what in links)
