@@ -42,6 +42,7 @@ ERRNO = struct.Struct("=i")
 BUFFER_SIZE = 64 * 1024
 
 MAX_ERRNO = 4095  # include/linux/err.h
+LONGEST_PAUSE = 64  # between two attempts, in units of the first one's
 
 
 class NetlinkSocket:
@@ -150,7 +151,7 @@ def retried(read: Callable[[], T], retries: int, what: str) -> tuple[T, int]:
         try:
             return read(), attempt
         except DumpInterrupted:
-            time.sleep(random.uniform(0.001, 0.004) * 2**attempt)  # noqa: S311 - a pause, not a secret
+            time.sleep(random.uniform(0.001, 0.004) * min(2**attempt, LONGEST_PAUSE))  # noqa: S311 - no secret
     try:
         return read(), retries
     except DumpInterrupted as error:
