@@ -1,0 +1,209 @@
+"""Gateways to make pages of: one with everything in it, and any that hypothesis can think of."""
+
+from __future__ import annotations
+
+from base64 import b64encode
+from collections.abc import Iterable
+from dataclasses import replace
+
+from hypothesis import strategies as st
+
+from exporter.directory import Directory, Entry
+from exporter.errors import ReadError
+from exporter.health import Health
+from exporter.metrics.exporter import EXPORTER_FAMILIES, Serving, exporter_samples
+from exporter.metrics.families import INTERFACE_FAMILIES
+from exporter.metrics.native import NativePages, tables
+from exporter.model import Device, Link, Peer, Reading, Snapshot
+from exporter.observe import Observer
+
+NOW = 1_700_000_000.25
+MOST = 2**64 - 1  # of a counter
+
+Row = tuple[Peer, int, int, int]  # a peer, its last handshake, bytes received and sent
+
+
+def key(number: int) -> str:
+    """A public key, different for each number."""
+    return b64encode(number.to_bytes(32, "big")).decode()
+
+
+def with_peers(device: Device, rows: Iterable[Row]) -> Device:
+    """The device with these peers and their counters."""
+    columns = tuple(zip(*rows, strict=True)) or ((), (), (), ())
+    peers, handshakes, received, sent = columns
+    return replace(
+        device, peers=peers, last_handshake=handshakes, receive_bytes=received, transmit_bytes=sent
+    )
+
+
+class Exporter:
+    """The way from snapshots to pages, without anything that reads or serves."""
+
+    def __init__(self) -> None:
+        self.observer = Observer()
+        self.health = Health()
+        self.pages = NativePages("example")
+
+    def update(self, snapshot: Snapshot) -> None:
+        self.observer.update(snapshot)
+        self.health.update(snapshot)
+
+    def pieces(
+        self,
+        snapshot: Snapshot,
+        directory: Directory,
+        generation: int = 1,
+        *,
+        openmetrics: bool = False,
+        compressed: bool = False,
+        serving: Serving | None = None,
+        pages: NativePages | None = None,
+    ) -> list[bytes]:
+        """The page of a snapshot; its own families only if `serving` is given."""
+        pages = pages or self.pages
+        gathered, samples = pages.gather(snapshot, self.observer.devices, directory, generation)
+        text = tables(samples, INTERFACE_FAMILIES, openmetrics=openmetrics)
+        if serving:
+            own = exporter_samples(snapshot, self.health, serving)
+            text += tables(own, EXPORTER_FAMILIES, openmetrics=openmetrics)
+        if compressed:
+            return pages.compressed(gathered, text, openmetrics=openmetrics)
+        return list(pages.plain(gathered, text, openmetrics=openmetrics))
+
+
+DIRECTORY = Directory(
+    {
+        key(1): Entry(
+            key(1),
+            name='Anna "the boss" C:\\temp 100%',
+            site="Köln\nSüd ☃",
+            role="%s %d %%",
+            owner="o'neill@example.org",
+            expected="standby",
+            criticality="high",
+        ),
+        key(7): Entry(key(7), name="slow", expected="always-on", criticality="low", stale_after=3600),
+    }
+)
+
+SERVING = Serving(
+    directory_entries=2,
+    directory_loaded_at=1_699_999_000.1239,
+    reload_success={"directory": True, "web_config": False},
+    last_scrape_duration=0.0123456789,
+    requests={401: 2, 200: 18_446_744_073_709_551_615},
+    refusals={"login": 2, "slow-head": 1},
+)
+
+WG0 = Device(
+    "wg0",
+    "kernel",
+    public_key=key(100),
+    listen_port=51820,
+    link=Link(True, MOST, 2, 3, 4, 5, 6, 7, 8),
+)
+ODD = Device('u"\\%s', "userspace", public_key=key(101), listen_port=65535, link=Link(up=False))
+BLUE = Device("wg0", "kernel", "blue")  # no key, no port, no peers, and a link that could not be read
+BUSY = Device("busy0", "kernel", public_key=key(102))
+
+OLD = int(NOW) - 100_000
+
+
+def history() -> tuple[Snapshot, Snapshot]:
+    """A gateway 30 seconds ago, and now with every state of a peer and every reason of a failure."""
+    one, five = Peer(key(1), ("10.0.0.1/32", "fd00::1/128"), "192.0.2.1:1", 25), Peer(key(5))
+    others: list[Row] = [
+        (Peer(key(2), ("10.0.0.2/32",), has_preshared_key=True), 0, 0, 0),  # never
+        (Peer(key(3)), OLD, 2**53 + 1, 999_999),  # idle
+        (Peer(key(4), persistent_keepalive=25), OLD, 1_000_000, 1),  # stale
+        (Peer(key(6), persistent_keepalive=65535), int(NOW) + 60, MOST, MOST),  # clock-skew
+        (Peer(key(7)), int(NOW) - 1000, 1, 1),  # active: the directory gives it an hour
+    ]
+    before = [(one, int(NOW) - 130, 1, 2), (five, OLD, 10, 10), *others]
+    after = [(replace(one, endpoint="[2001:db8::1]:2"), int(NOW) - 10, 3, 4), (five, OLD, 10, 11), *others]
+    odd = with_peers(ODD, [(Peer(key(1)), int(NOW) - 180, 0, 148)])
+    busy = with_peers(BUSY, [(Peer(key(number)), 0, 0, 0) for number in range(10, 13)])
+    good = tuple(
+        Reading(source, interface, 0.000_123_4)
+        for source, interface in (
+            ("netlink", ""),
+            ("netlink@blue", ""),
+            ("uapi", ""),
+            ("netlink", "wg0"),
+            ("netlink@blue", "blue/wg0"),
+            ("uapi", ODD.label),
+        )
+    )
+    first = Snapshot("gw", NOW - 30, (with_peers(WG0, before), BLUE, odd, busy), good)
+    return first, Snapshot("gw", NOW, (with_peers(WG0, after), BLUE, odd), good + failures())
+
+
+def failures() -> tuple[Reading, ...]:
+    """One reading for each reason."""
+    places = {
+        "permission": ("netlink@locked", ""),
+        "module": ("netlink@bare", ""),
+        "namespace": ("netlink@gone", ""),
+        "interrupted": ("netlink", "busy0"),
+        "timeout": ("uapi", "slow0"),
+        "stale-socket": ("uapi", "dead0"),
+    }
+    return tuple(
+        Reading(*places.get(reason, ("netlink", f"{reason}0")), 5.25, reason, f"it is {reason}", retries)
+        for retries, reason in enumerate(sorted(kind.reason for kind in ReadError.__subclasses__()))
+    )
+
+
+HANDSHAKES = st.sampled_from(
+    (0, 0, OLD, int(NOW) - 301, int(NOW) - 300, int(NOW) - 5, int(NOW), int(NOW) + 6)
+)
+COUNTERS = st.sampled_from((0, 1, 148, 2**53 + 1, MOST)) | st.integers(0, MOST)
+TEXTS = st.text(st.characters(exclude_categories=["Cs"]) | st.sampled_from('%"\\\n{}, #d'), max_size=12)
+NAMES = st.text(
+    st.characters(exclude_categories=["Cs", "Z", "C"], exclude_characters="/"), min_size=1, max_size=15
+)
+PEERS = st.builds(
+    Peer,
+    public_key=st.integers(0, 30).map(key),
+    allowed_ips=st.integers(0, 3).map(lambda count: ("10.0.0.0/8",) * count),
+    endpoint=st.sampled_from(("", "192.0.2.1:1", "[2001:db8::1]:2")),
+    persistent_keepalive=st.sampled_from((0, 25, 61, 65535)),
+)
+ENTRIES = st.builds(
+    Entry,
+    public_key=st.integers(0, 30).map(key),
+    name=TEXTS,
+    site=TEXTS,
+    role=TEXTS,
+    owner=TEXTS,
+    expected=st.sampled_from((None, "always-on", "on-demand", "standby")),
+    criticality=st.sampled_from(("low", "normal", "high")),
+    stale_after=st.sampled_from((None, 1, 300, 100_000)),
+)
+DIRECTORIES = st.lists(ENTRIES, max_size=12).map(
+    lambda entries: Directory({entry.public_key: entry for entry in entries})
+)
+ROWS = st.lists(
+    st.tuples(PEERS, HANDSHAKES, COUNTERS, COUNTERS), max_size=14, unique_by=lambda row: row[0].public_key
+)
+LINKS = st.none() | st.builds(Link, st.booleans(), *[COUNTERS] * 8)
+DEVICES = st.builds(
+    with_peers,
+    st.builds(
+        Device,
+        name=NAMES,
+        kind=st.sampled_from(("kernel", "userspace")),
+        namespace=st.just("") | NAMES,
+        public_key=st.just("") | st.just(key(99)),
+        listen_port=st.integers(0, 65535),
+        link=LINKS,
+    ),
+    ROWS,
+)
+SNAPSHOTS = st.builds(
+    Snapshot,
+    gateway=TEXTS,
+    taken_at=st.floats(NOW - 400, NOW + 400) | st.just(100.0),  # 1970: no clock was set yet
+    devices=st.lists(DEVICES, max_size=3, unique_by=lambda device: device.label).map(tuple),
+)
