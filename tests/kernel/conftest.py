@@ -13,9 +13,9 @@ from pathlib import Path
 
 import pytest
 
-from .image import UnavailableError
-from .session import Guest
-from .vm import Vm
+from tests.kernel.image import UnavailableError
+from tests.kernel.session import Guest
+from tests.kernel.vm import Vm
 
 GUEST_TESTS = Path(__file__).parent / "guest"
 GUEST = pytest.StashKey[Guest]()

@@ -10,8 +10,8 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
-from .image import UnavailableError
-from .vm import EXCHANGE, Vm, VmError, boot
+from tests.kernel.image import UnavailableError
+from tests.kernel.vm import EXCHANGE, Vm, VmError, boot
 
 REPORT_VARIABLE = "ARGUS_GUEST_REPORT"  # where the tests in the guest write what became of them
 REPORT = "reports.jsonl"

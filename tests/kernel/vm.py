@@ -3,6 +3,9 @@
 The guest sees every file of the host, the project and its virtual environment included, under a layer in
 memory that takes all writes; one folder, `/run/exchange` in the guest, is shared both ways. It needs no
 privilege on the host and no network. Leaving the `with` block of `boot` ends it; it dies with its parent.
+
+The guest remembers what it read of the host, which is what makes it fast: it need not see what is written
+there while it runs, and a module that is edited meanwhile may look torn to it.
 """
 
 from __future__ import annotations
@@ -19,7 +22,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from shlex import quote
 
-from . import image
+from tests.kernel import image
 
 HERE = Path(__file__).parent
 QEMU = "qemu-system-x86_64"

@@ -8,7 +8,7 @@ from pathlib import Path
 
 import pytest
 
-from ..session import REPORT_VARIABLE
+from tests.kernel.session import REPORT_VARIABLE
 
 
 def pytest_runtest_logreport(report: pytest.TestReport) -> None:

@@ -20,7 +20,7 @@ from typing import TypeVar
 from cryptography.hazmat.primitives.asymmetric.x25519 import X25519PrivateKey
 from pyroute2 import netns
 
-from ..session import REPORT_VARIABLE
+from tests.kernel.session import REPORT_VARIABLE
 
 DISPOSABLE = REPORT_VARIABLE in os.environ  # this kernel is the test's own: modules may be taken out of it
 T = TypeVar("T")

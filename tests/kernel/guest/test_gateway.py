@@ -16,8 +16,7 @@ from exporter.errors import ModuleMissing
 from exporter.model import Link, Snapshot
 from exporter.sources.gateway import Gateway
 from exporter.sources.netlink import KernelSource
-
-from .helpers import (
+from tests.kernel.guest.helpers import (
     DISPOSABLE,
     Namespace,
     interface_conf,
@@ -28,7 +27,7 @@ from .helpers import (
     run,
     tunnel,
 )
-from .wgtext import dump_by_wg, dump_of
+from tests.kernel.guest.wgtext import dump_by_wg, dump_of
 
 PROJECT = Path(__file__).parents[3]
 

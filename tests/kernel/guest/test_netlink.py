@@ -11,8 +11,7 @@ from exporter.errors import InterfaceVanished, ReadFailed
 from exporter.model import Device
 from exporter.sources.netlink import NETLINK_GENERIC, KernelSource
 from exporter.sources.nlsocket import NetlinkSocket
-
-from .helpers import (
+from tests.kernel.guest.helpers import (
     Namespace,
     addresses,
     interface_conf,
@@ -24,7 +23,7 @@ from .helpers import (
     random_key,
     tunnel,
 )
-from .wgtext import conf_by_wg, conf_of, dump_by_wg, dump_of
+from tests.kernel.guest.wgtext import conf_by_wg, conf_of, dump_by_wg, dump_of
 
 
 def read(space: Namespace, index: int, source: KernelSource | None = None) -> Device:

@@ -18,9 +18,8 @@ from exporter.errors import DumpInterrupted, InterfaceVanished
 from exporter.model import Device, Peer
 from exporter.sources.netlink import NETLINK_GENERIC, KernelSource
 from exporter.sources.nlsocket import NetlinkSocket
-
-from .helpers import Namespace, addresses, many_peers, namespace, numbered_key, peer_conf
-from .wgtext import dump_by_wg, dump_of
+from tests.kernel.guest.helpers import Namespace, addresses, many_peers, namespace, numbered_key, peer_conf
+from tests.kernel.guest.wgtext import dump_by_wg, dump_of
 
 STEADY = range(300)  # peers that nobody touches
 CHANGING = range(1000, 1040)  # peers that come, change and go

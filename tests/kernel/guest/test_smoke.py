@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import time
 
-from .helpers import interface_conf, keys, many_peers, namespace, peer_conf, tunnel
+from tests.kernel.guest.helpers import interface_conf, keys, many_peers, namespace, peer_conf, tunnel
 
 
 def test_the_kernel_has_wireguard() -> None:

@@ -3,8 +3,7 @@
 from __future__ import annotations
 
 from exporter.model import Device, Peer
-
-from .helpers import Namespace
+from tests.kernel.guest.helpers import Namespace
 
 NONE, SET = "(none)", "(set)"
 
