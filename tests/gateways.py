@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import zlib
 from base64 import b64encode
 from collections.abc import Iterable
 from dataclasses import replace
@@ -35,6 +36,15 @@ def with_peers(device: Device, rows: Iterable[Row]) -> Device:
     return replace(
         device, peers=peers, last_handshake=handshakes, receive_bytes=received, transmit_bytes=sent
     )
+
+
+def unzip(pieces: Iterable[bytes]) -> bytes:
+    """What a gzip stream holds; it must be exactly one member, with checksum and size right."""
+    stream = zlib.decompressobj(zlib.MAX_WBITS | 16)
+    text = stream.decompress(b"".join(pieces))
+    assert stream.eof
+    assert not stream.unused_data
+    return text
 
 
 class Exporter:
@@ -153,6 +163,16 @@ def failures() -> tuple[Reading, ...]:
         Reading(*places.get(reason, ("netlink", f"{reason}0")), 5.25, reason, f"it is {reason}", retries)
         for retries, reason in enumerate(sorted(kind.reason for kind in ReadError.__subclasses__()))
     )
+
+
+def everything(*, openmetrics: bool = False, compressed: bool = False) -> bytes:
+    """The page of the gateway that has everything, with the exporter's own families."""
+    exporter = Exporter()
+    before, now = history()
+    exporter.update(before)
+    exporter.update(now)
+    pieces = exporter.pieces(now, DIRECTORY, openmetrics=openmetrics, compressed=compressed, serving=SERVING)
+    return unzip(pieces) if compressed else b"".join(pieces)
 
 
 HANDSHAKES = st.sampled_from(

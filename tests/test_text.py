@@ -14,20 +14,11 @@ from prometheus_client.parser import text_string_to_metric_families as read_prom
 
 from exporter.metrics.families import Family, Samples, number
 from exporter.metrics.text import combine, deflate, escape, gzip, head, inflate, join, joined, labels
-from tests.gateways import MOST, TEXTS
+from tests.gateways import MOST, TEXTS, unzip
 
 PIECES = st.lists(st.binary(max_size=300) | st.sampled_from((b"", b"\0" * 7, b"a" * 70_000)), max_size=6)
 READERS: dict[bool, Callable[[str], Iterable[Metric]]] = {False: read_prometheus, True: read_openmetrics}
 FORMATS = pytest.mark.parametrize("openmetrics", [False, True], ids=["prometheus", "openmetrics"])
-
-
-def one_member(pieces: Iterable[bytes]) -> bytes:
-    """What a gzip stream holds; it must be exactly one member, with checksum and size right."""
-    stream = zlib.decompressobj(zlib.MAX_WBITS | 16)
-    text = stream.decompress(b"".join(pieces))
-    assert stream.eof
-    assert not stream.unused_data
-    return text
 
 
 def read(text: str, *, openmetrics: bool) -> Metric:
@@ -40,7 +31,7 @@ def read(text: str, *, openmetrics: bool) -> Metric:
 def test_gzip_is_one_member_with_the_text(runs: list[list[bytes]]) -> None:
     """Pieces compressed apart are one gzip member of the whole text, which any client reads to its end."""
     joins = [join((deflate(text), None) for text in run) for run in runs]
-    assert one_member(gzip(joins)) == b"".join(text for run in runs for text in run)
+    assert unzip(gzip(joins)) == b"".join(text for run in runs for text in run)
 
 
 @given(st.lists(st.tuples(st.binary(max_size=300), st.booleans()), max_size=6))
@@ -65,7 +56,7 @@ def test_joined_is_a_run_of_one(text: bytes) -> None:
     """A text on its own is a run that says its checksum and size."""
     run = joined(text)
     assert (run.crc, run.size) == (zlib.crc32(text), len(text))
-    assert one_member(gzip([run])) == text
+    assert unzip(gzip([run])) == text
 
 
 @given(st.binary())
