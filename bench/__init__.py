@@ -1,0 +1,1 @@
+"""Benchmarks: the daemon against `wg` and against receiving the raw dump, all in one run."""

@@ -1,0 +1,117 @@
+"""Where a scrape's time goes: the parts of the daemon called one after the other, in this process."""
+
+from __future__ import annotations
+
+import gc
+import statistics
+import time
+from collections.abc import Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass
+from itertools import pairwise
+from typing import Any
+
+from exporter.daemon import keep_freed_memory
+from exporter.directory import Directory
+from exporter.health import Health
+from exporter.metrics import blocks
+from exporter.metrics.families import INTERFACE_FAMILIES
+from exporter.metrics.native import NativePages, tables
+from exporter.metrics.text import OPENMETRICS
+from exporter.observe import Observer
+from exporter.sources.gateway import Gateway
+from exporter.web.page import Page
+
+STAGES = ("read", "observe", "gather", "render", "compress", "join")
+
+
+@dataclass(slots=True)
+class Clocked:
+    """Calls of one function: how many, and how long those took that were timed."""
+
+    calls: int = 0
+    timed: int = 0
+    spent: float = 0.0  # seconds
+
+    def seconds(self, clock: float) -> float:
+        """Of all calls, reckoned from those timed, less the seconds that reading the clock takes."""
+        return max(self.spent / self.timed - clock, 0.0) * self.calls if self.timed else 0.0
+
+
+def clock_seconds() -> float:
+    """What reading the clock takes: a system call on some kernels, nearly nothing on others."""
+    readings = [time.perf_counter() for _ in range(1000)]
+    return statistics.median(later - earlier for earlier, later in pairwise(readings))
+
+
+@contextmanager
+def clocked(owner: object, name: str, every: int) -> Iterator[Clocked]:
+    """While the block runs, each `every`-th call of a function is timed: with thousands of short calls,
+    reading the clock around all of them could take longer than they do."""
+    original = getattr(owner, name)
+    clock = Clocked()
+
+    def watched(*arguments: Any) -> Any:
+        clock.calls += 1
+        if clock.calls % every and clock.timed:
+            return original(*arguments)
+        started = time.perf_counter()
+        result = original(*arguments)
+        clock.spent += time.perf_counter() - started
+        clock.timed += 1
+        return result
+
+    setattr(owner, name, watched)
+    try:
+        yield clock
+    finally:
+        setattr(owner, name, original)
+
+
+class Stages:
+    """A contender that makes a page as the daemon does, and notes the seconds of each stage.
+
+    `read` is receiving and decoding; `observe` compares with the reading before; `gather` makes the columns;
+    `render` finds the blocks of peers that changed and writes their text; `compress` deflates that text;
+    `join` puts old and new blocks together.
+    """
+
+    def __init__(self) -> None:
+        keep_freed_memory()
+        self._clock = clock_seconds()
+        self._gateway = Gateway("bench", uapi_directory=None, timeout=120.0)
+        self._observer = Observer()
+        self._health = Health()
+        self._native = NativePages("")
+        self.times: dict[str, list[float]] = {stage: [] for stage in STAGES}
+        self.page = Page(OPENMETRICS, "gzip", [])
+        self()
+        gc.freeze()
+        self.times = {stage: [] for stage in STAGES}
+
+    def __call__(self) -> float:
+        """Make the page of one reading; seconds."""
+        clock = time.perf_counter
+        times = [clock()]
+        snapshot = self._gateway.read()
+        times.append(clock())
+        self._observer.update(snapshot)
+        self._health.update(snapshot)
+        times.append(clock())
+        gathered, samples = self._native.gather(snapshot, self._observer.devices, Directory(), 0)
+        times.append(clock())
+        rest = tables(samples, INTERFACE_FAMILIES, openmetrics=True)
+        every = 1 + sum(len(device.peers) for device in snapshot.devices) // 2000
+        with (
+            clocked(blocks.Block, "deflated", every) as changing,
+            clocked(blocks, "deflate", every) as compressing,
+        ):
+            pieces = self._native.compressed(gathered, rest, openmetrics=True)
+        times.append(clock())
+        self.page = Page(OPENMETRICS, "gzip", pieces)
+        read, observe, gather, compressed = (end - start for start, end in pairwise(times))
+        block, deflate = changing.seconds(self._clock), compressing.seconds(self._clock)
+        parts = (read, observe, gather, max(block - deflate, 0.0), deflate, max(compressed - block, 0.0))
+        for stage, seconds in zip(STAGES, parts, strict=True):
+            self.times[stage].append(seconds)
+        return times[-1] - times[0]
