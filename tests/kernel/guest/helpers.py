@@ -67,7 +67,7 @@ class Namespace:
         """A WireGuard interface configured as `wg setconf` does; its index."""
         self.run("ip", "link", "add", interface, "type", "wireguard")
         if conf:
-            self.run("wg", "setconf", interface, "/dev/stdin", text=conf)
+            self.run("wg", "setconf", interface, "/proc/self/fd/0", text=conf)
         if up:
             self.run("ip", "link", "set", interface, "up")
         return self.index(interface)
