@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import argparse
+import os
 import sys
 from collections.abc import Callable, Sequence
 from importlib import import_module
@@ -89,12 +90,13 @@ def config_path(given: Path | None) -> Path | None:
 
 
 def main(arguments: Sequence[str] | None = None) -> int:
-    words = list(sys.argv[1:] if arguments is None else arguments)
-    command = next((word for word in words if word in COMMANDS), None)
-    parsed = build(command).parse_args(words)
-    run: Callable[[argparse.Namespace], int] = parsed.run
+    """Run a command; its exit code. Raises `SystemExit` where argparse does: help, version, wrong usage."""
     try:
-        return run(parsed)
+        try:
+            return _run(list(sys.argv[1:] if arguments is None else arguments))
+        finally:
+            if sys.stdout:  # None when it was closed before the start
+                sys.stdout.flush()
     except InputError as error:
         print(f"argus-wg: {error}", file=sys.stderr)
         return 2
@@ -103,9 +105,16 @@ def main(arguments: Sequence[str] | None = None) -> int:
         return 1
     except KeyboardInterrupt:
         return 130
-    except BrokenPipeError:
-        sys.stderr.close()
+    except BrokenPipeError:  # `| head` has seen enough; what is left would be tried again at exit
+        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
         return 1
+
+
+def _run(words: list[str]) -> int:
+    command = next((word for word in words if word in COMMANDS), None)
+    parsed = build(command).parse_args(words)
+    run: Callable[[argparse.Namespace], int] = parsed.run
+    return run(parsed)
 
 
 if __name__ == "__main__":
