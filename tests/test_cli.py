@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import argparse
 import os
 import re
 import shlex
@@ -62,9 +63,11 @@ class TestHelp:
         (example,) = re.findall(r"^Example: argus-wg (.*)$", page, re.MULTILINE)
         words = shlex.split(example)
         assert words[0] == command
-        assert cli.build(command).parse_args(words).run is import_module(cli.COMMANDS[command][0]).run
-        for action in cli.build(command)._actions:
-            assert action.help
+        module = import_module(cli.COMMANDS[command][0])
+        assert cli.build(command).parse_args(words).run is module.run
+        options = argparse.ArgumentParser()
+        module.add_arguments(options)
+        assert not [action.dest for action in options._actions if not action.help]
 
     def test_needs_no_library_of_a_command(self) -> None:
         """The summary of all commands imports none of them, nor what they need."""
