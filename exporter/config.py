@@ -100,7 +100,7 @@ class Sources:
     uapi: bool = True
     uapi_directory: Path = Path("/var/run/wireguard")
     timeout: float = 5.0
-    dump_retries: int = 4
+    dump_retries: int = 8
 
 
 @dataclass(frozen=True, slots=True)

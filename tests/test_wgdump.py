@@ -265,3 +265,13 @@ class TestBadDumps:
         """A dump with no message at all is not an empty device."""
         with pytest.raises(ReadError, match="before it said"):
             Decoder().finish()
+
+
+def test_a_message_with_a_private_key_is_never_remembered() -> None:
+    """Where the first peer is split, the device is described again; of no such message is anything kept."""
+    decoder = Decoder()
+    first = messages(HEAD, [facts(1)])
+    again = HEAD + attribute(wgdump.PEERS | NESTED, nested(peer_attributes(facts(2))))
+    for _ in range(4):
+        feed(decoder, [*first, again, *messages(b"", [facts(3)])])
+    assert [message.memo is not None for message in decoder._messages] == [False, False, True]

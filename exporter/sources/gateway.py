@@ -63,7 +63,7 @@ class Gateway:
         netlink: bool = True,
         uapi_directory: Path | None = Path("/var/run/wireguard"),
         timeout: float = 5.0,
-        retries: int = 4,
+        retries: int = 8,
     ) -> None:
         self._name = name
         self._wanted = wanted

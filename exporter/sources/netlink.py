@@ -46,7 +46,7 @@ class KernelSource:
     def __init__(
         self,
         timeout: float = 5.0,
-        retries: int = 4,
+        retries: int = 8,
         *,
         opener: Opener = open_generic,
         family: Callable[[], int] = resolve_family,

@@ -35,6 +35,7 @@ P_RX_BYTES, P_TX_BYTES, P_ALLOWED_IPS, P_PROTOCOL_VERSION = 7, 8, 9, 10
 U16, U32, U64 = (struct.Struct("=" + letter) for letter in "HIQ")
 TIMESPEC = struct.Struct("=qq")  # seconds, nanoseconds; `wg show` drops the nanoseconds, and so do we
 NO_KEY = bytes(32)
+NLA_F_NESTED = 0x8000
 
 
 @dataclass(frozen=True, slots=True)
@@ -104,15 +105,14 @@ class Memo:
     def _parts(self, buffer: bytearray) -> tuple[tuple[tuple[bytes, ...], ...], Columns]:
         """(everything that must be as it was, the counters); seven fields a peer, and the rest."""
         fields = self._layout.unpack_from(buffer, self._start)
-        return (fields[0::7], fields[1::7], fields[3::7], fields[5::7]), (
-            fields[2::7],
-            fields[4::7],
-            fields[6::7],
-        )
+        static = (fields[0::7], fields[1::7], fields[3::7], fields[5::7])
+        return static, (fields[2::7], fields[4::7], fields[6::7])
 
     def match(self, buffer: bytearray, start: int, end: int) -> Columns | None:
         """The counters, if the message is the one remembered; if not, the buffer is as it was."""
-        if start != self._start or end - start != self._layout.size:
+        if (start, end - start) != (self._start, self._layout.size) or not _is_peers_alone(
+            buffer, start, end
+        ):
             return None
         static, columns = self._parts(buffer)
         if static != self._static:
@@ -221,16 +221,14 @@ class Decoder:
             else:
                 device = _described(device, kind, buffer, first, last)
         self._device = device if device.name else self._device
-        if self._settled(message, before, places):
+        if _is_peers_alone(buffer, start, end) and self._settled(message, before, places):
             message.memo = Memo(buffer, start, end, places, absent)
         return message, columns
 
     def _settled(self, message: Message, before: Message | None, places: list[Place]) -> bool:
-        """Is the message worth remembering? It came the same twice, and it is not the first one of the
-        dump, which holds the private key."""
+        """Is the message worth remembering? It came the same twice."""
         return (
-            self._index > 0
-            and before is not None
+            before is not None
             and before.size == message.size
             and before.peers == message.peers
             and all(secret < handshake < sent < received for secret, handshake, sent, received in places)
@@ -306,6 +304,15 @@ class Decoder:
         kinds = (P_PRESHARED_KEY, P_HANDSHAKE, P_TX_BYTES, P_RX_BYTES)
         secret, handshake, sent, received = (found.get(kind, (0, 0))[0] for kind in kinds)
         return peer, values, (secret, handshake, sent, received)
+
+
+def _is_peers_alone(buffer: bytearray, start: int, end: int) -> bool:
+    """Whether a message holds peers and nothing else. One that describes the device may hold its private key,
+    and of such a message nothing is taken before that is wiped."""
+    return end - start >= 4 and ATTRIBUTE.unpack_from(buffer, start) in (
+        (end - start, PEERS),
+        (end - start, PEERS | NLA_F_NESTED),
+    )
 
 
 def _described(device: Device, kind: int, buffer: bytearray, start: int, end: int) -> Device:
