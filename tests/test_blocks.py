@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import random
 from collections.abc import Iterator, Sequence
 from dataclasses import replace
 
@@ -177,13 +176,17 @@ def test_arrange_fills_blocks() -> None:
     assert set(sizes[:-1]) == {SIZE}
 
 
-def test_arrange_merges_what_removals_left() -> None:
-    """When nearly all peers are gone, those left share blocks again instead of having one each."""
-    rng = random.Random(7)
-    numbers = list(range(40 * SIZE))
-    arranged = arrange([], peers_of(numbers), build)
-    while len(numbers) > SIZE:
-        for _ in range(SIZE):
-            numbers.pop(rng.randrange(len(numbers)))
-        arranged = arrange(arranged, peers_of(numbers), build)
-        assert len(arranged) <= 9 + 4 * len(numbers) // SIZE
+def test_arrange_fills_up_what_grows() -> None:
+    """Peers that are added one at a time share blocks as if they had come at once."""
+    arranged: list[Block] = []
+    for count in range(1, 3 * SIZE):
+        arranged = arrange(arranged, peers_of(range(count)), build)
+        assert len(arranged) <= 1 + count // SIZE
+
+
+@pytest.mark.parametrize("step", [SIZE, SIZE // 2, 3 * SIZE + 1])
+def test_arrange_merges_what_removals_left(step: int) -> None:
+    """When nearly all peers are gone, those left share a block instead of having one each."""
+    arranged = arrange([], peers_of(range(40 * SIZE)), build)
+    left = peers_of(range(0, 40 * SIZE, step))
+    assert len(arrange(arranged, left, build)) == 1

@@ -52,12 +52,11 @@ def blocks_of(device: Device, directory: Directory, size: int) -> list[Block]:
 
 
 BYTES = st.integers(0, 1)
+TIMES = HANDSHAKES | st.integers(0, 200) | st.integers(int(NOW) - 700, int(NOW) + 10)
 TWO_READINGS = st.lists(
-    st.tuples(PEERS, HANDSHAKES, BYTES, BYTES, BYTES, BYTES),
-    unique_by=lambda row: row[0].public_key,
-    max_size=20,
+    st.tuples(PEERS, TIMES, BYTES, BYTES, BYTES, BYTES), unique_by=lambda row: row[0].public_key, max_size=8
 )
-CLOCKS = st.sampled_from((0.0, 100.0, NOW - 400, NOW, NOW + 1000)) | st.floats(0, NOW + 1000)
+CLOCKS = st.sampled_from((0.0, 100.0, NOW)) | st.floats(NOW - 400, NOW + 400)  # 1970: no clock was set yet
 
 
 @given(TWO_READINGS, DIRECTORIES, CLOCKS, st.integers(1, 20))
@@ -78,6 +77,23 @@ def test_states_in_bulk_are_each_peers_state(
         for (_, then, _, _, more, most), window, word in zip(rows, windows, expected, strict=True)
     )
     assert states(after, blocks, seen, now) == alone
+
+
+@pytest.mark.parametrize(
+    ("handshakes", "now", "expected"),
+    [
+        ((0, 90), 100.0, {State.NEVER: 1, State.ACTIVE: 1}),  # a clock that starts in 1970
+        ((int(NOW) - 320, int(NOW) - 10), NOW, {State.STALE: 1, State.ACTIVE: 1}),
+        ((int(NOW) + 6, int(NOW) + 5), NOW, {State.CLOCK_SKEW: 1, State.ACTIVE: 1}),
+    ],
+)
+def test_one_block_with_several_states(
+    handshakes: tuple[int, int], now: float, expected: dict[State, int]
+) -> None:
+    """A block is not judged as one where its peers differ, in window, in state or in having one at all."""
+    short, long = Peer(key(1), persistent_keepalive=25), Peer(key(2), persistent_keepalive=500)
+    device = with_peers(WG0, [(short, handshakes[0], 0, 0), (long, handshakes[1], 0, 0)])
+    assert states(device, blocks_of(device, NOBODY, 2), observed(device), now) == expected
 
 
 def test_states_of_everything() -> None:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import gc
 import platform
 import shutil
 import subprocess
@@ -27,6 +28,7 @@ from exporter.metrics import blocks
 from exporter.metrics import exporter as own
 from exporter.metrics.families import INTERFACE_FAMILIES, LINK_FAMILIES, PEER_FAMILIES
 from exporter.metrics.native import NativePages
+from exporter.metrics.text import Joined
 from exporter.model import Device, Peer, Reading, Snapshot
 from tests import golden
 from tests.gateways import (
@@ -196,6 +198,27 @@ def test_what_stays_is_not_compressed_again() -> None:
     same = {*map(id, pages[0])} & {*map(id, pages[1])}
     steady = len(PEER_FAMILIES) - 2  # all but received bytes and, as nobody shook hands, the age
     assert len(same) >= 2 * steady
+
+
+def test_a_removed_interface_leaves_nothing_behind() -> None:
+    """The kept text of an interface goes with it: interfaces that come and go do not fill the memory."""
+
+    def kept() -> int:
+        gc.collect()
+        return sum(isinstance(thing, (blocks.Block, Joined)) for thing in gc.get_objects())
+
+    exporter = Exporter()
+    counts = []
+    for label in ("", "wg0", "wg1", ""):
+        rows = [(Peer(key(1)), 0, 0, 0)]
+        devices = (with_peers(Device(label, "kernel"), rows),) if label else ()
+        snapshot = Snapshot("gw", NOW, devices)
+        exporter.update(snapshot)
+        exporter.pieces(snapshot, DIRECTORY, compressed=True)
+        counts.append(kept())
+    nothing, one, another, nothing_again = counts
+    assert nothing < one
+    assert (one, nothing) == (another, nothing_again)
 
 
 NUMBERS = st.integers(0, 30)
