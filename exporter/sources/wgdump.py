@@ -21,6 +21,7 @@ import struct
 from base64 import b64encode
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass, replace
+from itertools import repeat
 
 from exporter.errors import DumpTruncated, Malformed
 from exporter.model import Device, Peer
@@ -97,9 +98,11 @@ class Memo:
         form.append(f"{end - at}s")
         self._layout = struct.Struct("".join(form))
         self._start = start
-        self._secrets = [(place[0], place[0] + 32) for place in places]
+        self._firsts = [place[0] for place in places]  # of the preshared keys
+        self._ends = [first + 32 for first in self._firsts]
         self._absent = absent
-        self._wipe = [secret for secret, gone in zip(self._secrets, absent, strict=True) if not gone]
+        keys = zip(self._firsts, self._ends, absent, strict=True)
+        self._wipe = [(first, last) for first, last, gone in keys if not gone]
         self._static = self._parts(buffer)[0]
 
     def _parts(self, buffer: bytearray) -> tuple[tuple[tuple[bytes, ...], ...], Columns]:
@@ -117,8 +120,7 @@ class Memo:
         static, columns = self._parts(buffer)
         if static != self._static:
             return None
-        empty = buffer.startswith
-        if [empty(NO_KEY, first, last) for first, last in self._secrets] != self._absent:
+        if list(map(buffer.startswith, repeat(NO_KEY), self._firsts, self._ends)) != self._absent:
             return None
         for first, last in self._wipe:
             buffer[first:last] = NO_KEY
