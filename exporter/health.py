@@ -29,10 +29,7 @@ class Health:
             if not reading.ok:
                 self.failures[reading.source, reading.reason] += 1
             self._tell(reading)
-        now = {(reading.source, reading.interface) for reading in snapshot.readings}
-        for source, interface in self.failing.keys() - now:
-            del self.failing[source, interface]
-            log.info("%s is no longer there to be read", _what(source, interface))
+        self._tell_gone(snapshot)
         self._tell_empty(snapshot)
 
     def _tell(self, reading: Reading) -> None:
@@ -48,6 +45,16 @@ class Health:
             self.failing[key] = reading.reason
             message = reading.message.removeprefix(f"{reading.interface}: ")
             log.error("%s cannot be read (%s): %s", what, reading.reason, message)
+
+    def _tell_gone(self, snapshot: Snapshot) -> None:
+        tried = {(reading.source, reading.interface) for reading in snapshot.readings}
+        unlisted = {
+            reading.source for reading in snapshot.readings if not reading.interface and not reading.ok
+        }
+        for source, interface in self.failing.keys() - tried:
+            if source not in unlisted:  # otherwise nobody knows whether it is there
+                del self.failing[source, interface]
+                log.info("%s is no longer there to be read", _what(source, interface))
 
     def _tell_empty(self, snapshot: Snapshot) -> None:
         empty = not snapshot.devices and all(reading.ok for reading in snapshot.readings)

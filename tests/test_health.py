@@ -69,6 +69,17 @@ def test_what_fails_and_goes_is_told(caplog: pytest.LogCaptureFixture) -> None:
     ]
 
 
+def test_what_fails_is_not_called_gone_while_nobody_knows(caplog: pytest.LogCaptureFixture) -> None:
+    """While its source cannot be listed, a failing interface is neither gone nor failing anew."""
+    unlisted = Reading("netlink", "", 0.1, "timeout", "no list")
+    assert told(caplog, (SOURCE, BAD), (unlisted,), (SOURCE, BAD), (SOURCE, GOOD)) == [
+        "ERROR interface wg0 (netlink) cannot be read (timeout): no answer within 5 s",
+        "ERROR source netlink cannot be read (timeout): no list",
+        "INFO source netlink is read again",
+        "INFO interface wg0 (netlink) is read again",
+    ]
+
+
 def test_no_interface_is_told_once(caplog: pytest.LogCaptureFixture) -> None:
     """An empty page is explained: there is nothing to read, which is not a failure."""
     assert told(caplog, (SOURCE,), (SOURCE,), device=False) == [
@@ -119,8 +130,10 @@ def test_counts(history: list[tuple[Reading, ...]]) -> None:
         for source in {reading.source for reading in everything}
     }
     assert health.snapshots == len(history)
-    assert health.failing == {
-        (reading.source, reading.interface): reading.reason
-        for reading in (history[-1] if history else ())
-        if not reading.ok
-    }
+    failing: dict[tuple[str, str], str] = {}
+    for readings in history:
+        tried = {(reading.source, reading.interface): reading.reason for reading in readings}
+        unlisted = {source for (source, interface), reason in tried.items() if reason and not interface}
+        unknown = {place: reason for place, reason in failing.items() if place[0] in unlisted}
+        failing = {place: reason for place, reason in (unknown | tried).items() if reason}
+    assert health.failing == failing
