@@ -1,0 +1,505 @@
+"""`argus-wg serve` as it runs: a process of its own on real UAPI sockets, asked over HTTP, and signalled."""
+
+from __future__ import annotations
+
+import contextlib
+import http.client
+import json
+import re
+import shutil
+import signal
+import socket
+import subprocess
+import sys
+import threading
+from collections.abc import Iterator
+from concurrent.futures import Future, ThreadPoolExecutor
+from dataclasses import dataclass, field
+from pathlib import Path
+
+import pytest
+
+from exporter import __version__
+from tests.test_gateway import abandoned, needs_no_module
+from tests.uapiserver import UapiServer, base64_key, request
+from tests.webkit import make_pair, password_hash, until
+
+PROJECT = Path(__file__).parents[2]
+PATIENCE = 30.0  # seconds
+NEVER = "24h"  # an interval that no test lives to see
+SERVES = re.compile(r"serves (\S+) on 127\.0\.0\.1:(\d+)")
+
+
+def key(number: int) -> str:
+    """A public key as it is written in metrics and in the directory."""
+    return base64_key(f"{number:064x}")
+
+
+@dataclass
+class Interface:
+    """A userspace interface that tests change while it is read: its peers, and whether it answers."""
+
+    peers: list[int] = field(default_factory=list)
+    gate: threading.Event = field(default_factory=threading.Event)
+    asked: threading.Event = field(default_factory=threading.Event)
+
+    def dialogue(self, connection: socket.socket, _: threading.Event) -> None:
+        request(connection)
+        self.asked.set()
+        self.gate.wait(PATIENCE)
+        lines = [f"private_key={'7' * 64}\nlisten_port=51820\n"]
+        lines += [f"public_key={peer:064x}\nrx_bytes={peer}\ntx_bytes=1\n" for peer in self.peers]
+        connection.sendall("".join([*lines, "errno=0\n\n"]).encode())
+
+
+@contextlib.contextmanager
+def interface(folder: Path, name: str, *peers: int) -> Iterator[Interface]:
+    made = Interface(list(peers))
+    made.gate.set()
+    with UapiServer(folder / f"{name}.sock", made.dialogue):
+        try:
+            yield made
+        finally:
+            made.gate.set()
+
+
+@dataclass(frozen=True)
+class Daemon:
+    """A running exporter: its process, and the files it was given."""
+
+    process: subprocess.Popen[bytes]
+    folder: Path  # UAPI sockets, directory.yml and the log
+
+    @property
+    def port(self) -> int:
+        (found,) = SERVES.findall(self.log())
+        return int(found[1])
+
+    @property
+    def directory(self) -> Path:
+        return self.folder / "directory.yml"
+
+    def log(self) -> str:
+        return (self.folder / "log").read_text()
+
+    def said(self, text: str) -> int:
+        """How many lines of the log have this in them."""
+        return sum(text in line for line in self.log().splitlines())
+
+    def get(self, path: str) -> tuple[int, str]:
+        connection = http.client.HTTPConnection("127.0.0.1", self.port, timeout=PATIENCE)
+        with contextlib.closing(connection):
+            connection.request("GET", path)
+            response = connection.getresponse()
+            return response.status, response.read().decode()
+
+    def metrics(self) -> str:
+        status, page = self.get("/metrics")
+        assert status == 200
+        return page
+
+    def names(self) -> dict[str, str]:
+        """Public key → name of each peer that has one; the others are told by their keys."""
+        found = re.findall(r"^wireguard_peer_info\{(.*)\} 1$", self.metrics(), re.MULTILINE)
+        labels = [dict(re.findall(r'(\w+)="((?:[^"\\]|\\.)*)"', text)) for text in found]
+        return {one["public_key"]: one["peer"] for one in labels if one["peer"] != one["public_key"]}
+
+    def write_names(self, **names: str) -> None:
+        """Replace the directory file; `p7="x"` names the peer of key 7."""
+        lines = [f"  {key(int(peer[1:]))}: {{name: {name}}}\n" for peer, name in names.items()]
+        replace(self.directory, "peers:\n" + "".join(lines))
+
+
+def replace(file: Path, text: str) -> None:
+    """As editors do: the file is the old or the new one, never half of it."""
+    new = file.with_suffix(".new")
+    new.write_text(text)
+    new.rename(file)
+
+
+@contextlib.contextmanager
+def daemon(folder: Path, config: str = "", *, netlink: bool = False) -> Iterator[Daemon]:
+    """An exporter on a free port that reads the UAPI sockets in `folder`, and with `netlink` the kernel."""
+    file = folder / "argus.yml"
+    directory = "" if "directory:" in config else "directory: {wg_quick: []}\n"
+    file.write_text(
+        f'listen: "127.0.0.1:0"\ngateway: gw\n{config}{directory}'
+        f"sources: {{uapi_directory: {folder}, netlink: {str(netlink).lower()}}}\n"
+    )
+    with (folder / "log").open("wb") as log:
+        process = subprocess.Popen(command("--config", str(file)), cwd=PROJECT, stdout=log, stderr=log)
+    running = Daemon(process, folder)
+    try:
+        until(lambda: bool(SERVES.search(running.log())) or process.poll() is not None)
+        assert process.poll() is None, running.log()
+        yield running
+    finally:
+        process.kill()
+        process.wait(PATIENCE)
+
+
+def command(*arguments: str) -> list[str]:
+    return [sys.executable, "-m", "exporter.cli", "serve", *arguments]
+
+
+def follows(folder: Path, reload_every: str) -> str:
+    """The section of the configuration that names the directory file."""
+    return f"directory: {{files: [{folder}/directory.yml], wg_quick: [], reload_every: {reload_every}}}\n"
+
+
+@pytest.fixture(scope="module")
+def workers() -> Iterator[ThreadPoolExecutor]:
+    with ThreadPoolExecutor(4) as threads:
+        yield threads
+
+
+@dataclass(frozen=True)
+class Site:
+    daemon: Daemon
+    wg0: Interface
+    wg1: Interface
+
+
+def site(folder: Path, config: str) -> Iterator[Site]:
+    (folder / "directory.yml").write_text("peers: {}\n")
+    with (
+        interface(folder, "wg0", 1, 2, 3) as wg0,
+        interface(folder, "wg1", 4) as wg1,
+        daemon(folder, config) as running,
+    ):
+        yield Site(running, wg0, wg1)
+
+
+@pytest.fixture(scope="module")
+def gateway(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Site]:
+    """Two interfaces and a daemon that reads its directory again only when it is told to."""
+    folder = tmp_path_factory.mktemp("gateway")
+    yield from site(folder, follows(folder, NEVER))
+
+
+@pytest.fixture(scope="module")
+def watching(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Site]:
+    """The same with a daemon that looks for changes all the time, and logs JSON."""
+    folder = tmp_path_factory.mktemp("watching")
+    yield from site(folder, follows(folder, "100ms") + "log: {format: json}\n")
+
+
+def test_what_is_served(gateway: Site) -> None:
+    """Every peer of every interface, health, readiness and the way to them; anything else is not found."""
+    lines = gateway.daemon.metrics().splitlines()
+    for name, peers in (("wg0", gateway.wg0.peers), ("wg1", gateway.wg1.peers)):
+        for peer in peers:
+            labels = f'interface="{name}",public_key="{key(peer)}"'
+            assert f"wireguard_peer_receive_bytes_total{{{labels}}} {peer}" in lines
+    assert gateway.daemon.get("/-/healthy") == (200, "healthy\n")
+    assert gateway.daemon.get("/-/ready") == (200, "ready\nserving gw\n")
+    assert gateway.daemon.get("/")[0] == 200
+    assert gateway.daemon.get("/metric")[0] == 404
+    assert gateway.daemon.said(f"argus-wg {__version__} serves gw") == 1
+
+
+def test_a_scrape_tells_of_the_one_before(gateway: Site) -> None:
+    """Readings and answers are counted from one page to the next, and the last duration is told."""
+
+    def value(page: str, series: str) -> float:
+        (found,) = re.findall(rf"^{re.escape(series)} (\S+)$", page, re.MULTILINE)
+        return float(found)
+
+    first, second = gateway.daemon.metrics(), gateway.daemon.metrics()
+    for series in ("wireguard_exporter_readings_total", 'wireguard_exporter_http_requests_total{code="200"}'):
+        assert value(second, series) == value(first, series) + 1
+    assert value(second, "wireguard_exporter_last_scrape_duration_seconds") > 0
+
+
+def test_a_removed_peer_is_gone_at_the_next_scrape(gateway: Site) -> None:
+    """Not one series of it is left, and one that was added is there."""
+    assert key(2) in gateway.daemon.metrics()
+    gateway.wg0.peers = [1, 3, 9]
+    page = gateway.daemon.metrics()
+    assert key(2) not in page
+    assert key(9) in page
+    gateway.wg0.peers = [1, 2, 3]
+    page = gateway.daemon.metrics()
+    assert key(2) in page
+    assert key(9) not in page
+
+
+def test_sighup_reads_the_directory_again(gateway: Site) -> None:
+    """A change of the file is seen after the signal; the process is the same one, and misses no scrape."""
+    gateway.daemon.write_names(p1="berlin")
+    assert gateway.daemon.names() == {}
+    gateway.daemon.process.send_signal(signal.SIGHUP)
+    until(lambda: gateway.daemon.names() == {key(1): "berlin"})
+    assert gateway.daemon.process.poll() is None
+
+
+def test_a_change_is_seen_without_a_signal(watching: Site) -> None:
+    """A file that changes, is replaced, or names another peer is followed by itself."""
+    for names in ({"p1": "berlin"}, {"p1": "paris", "p4": "rome"}, {"p2": "lima"}):
+        watching.daemon.write_names(**names)
+        expected = {key(int(peer[1:])): name for peer, name in names.items()}
+        until(lambda expected=expected: watching.daemon.names() == expected)  # type: ignore[misc]
+
+
+RELOADED = 'wireguard_exporter_reload_success{file="directory"} '
+
+
+def test_a_bad_directory_keeps_the_last_good_one(gateway: Site) -> None:
+    """Names stay, a metric says that they are old, the log says once where and why, and when it is over."""
+    daemon = gateway.daemon
+    daemon.write_names(p1="before")
+    daemon.process.send_signal(signal.SIGHUP)
+    until(lambda: daemon.names() == {key(1): "before"})
+    assert f"{RELOADED}1" in daemon.metrics()
+
+    replace(daemon.directory, f"peers:\n  {key(1)}:\n    name: after\n    stale_after: soon\n")
+    daemon.process.send_signal(signal.SIGHUP)
+    until(lambda: f"{RELOADED}0" in daemon.metrics())
+    refusals = daemon.said("the directory stays as it was")
+    for _ in range(3):
+        daemon.process.send_signal(signal.SIGHUP)
+        assert daemon.names() == {key(1): "before"}
+    assert daemon.said(f"{daemon.directory}:4: peers.{key(1)}.stale_after: ") == refusals == 1
+
+    daemon.write_names(p1="after")
+    daemon.process.send_signal(signal.SIGHUP)
+    until(lambda: daemon.names() == {key(1): "after"})
+    assert f"{RELOADED}1" in daemon.metrics()
+    assert daemon.said("the directory is good again") == 1
+    assert daemon.said("the directory stays as it was") == 1
+
+
+def test_a_missing_directory_file_is_found_when_it_comes(tmp_path: Path) -> None:
+    """The daemon starts without it, says so, and reads it as soon as it is there."""
+    with interface(tmp_path, "wg0", 1), daemon(tmp_path, follows(tmp_path, "100ms")) as running:
+        assert f"{RELOADED}0" in running.metrics()
+        assert running.said(f"{running.directory}: no such file") == 1
+        running.write_names(p1="late")
+        until(lambda: running.names() == {key(1): "late"})
+        assert f"{RELOADED}1" in running.metrics()
+
+
+def test_a_failure_is_told_once_and_so_is_its_end(gateway: Site) -> None:
+    """An interface whose process ended fails at each scrape, and in one line of the log; others are read."""
+    daemon = gateway.daemon
+    success = 'wireguard_exporter_read_success{source="uapi",interface="wg7"} '
+    failing = 'wireguard_exporter_read_failing{source="uapi",interface="wg7",reason='
+    path = daemon.folder / "wg7.sock"
+    abandoned(path)
+    for _ in range(3):
+        page = daemon.metrics()
+        assert f"{success}0" in page
+        assert f'{failing}"stale-socket"}} 1' in page
+        assert key(4) in page
+    assert daemon.said("interface wg7 (uapi) cannot be read (stale-socket)") == 1
+    path.unlink()
+    with interface(daemon.folder, "wg7", 8):
+        for _ in range(3):
+            page = daemon.metrics()
+            assert f"{success}1" in page
+            assert failing not in page
+    assert daemon.said("interface wg7 (uapi) is read again") == 1
+    assert daemon.said("wg7") == 2
+    assert "wg7" not in re.sub("^#.*$", "", daemon.metrics(), flags=re.MULTILINE)
+
+
+def test_json_logs(watching: Site) -> None:
+    """Each line of the log is an object with time, level, logger and message."""
+    abandoned(watching.daemon.folder / "wg8.sock")
+    watching.daemon.metrics()
+    (watching.daemon.folder / "wg8.sock").unlink()
+    entries = [json.loads(line) for line in watching.daemon.log().splitlines()]
+    assert {"info", "error"} <= {entry["level"] for entry in entries}
+    assert all({"time", "level", "logger", "message"} <= entry.keys() for entry in entries)
+
+
+def scrape_that_hangs(site: Site, workers: ThreadPoolExecutor) -> Future[tuple[int, str]]:
+    """A scrape under way that waits for wg0."""
+    site.wg0.gate.clear()
+    site.wg0.asked.clear()
+    scrape = workers.submit(site.daemon.get, "/metrics")
+    assert site.wg0.asked.wait(PATIENCE)
+    return scrape
+
+
+def test_health_does_not_wait_for_a_scrape(gateway: Site, workers: ThreadPoolExecutor) -> None:
+    """While an interface keeps a scrape waiting, everything else answers; then the scrape does too."""
+    scrape = scrape_that_hangs(gateway, workers)
+    try:
+        for path in ("/-/healthy", "/-/ready", "/"):
+            assert gateway.daemon.get(path)[0] == 200
+        assert not scrape.done()
+    finally:
+        gateway.wg0.gate.set()
+    status, page = scrape.result(PATIENCE)
+    assert status == 200
+    assert key(4) in page
+
+
+def ended(daemon: Daemon) -> int:
+    return daemon.process.wait(PATIENCE)
+
+
+@pytest.mark.parametrize("number", [signal.SIGTERM, signal.SIGINT])
+def test_a_scrape_under_way_is_finished_before_the_end(
+    tmp_path: Path, workers: ThreadPoolExecutor, number: signal.Signals
+) -> None:
+    """Told to stop, the daemon takes no new connection, answers the scrape it has, and ends with 0."""
+    with interface(tmp_path, "wg0", 1) as wg0, daemon(tmp_path) as running:
+        port = running.port
+        scrape = scrape_that_hangs(Site(running, wg0, wg0), workers)
+        running.process.send_signal(number)
+        until(lambda: running.said("stopping") == 1)
+        until(lambda: refuses(port))
+        assert not scrape.done()
+        wg0.gate.set()
+        status, page = scrape.result(PATIENCE)
+        assert status == 200
+        assert key(1) in page
+        assert ended(running) == 0
+        assert "Traceback" not in running.log()
+
+
+def refuses(port: int) -> bool:
+    try:
+        socket.create_connection(("127.0.0.1", port), PATIENCE).close()
+    except ConnectionRefusedError:
+        return True
+    return False
+
+
+def test_the_service_manager_is_told(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """READY=1 comes when /metrics can be had, STOPPING=1 when the end begins (sd_notify(3))."""
+    with socket.socket(socket.AF_UNIX, socket.SOCK_DGRAM) as manager:
+        manager.bind(str(tmp_path / "notify"))
+        manager.settimeout(PATIENCE)
+        monkeypatch.setenv("NOTIFY_SOCKET", str(tmp_path / "notify"))
+        with interface(tmp_path, "wg0", 1), daemon(tmp_path) as running:
+            assert manager.recv(200).startswith(b"READY=1\n")
+            assert running.get("/-/ready")[0] == 200
+            running.process.send_signal(signal.SIGTERM)
+            assert manager.recv(200).startswith(b"STOPPING=1\n")
+            assert ended(running) == 0
+
+
+@pytest.mark.skipif(shutil.which("curl") is None, reason="needs curl")
+def test_tls_and_passwords(tmp_path: Path) -> None:
+    """curl gets the page over TLS with the right password, and nothing with a wrong one or without TLS."""
+    authority = make_pair(tmp_path, "authority")
+    make_pair(tmp_path, "server", authority)
+    web = tmp_path / "web.yml"
+    web.write_text(
+        f"tls_server_config: {{cert_file: {tmp_path}/server.crt, key_file: {tmp_path}/server.key}}\n"
+        f"basic_auth_users: {{prometheus: {password_hash('wonder')}}}\n"
+    )
+    with interface(tmp_path, "wg0", 1), daemon(tmp_path, f"web_config: {web}\n") as running:
+
+        def curl(*options: str, scheme: str = "https", path: str = "/metrics") -> tuple[str, str]:
+            """The HTTP status, "000" for none, and the body."""
+            status = ("--write-out", "\n%{http_code}")
+            url = f"{scheme}://127.0.0.1:{running.port}{path}"
+            done = subprocess.run(
+                ["curl", "--silent", "--cacert", str(authority.cert), *status, *options, url],
+                capture_output=True,
+                text=True,
+                timeout=PATIENCE,
+                check=False,
+            )
+            body, _, code = done.stdout.rpartition("\n")
+            return code, body
+
+        status, page = curl("--user", "prometheus:wonder", "--compressed")
+        assert status == "200"
+        assert key(1) in page
+        for path in ("/metrics", "/", "/-/healthy", "/-/ready"):
+            assert curl(path=path)[0] == "401"
+            assert curl("--user", "prometheus:guess", path=path)[0] == "401"
+        assert curl("--user", "prometheus:wonder", scheme="http")[0] != "200"
+        assert 'wireguard_exporter_reload_success{file="web_config"} 1' in page
+
+        replace(web, web.read_text().replace("prometheus:", "grafana:"))
+        assert curl("--user", "prometheus:wonder")[0] == "401"
+        assert curl("--user", "grafana:wonder")[0] == "200"
+        assert "wonder" not in running.log()
+
+
+@needs_no_module
+def test_a_missing_module_is_told_once_until_it_is_not_needed(tmp_path: Path) -> None:
+    """No WireGuard in the kernel fails the source, not the page; it is no failure beside userspace."""
+    failing = 'wireguard_exporter_read_failing{source="netlink",interface="",reason="module"} 1'
+    with daemon(tmp_path, netlink=True) as running:
+        for _ in range(3):
+            page = running.metrics()
+            assert failing in page
+            assert 'wireguard_exporter_read_success{source="uapi",interface=""} 1' in page
+        assert running.said("source netlink cannot be read (module): the kernel has no WireGuard") == 1
+        with interface(tmp_path, "wg0", 1):
+            assert failing not in running.metrics()
+        assert running.said("source netlink is read again") == 1
+
+
+def test_an_empty_host_says_so(tmp_path: Path) -> None:
+    """An empty directory of sockets is a page of zeros and one warning, not an error at each scrape."""
+    with daemon(tmp_path) as running:
+        for _ in range(3):
+            assert "wireguard_exporter_interfaces 0" in running.metrics()
+        assert running.said("no WireGuard interface found") == 1
+        assert running.said(" ERROR ") == 0
+
+
+def refused(file: Path, config: str) -> tuple[int, str]:
+    """(exit code, what it said) of a daemon that cannot run."""
+    file.write_text(config)
+    done = subprocess.run(
+        command("--config", str(file)),
+        cwd=PROJECT,
+        capture_output=True,
+        text=True,
+        timeout=PATIENCE,
+        check=False,
+    )
+    assert done.stdout == ""
+    return done.returncode, done.stderr
+
+
+@pytest.mark.parametrize(
+    ("config", "said"),
+    [
+        ('listen: "0.0.0.0:0"\n', "1: listen: 0.0.0.0:0 can be reached from other hosts without a password"),
+        ('listen: "[::]:0"\n', "1: listen: [::]:0 can be reached from other hosts without a password"),
+        ("gateway: gw\nlog:\n  level: loud\n", "3: log.level: "),
+        ("metrics: {schema: mine}\n", "1: metrics.schema: "),
+        ("gateway: [\n", "argus.yml"),
+    ],
+    ids=["every address", "every address of IPv6", "a level", "a schema", "no YAML"],
+)
+def test_a_configuration_that_cannot_be_served(tmp_path: Path, config: str, said: str) -> None:
+    """Exit code 2 and one line that names file, line and what would be right."""
+    code, line = refused(tmp_path / "argus.yml", config)
+    assert code == 2
+    assert line.startswith(f"argus-wg: {tmp_path}/argus.yml:")
+    assert said in line
+    assert line.count("\n") == 1
+
+
+def test_an_open_door_in_the_web_configuration(tmp_path: Path) -> None:
+    """A web configuration without passwords or client certificates does not open other addresses."""
+    (tmp_path / "web.yml").write_text("http_server_config: {http2: false}\n")
+    code, line = refused(tmp_path / "argus.yml", f'listen: "0.0.0.0:0"\nweb_config: {tmp_path}/web.yml\n')
+    assert code == 2
+    assert f"{tmp_path}/web.yml: asks for neither a password nor a client certificate" in line
+    assert line.count("\n") == 1
+
+
+def test_a_port_that_is_taken(tmp_path: Path) -> None:
+    """Exit code 1 and one line that says which port, and how to find out who has it."""
+    with socket.create_server(("127.0.0.1", 0)) as other:
+        port = other.getsockname()[1]
+        code, line = refused(
+            tmp_path / "argus.yml",
+            f'listen: "127.0.0.1:{port}"\nsources: {{uapi_directory: {tmp_path}, netlink: false}}\n'
+            "directory: {wg_quick: []}\n",
+        )
+    assert code == 1
+    assert line.startswith(f"argus-wg: cannot listen on 127.0.0.1:{port}: Address already in use")
+    assert line.count("\n") == 1
