@@ -90,10 +90,12 @@ def test_an_interruption_on_any_message_spoils_the_dump(where: int, together: bo
         read(answer)
 
 
-def test_a_datagram_larger_than_the_buffer() -> None:
-    """A message that the kernel had to cut is not taken for a whole one."""
-    with pytest.raises(DumpTruncated, match=f"{BUFFER_SIZE}"):
-        read(lambda sequence: [message(KIND, sequence, SECRET * 3000), done(sequence)])
+@pytest.mark.parametrize("whole", [BUFFER_SIZE, BUFFER_SIZE + 4], ids=["between messages", "in a message"])
+def test_a_datagram_larger_than_the_buffer(whole: int) -> None:
+    """What the kernel had to cut is no answer, not even if the cut falls behind a whole message."""
+    fitting = bytes(whole - HEADER.size)
+    with pytest.raises(DumpTruncated, match=f"larger than the buffer of {BUFFER_SIZE} bytes"):
+        read(lambda sequence: [message(KIND, sequence, fitting) + message(KIND, sequence), done(sequence)])
 
 
 def test_the_end_must_be_said() -> None:
