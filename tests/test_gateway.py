@@ -21,6 +21,7 @@ from exporter.errors import ModuleMissing
 from exporter.model import Link, Snapshot
 from exporter.sources.gateway import NETNS_DIRECTORY, Gateway, other_namespaces
 from exporter.sources.netlink import resolve_family
+from tests.daemonkit import abandoned
 from tests.kernel.guest.helpers import Namespace, namespace, run
 from tests.uapiserver import Dialogue, UapiServer, like_boringtun, like_wireguard_go
 
@@ -61,12 +62,6 @@ def userspace(directory: Path, **interfaces: Dialogue) -> Iterator[None]:
         for name, dialogue in interfaces.items():
             servers.enter_context(UapiServer(directory / f"{name}.sock", dialogue))
         yield
-
-
-def abandoned(path: Path) -> None:
-    """A socket file without a process behind it."""
-    with socket.socket(socket.AF_UNIX, socket.SOCK_STREAM) as listener:
-        listener.bind(str(path))
 
 
 def gateway(

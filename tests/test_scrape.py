@@ -8,11 +8,9 @@ import gzip
 import logging
 import re
 import shutil
-import socket
 import subprocess
 import threading
 from collections.abc import Awaitable, Iterator
-from dataclasses import dataclass, field
 from pathlib import Path
 
 import pytest
@@ -27,9 +25,9 @@ from exporter.model import Snapshot
 from exporter.scrape import Scraper, wants_openmetrics
 from exporter.sources.gateway import Gateway
 from exporter.web.page import Page
-from tests.uapiserver import UapiServer, base64_key, request
+from tests.daemonkit import PATIENCE, Interface, interface
+from tests.uapiserver import base64_key
 
-PATIENCE = 20.0  # seconds
 OPEN = "application/openmetrics-text"
 NAMED, UNNAMED = f"{1:064x}", f"{2:064x}"
 REPLY = (
@@ -45,33 +43,9 @@ peers:
 """
 
 
-@dataclass
-class Interface:
-    """A userspace interface that answers when `gate` is open; `asked` counts the questions."""
-
-    gate: threading.Event = field(default_factory=threading.Event)
-    asked: int = 0
-    waiting: threading.Event = field(default_factory=threading.Event)  # somebody was asked
-
-    def dialogue(self, connection: socket.socket, _: threading.Event) -> None:
-        request(connection)
-        self.asked += 1
-        self.waiting.set()
-        assert self.gate.wait(PATIENCE)
-        connection.sendall(REPLY.encode())
-
-
-@contextlib.contextmanager
-def interface(folder: Path, *, closed: bool = False) -> Iterator[Interface]:
+def wg0_in(folder: Path, *, closed: bool = False) -> contextlib.AbstractContextManager[Interface]:
     """wg0, whose socket is in `folder`."""
-    made = Interface()
-    if not closed:
-        made.gate.set()
-    with UapiServer(folder / "wg0.sock", made.dialogue):
-        try:
-            yield made
-        finally:
-            made.gate.set()
+    return interface(folder, "wg0", lambda: REPLY, closed=closed)
 
 
 def config(schema: Schema = "native") -> Config:
@@ -132,7 +106,7 @@ class TestSharing:
         """Ten scrapes that come while the gateway is read get one page of one reading, a later one not."""
 
         async def scenario() -> None:
-            with interface(tmp_path, closed=True) as wg0, scraper(tmp_path) as made:
+            with wg0_in(tmp_path, closed=True) as wg0, scraper(tmp_path) as made:
                 waiting = start(*(made.scrape("", False) for _ in range(10)))
                 pages = await after_all_have_asked(waiting, wg0.gate)
                 assert wg0.asked == 1
@@ -148,7 +122,7 @@ class TestSharing:
 
         async def scenario() -> None:
             loop = asyncio.get_running_loop()
-            with interface(tmp_path, closed=True) as wg0, scraper(tmp_path) as made:
+            with wg0_in(tmp_path, closed=True) as wg0, scraper(tmp_path) as made:
                 early = start(made.scrape("", False))
                 assert await loop.run_in_executor(None, wg0.waiting.wait, PATIENCE)
                 late = start(made.scrape("", True))
@@ -162,7 +136,7 @@ class TestSharing:
         """Plain, compressed and OpenMetrics pages asked for at once have the same samples, in one order."""
 
         async def scenario() -> None:
-            with interface(tmp_path, closed=True) as wg0, scraper(tmp_path) as made:
+            with wg0_in(tmp_path, closed=True) as wg0, scraper(tmp_path) as made:
                 kinds = [("", False), ("", True), (OPEN, False), (OPEN, True)]
                 waiting = start(*(made.scrape(*kind) for kind in kinds))
                 pages = await after_all_have_asked(waiting, wg0.gate)
@@ -181,7 +155,7 @@ class TestSharing:
         """Cancelling the scrape that began a reading disturbs neither the one that joined nor the next."""
 
         async def scenario() -> None:
-            with interface(tmp_path, closed=True) as wg0, scraper(tmp_path) as made:
+            with wg0_in(tmp_path, closed=True) as wg0, scraper(tmp_path) as made:
                 first, second = start(made.scrape("", False), made.scrape("", False))
                 await asyncio.sleep(0)
                 first.cancel()
@@ -197,7 +171,7 @@ class TestSharing:
         """When every client has left, the reading ends by itself and the next scrape begins another."""
 
         async def scenario() -> None:
-            with interface(tmp_path, closed=True) as wg0, scraper(tmp_path) as made:
+            with wg0_in(tmp_path, closed=True) as wg0, scraper(tmp_path) as made:
                 (only,) = start(made.scrape("", False))
                 await asyncio.sleep(0)
                 only.cancel()
@@ -228,7 +202,7 @@ class TestFailing:
 
         async def scenario() -> None:
             gateway = Failing("gw", netlink=False, uapi_directory=tmp_path, timeout=PATIENCE)
-            with interface(tmp_path) as wg0, scraper(tmp_path, gateway=gateway) as made:
+            with wg0_in(tmp_path) as wg0, scraper(tmp_path, gateway=gateway) as made:
                 before = await made.scrape("", False)
                 gateway.failures = 1
                 kinds = [("", False), ("", True), (OPEN, False)]
@@ -254,7 +228,7 @@ class TestFailing:
         async def scenario() -> None:
             directory = DirectoryWatch([], [], logging.getLogger("test"))
             made = Broken(gateway_on(tmp_path), config(), directory)
-            with interface(tmp_path) as wg0, contextlib.closing(made):
+            with wg0_in(tmp_path) as wg0, contextlib.closing(made):
                 pages = await asyncio.gather(
                     made.scrape("", True), made.scrape("", False), return_exceptions=True
                 )
@@ -270,7 +244,7 @@ class TestClosing:
         """The reading under way ends, its thread too, and no file descriptor of it is left behind."""
 
         async def scenario() -> None:
-            with interface(tmp_path, closed=True) as wg0, scraper(tmp_path) as made:
+            with wg0_in(tmp_path, closed=True) as wg0, scraper(tmp_path) as made:
                 waiting = start(made.scrape("", False))
                 assert await asyncio.get_running_loop().run_in_executor(None, wg0.waiting.wait, PATIENCE)
                 closing = asyncio.get_running_loop().run_in_executor(None, made.close)
@@ -333,7 +307,7 @@ def scraped(folder: Path, schema: Schema, *kinds: tuple[str, bool]) -> list[Page
     """Pages of a schema, one after another."""
 
     async def scenario() -> list[Page]:
-        with interface(folder), scraper(folder, schema) as made:
+        with wg0_in(folder), scraper(folder, schema) as made:
             return [await made.scrape(*kind) for kind in kinds]
 
     return asyncio.run(scenario())

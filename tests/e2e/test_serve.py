@@ -2,150 +2,39 @@
 
 from __future__ import annotations
 
-import contextlib
-import http.client
 import json
 import re
 import shutil
 import signal
 import socket
 import subprocess
-import sys
-import threading
 import time
 from collections.abc import Iterator
 from concurrent.futures import Future, ThreadPoolExecutor
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 from pathlib import Path
 
 import pytest
 
 from exporter import __version__
-from tests.test_gateway import abandoned, needs_no_module
-from tests.uapiserver import UapiServer, base64_key, request
+from tests.daemonkit import (
+    PATIENCE,
+    PROJECT,
+    Daemon,
+    Interface,
+    abandoned,
+    command,
+    daemon,
+    follows,
+    interface,
+    key,
+    replace,
+    told,
+)
+from tests.test_gateway import needs_no_module
 from tests.webkit import make_pair, password_hash, until
 
-PROJECT = Path(__file__).parents[2]
-PATIENCE = 30.0  # seconds
 NEVER = "24h"  # an interval that no test lives to see
-SERVES = re.compile(r"serves (\S+) on 127\.0\.0\.1:(\d+)")
-
-
-def key(number: int) -> str:
-    """A public key as it is written in metrics and in the directory."""
-    return base64_key(f"{number:064x}")
-
-
-@dataclass
-class Interface:
-    """A userspace interface that tests change while it is read: its peers, and whether it answers."""
-
-    peers: list[int] = field(default_factory=list)
-    gate: threading.Event = field(default_factory=threading.Event)
-    asked: threading.Event = field(default_factory=threading.Event)
-
-    def dialogue(self, connection: socket.socket, _: threading.Event) -> None:
-        request(connection)
-        self.asked.set()
-        self.gate.wait(PATIENCE)
-        lines = [f"private_key={'7' * 64}\nlisten_port=51820\n"]
-        lines += [f"public_key={peer:064x}\nrx_bytes={peer}\ntx_bytes=1\n" for peer in self.peers]
-        connection.sendall("".join([*lines, "errno=0\n\n"]).encode())
-
-
-@contextlib.contextmanager
-def interface(folder: Path, name: str, *peers: int) -> Iterator[Interface]:
-    made = Interface(list(peers))
-    made.gate.set()
-    with UapiServer(folder / f"{name}.sock", made.dialogue):
-        try:
-            yield made
-        finally:
-            made.gate.set()
-
-
-@dataclass(frozen=True)
-class Daemon:
-    """A running exporter: its process, and the files it was given."""
-
-    process: subprocess.Popen[bytes]
-    folder: Path  # UAPI sockets, directory.yml and the log
-
-    @property
-    def port(self) -> int:
-        (found,) = SERVES.findall(self.log())
-        return int(found[1])
-
-    @property
-    def directory(self) -> Path:
-        return self.folder / "directory.yml"
-
-    def log(self) -> str:
-        return (self.folder / "log").read_text()
-
-    def said(self, text: str) -> int:
-        """How many lines of the log have this in them."""
-        return sum(text in line for line in self.log().splitlines())
-
-    def get(self, path: str) -> tuple[int, str]:
-        connection = http.client.HTTPConnection("127.0.0.1", self.port, timeout=PATIENCE)
-        with contextlib.closing(connection):
-            connection.request("GET", path)
-            response = connection.getresponse()
-            return response.status, response.read().decode()
-
-    def metrics(self) -> str:
-        status, page = self.get("/metrics")
-        assert status == 200
-        return page
-
-    def names(self) -> dict[str, str]:
-        """Public key → name of each peer that has one; the others are told by their keys."""
-        found = re.findall(r"^wireguard_peer_info\{(.*)\} 1$", self.metrics(), re.MULTILINE)
-        labels = [dict(re.findall(r'(\w+)="((?:[^"\\]|\\.)*)"', text)) for text in found]
-        return {one["public_key"]: one["peer"] for one in labels if one["peer"] != one["public_key"]}
-
-    def write_names(self, **names: str) -> None:
-        """Replace the directory file; `p7="x"` names the peer of key 7."""
-        lines = [f"  {key(int(peer[1:]))}: {{name: {name}}}\n" for peer, name in names.items()]
-        replace(self.directory, "peers:\n" + "".join(lines))
-
-
-def replace(file: Path, text: str) -> None:
-    """As editors do: the file is the old or the new one, never half of it."""
-    new = file.with_suffix(".new")
-    new.write_text(text)
-    new.rename(file)
-
-
-@contextlib.contextmanager
-def daemon(folder: Path, config: str = "", *, netlink: bool = False) -> Iterator[Daemon]:
-    """An exporter on a free port that reads the UAPI sockets in `folder`, and with `netlink` the kernel."""
-    file = folder / "argus.yml"
-    directory = "" if "directory:" in config else "directory: {wg_quick: []}\n"
-    file.write_text(
-        f'listen: "127.0.0.1:0"\ngateway: gw\n{config}{directory}'
-        f"sources: {{uapi_directory: {folder}, netlink: {str(netlink).lower()}}}\n"
-    )
-    with (folder / "log").open("wb") as log:
-        process = subprocess.Popen(command("--config", str(file)), cwd=PROJECT, stdout=log, stderr=log)
-    running = Daemon(process, folder)
-    try:
-        until(lambda: bool(SERVES.search(running.log())) or process.poll() is not None)
-        assert process.poll() is None, running.log()
-        yield running
-    finally:
-        process.kill()
-        process.wait(PATIENCE)
-
-
-def command(*arguments: str) -> list[str]:
-    return [sys.executable, "-m", "exporter.cli", "serve", *arguments]
-
-
-def follows(folder: Path, reload_every: str) -> str:
-    """The section of the configuration that names the directory file."""
-    return f"directory: {{files: [{folder}/directory.yml], wg_quick: [], reload_every: {reload_every}}}\n"
 
 
 @pytest.fixture(scope="module")
@@ -156,19 +45,22 @@ def workers() -> Iterator[ThreadPoolExecutor]:
 
 @dataclass(frozen=True)
 class Site:
+    """A daemon and the interface wg0 that it reads, whose peers tests change."""
+
     daemon: Daemon
     wg0: Interface
-    wg1: Interface
+    peers: list[int]
 
 
 def site(folder: Path, config: str) -> Iterator[Site]:
     (folder / "directory.yml").write_text("peers: {}\n")
+    peers = [1, 2, 3]
     with (
-        interface(folder, "wg0", 1, 2, 3) as wg0,
-        interface(folder, "wg1", 4) as wg1,
+        interface(folder, "wg0", lambda: told(peers)) as wg0,
+        interface(folder, "wg1", lambda: told([4])),
         daemon(folder, config) as running,
     ):
-        yield Site(running, wg0, wg1)
+        yield Site(running, wg0, peers)
 
 
 @pytest.fixture(scope="module")
@@ -188,7 +80,7 @@ def watching(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Site]:
 def test_what_is_served(gateway: Site) -> None:
     """Every peer of every interface, health, readiness and the way to them; anything else is not found."""
     lines = gateway.daemon.metrics().splitlines()
-    for name, peers in (("wg0", gateway.wg0.peers), ("wg1", gateway.wg1.peers)):
+    for name, peers in (("wg0", gateway.peers), ("wg1", [4])):
         for peer in peers:
             labels = f'interface="{name}",public_key="{key(peer)}"'
             assert f"wireguard_peer_receive_bytes_total{{{labels}}} {peer}" in lines
@@ -215,11 +107,11 @@ def test_a_scrape_tells_of_the_one_before(gateway: Site) -> None:
 def test_a_removed_peer_is_gone_at_the_next_scrape(gateway: Site) -> None:
     """Not one series of it is left, and one that was added is there."""
     assert key(2) in gateway.daemon.metrics()
-    gateway.wg0.peers = [1, 3, 9]
+    gateway.peers[:] = [1, 3, 9]
     page = gateway.daemon.metrics()
     assert key(2) not in page
     assert key(9) in page
-    gateway.wg0.peers = [1, 2, 3]
+    gateway.peers[:] = [1, 2, 3]
     page = gateway.daemon.metrics()
     assert key(2) in page
     assert key(9) not in page
@@ -272,7 +164,10 @@ def test_a_bad_directory_keeps_the_last_good_one(gateway: Site) -> None:
 
 def test_a_missing_directory_file_is_found_when_it_comes(tmp_path: Path) -> None:
     """The daemon starts without it, says so, and reads it as soon as it is there."""
-    with interface(tmp_path, "wg0", 1), daemon(tmp_path, follows(tmp_path, "100ms")) as running:
+    with (
+        interface(tmp_path, "wg0", lambda: told([1])),
+        daemon(tmp_path, follows(tmp_path, "100ms")) as running,
+    ):
         assert f"{RELOADED}0" in running.metrics()
         assert running.said(f"{running.directory}: no such file") == 1
         running.write_names(p1="late")
@@ -294,7 +189,7 @@ def test_a_failure_is_told_once_and_so_is_its_end(gateway: Site) -> None:
         assert key(4) in page
     assert daemon.said("interface wg7 (uapi) cannot be read (stale-socket)") == 1
     path.unlink()
-    with interface(daemon.folder, "wg7", 8):
+    with interface(daemon.folder, "wg7", lambda: told([8])):
         for _ in range(3):
             page = daemon.metrics()
             assert f"{success}1" in page
@@ -317,9 +212,9 @@ def test_json_logs(watching: Site) -> None:
 def scrape_that_hangs(site: Site, workers: ThreadPoolExecutor) -> Future[tuple[int, str]]:
     """A scrape under way that waits for wg0."""
     site.wg0.gate.clear()
-    site.wg0.asked.clear()
+    site.wg0.waiting.clear()
     scrape = workers.submit(site.daemon.get, "/metrics")
-    assert site.wg0.asked.wait(PATIENCE)
+    assert site.wg0.waiting.wait(PATIENCE)
     return scrape
 
 
@@ -346,9 +241,9 @@ def test_a_scrape_under_way_is_finished_before_the_end(
     tmp_path: Path, workers: ThreadPoolExecutor, number: signal.Signals
 ) -> None:
     """Told to stop, the daemon takes no new connection, answers the scrape it has, and ends with 0."""
-    with interface(tmp_path, "wg0", 1) as wg0, daemon(tmp_path) as running:
+    with interface(tmp_path, "wg0", lambda: told([1])) as wg0, daemon(tmp_path) as running:
         port = running.port
-        scrape = scrape_that_hangs(Site(running, wg0, wg0), workers)
+        scrape = scrape_that_hangs(Site(running, wg0, [1]), workers)
         running.process.send_signal(number)
         until(lambda: running.said("stopping") == 1)
         until(lambda: refuses(port))
@@ -376,7 +271,7 @@ def test_the_service_manager_is_told(tmp_path: Path, monkeypatch: pytest.MonkeyP
         manager.bind(str(tmp_path / "notify"))
         manager.settimeout(PATIENCE)
         monkeypatch.setenv("NOTIFY_SOCKET", str(tmp_path / "notify"))
-        with interface(tmp_path, "wg0", 1), daemon(tmp_path) as running:
+        with interface(tmp_path, "wg0", lambda: told([1])), daemon(tmp_path) as running:
             assert manager.recv(200).startswith(b"READY=1\n")
             assert running.get("/-/ready")[0] == 200
             running.process.send_signal(signal.SIGTERM)
@@ -394,7 +289,7 @@ def test_tls_and_passwords(tmp_path: Path) -> None:
         f"tls_server_config: {{cert_file: {tmp_path}/server.crt, key_file: {tmp_path}/server.key}}\n"
         f"basic_auth_users: {{prometheus: {password_hash('wonder')}}}\n"
     )
-    with interface(tmp_path, "wg0", 1), daemon(tmp_path, f"web_config: {web}\n") as running:
+    with interface(tmp_path, "wg0", lambda: told([1])), daemon(tmp_path, f"web_config: {web}\n") as running:
 
         def curl(*options: str, scheme: str = "https", path: str = "/metrics") -> tuple[str, str]:
             """The HTTP status, "000" for none, and the body."""
@@ -435,7 +330,7 @@ def test_a_missing_module_is_told_once_until_it_is_not_needed(tmp_path: Path) ->
             assert failing in page
             assert 'wireguard_exporter_read_success{source="uapi",interface=""} 1' in page
         assert running.said("source netlink cannot be read (module): the kernel has no WireGuard") == 1
-        with interface(tmp_path, "wg0", 1):
+        with interface(tmp_path, "wg0", lambda: told([1])):
             assert failing not in running.metrics()
         assert running.said("source netlink is read again") == 1
 
