@@ -232,10 +232,6 @@ def test_health_does_not_wait_for_a_scrape(gateway: Site, workers: ThreadPoolExe
     assert key(4) in page
 
 
-def ended(daemon: Daemon) -> int:
-    return daemon.process.wait(PATIENCE)
-
-
 @pytest.mark.parametrize("number", [signal.SIGTERM, signal.SIGINT])
 def test_a_scrape_under_way_is_finished_before_the_end(
     tmp_path: Path, workers: ThreadPoolExecutor, number: signal.Signals
@@ -253,7 +249,7 @@ def test_a_scrape_under_way_is_finished_before_the_end(
         status, page = scrape.result(PATIENCE)
         assert status == 200
         assert key(1) in page
-        assert ended(running) == 0
+        assert running.process.wait(PATIENCE) == 0
         assert "Traceback" not in running.log()
 
 
@@ -276,7 +272,7 @@ def test_the_service_manager_is_told(tmp_path: Path, monkeypatch: pytest.MonkeyP
             assert running.get("/-/ready")[0] == 200
             running.process.send_signal(signal.SIGTERM)
             assert manager.recv(200).startswith(b"STOPPING=1\n")
-            assert ended(running) == 0
+            assert running.process.wait(PATIENCE) == 0
 
 
 @pytest.mark.skipif(shutil.which("curl") is None, reason="needs curl")
