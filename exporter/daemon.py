@@ -111,7 +111,10 @@ class Daemon:
         loop = asyncio.get_running_loop()
         while True:
             await asyncio.sleep(self._settings.directory.reload_every)
-            await loop.run_in_executor(None, self.directory.poll)
+            try:
+                await loop.run_in_executor(None, self.directory.poll)
+            except Exception:  # whatever it is, the next look may be better than none ever again
+                log.exception("the directory could not be looked at")
 
     def _ready(self) -> tuple[bool, list[str]]:
         if self._watching is None:

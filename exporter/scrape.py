@@ -21,7 +21,7 @@ from exporter.metrics import compat
 from exporter.metrics.exporter import EXPORTER_FAMILIES, Serving, exporter_samples
 from exporter.metrics.families import INTERFACE_FAMILIES
 from exporter.metrics.native import NativePages, tables
-from exporter.metrics.text import LEVEL, OPENMETRICS, PROMETHEUS
+from exporter.metrics.text import LEVEL, OPENMETRICS, PROMETHEUS, encoded
 from exporter.model import Snapshot
 from exporter.observe import Observer
 from exporter.sources.gateway import Gateway
@@ -108,7 +108,7 @@ class Scraper:
                 return Page(kind, "gzip", self._native.compressed(gathered, rest, openmetrics=openmetrics))
             return Page(kind, "", list(self._native.plain(gathered, rest, openmetrics=openmetrics)))
         chunks, kind = self._compatible(snapshot)
-        whole = [*chunks, *(text.encode() for text in extra)]
+        whole = [*chunks, *map(encoded, extra)]
         return Page(kind, "gzip", [igzip.compress(b"".join(whole), LEVEL)]) if gzip else Page(kind, "", whole)
 
     def _compatible(self, snapshot: Snapshot) -> tuple[Iterator[bytes], str]:

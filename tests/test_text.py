@@ -152,3 +152,9 @@ def test_family_text(kind: str, openmetrics: bool, found: list[tuple[str, int]])
 def test_family_without_samples(openmetrics: bool) -> None:
     """A family without samples is no line at all."""
     assert Family("x", "gauge", "Help.").text([], openmetrics=openmetrics) == ""
+
+
+def test_a_name_that_is_no_utf8_harms_no_page() -> None:
+    """A socket or a namespace may have any name; the page shows the odd bytes and is sent all the same."""
+    odd = b"caf\xe9".decode("utf-8", "surrogateescape")
+    assert encoded(labels({"interface": odd})) == rb'{interface="caf\udce9"}'

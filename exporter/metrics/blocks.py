@@ -13,7 +13,7 @@ from itertools import compress
 from exporter.directory import Directory, Entry
 from exporter.expect import expected_of, window_of
 from exporter.liveness import Expected
-from exporter.metrics.text import Deflated, deflate, inflate, labels
+from exporter.metrics.text import Deflated, deflate, encoded, inflate, labels
 from exporter.model import Peer
 
 SIZE = 128  # peers; their text stays below the size from which malloc asks the kernel for each block
@@ -60,7 +60,7 @@ class Block:
         if not known or known[0] != present:
             known = present, self._template(family, self._lines, present)
             self._templates[family] = known
-        return (known[1] % values).encode()
+        return encoded(known[1] % values)
 
     def _template(self, family: str, lines: list[str], present: tuple[bool, ...] | None) -> str:
         return "".join([family + line for line in (lines if present is None else compress(lines, present))])
@@ -72,7 +72,7 @@ class Block:
             return known[1], None
         if family in self.fixed:  # rendered once: its format string is not worth keeping
             lines = self._info_lines() if family == INFO else self._lines
-            text = (self._template(family, lines, None) % values).encode()
+            text = encoded(self._template(family, lines, None) % values)
         else:
             text = self.text(family, values)
         piece = deflate(text)

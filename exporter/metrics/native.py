@@ -15,7 +15,7 @@ from exporter.metrics.families import (
     interface_samples,
     states,
 )
-from exporter.metrics.text import Joined, gzip, join, joined
+from exporter.metrics.text import Joined, encoded, gzip, join, joined
 from exporter.model import Snapshot
 from exporter.observe import Observed
 
@@ -30,7 +30,7 @@ class NativePages:
 
     def plain(self, gathered: list[Gathered], tables: Iterable[str], *, openmetrics: bool) -> Iterator[bytes]:
         """The page as it is read, piece by piece. `tables` are the families without peers, as text."""
-        yield "".join(tables).encode()
+        yield encoded("".join(tables))
         for family in PEER_FAMILIES:
             title = family.head(openmetrics=openmetrics).encode()
             for one in gathered:
@@ -45,7 +45,7 @@ class NativePages:
         self, gathered: list[Gathered], tables: Iterable[str], *, openmetrics: bool
     ) -> list[bytes]:
         """The same page as the pieces of one gzip member."""
-        runs = [joined("".join(tables).encode())]
+        runs = [joined(encoded("".join(tables)))]
         for family in PEER_FAMILIES:
             peers = [run for one in gathered if (run := self._run(one, family)).size]
             if peers:

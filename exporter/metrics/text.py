@@ -32,6 +32,11 @@ def escape(value: str) -> str:
     return value.replace("\\", r"\\").replace("\n", r"\n").replace('"', r"\"")
 
 
+def encoded(text: str) -> bytes:
+    """The bytes of a text. Linux allows any in a name: those that are no UTF-8 are escaped."""
+    return text.encode("utf-8", "backslashreplace")
+
+
 def labels(pairs: Mapping[str, str]) -> str:
     """`{a="1",b="2"}`, values escaped; nothing for no labels."""
     inside = ",".join(f'{name}="{escape(value)}"' for name, value in pairs.items())

@@ -110,7 +110,12 @@ class Gateway:
                 found.devices.append(replace(read, namespace=namespace, link=link.link))
 
     def _read_namespaces(self, found: Found) -> None:
-        names = other_namespaces() if self._all_namespaces else self._namespaces
+        names = self._namespaces
+        if self._all_namespaces:
+            try:
+                names = other_namespaces()
+            except ReadError as error:
+                found.readings.append(Reading("netlink@*", "", 0.0, error.reason, str(error)))
         for name in names:
             started = time.monotonic()
             try:
@@ -153,8 +158,10 @@ def other_namespaces(directory: Path = NETNS_DIRECTORY) -> list[str]:
     own = Path("/proc/self/ns/net").stat()
     try:
         names = sorted(path.name for path in directory.iterdir())
-    except OSError:
+    except FileNotFoundError:  # made with the first namespace
         return []
+    except OSError as error:
+        raise PermissionMissing(f"{directory} cannot be listed: {error.strerror}") from error
     return [name for name in names if not _same(directory / name, own)]
 
 
