@@ -13,7 +13,7 @@ from prometheus_client.openmetrics.parser import text_string_to_metric_families 
 from prometheus_client.parser import text_string_to_metric_families as read_prometheus
 
 from exporter.metrics.families import Family, Samples, number
-from exporter.metrics.text import combine, deflate, escape, gzip, head, inflate, join, joined, labels
+from exporter.metrics.text import combine, deflate, encoded, escape, gzip, head, inflate, join, joined, labels
 from tests.gateways import MOST, TEXTS, unzip
 
 PIECES = st.lists(st.binary(max_size=300) | st.sampled_from((b"", b"\0" * 7, b"a" * 70_000)), max_size=6)
