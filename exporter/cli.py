@@ -34,10 +34,12 @@ COMMANDS = {
 
 
 class Parser(argparse.ArgumentParser):
-    """Says what was wrong in one line, and where help is."""
+    """Says what was wrong in one line, and where help is: `helper` is the command whose help that is."""
+
+    helper = ""
 
     def error(self, message: str) -> NoReturn:
-        self.exit(2, f"{self.prog}: {message}\nTry: {self.prog} --help\n")
+        self.exit(2, f"{self.prog}: {message}\nTry: {self.helper or self.prog} --help\n")
 
 
 def build(command: str | None) -> Parser:
@@ -63,6 +65,7 @@ def build(command: str | None) -> Parser:
             loaded = import_module(module)
             loaded.add_arguments(sub)
             sub.set_defaults(run=loaded.run)
+            parser.helper = sub.prog
     return parser
 
 
@@ -105,7 +108,11 @@ def main(arguments: Sequence[str] | None = None) -> int:
         return 1
     except KeyboardInterrupt:
         return 130
-    except BrokenPipeError:  # `| head` has seen enough; what is left would be tried again at exit
+    except (
+        OSError
+    ) as error:  # of the standard streams, most likely: what is left would be tried again at exit
+        if not isinstance(error, BrokenPipeError):  # `| head` has seen enough
+            print(f"argus-wg: {error}", file=sys.stderr)
         os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
         return 1
 

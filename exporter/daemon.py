@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import argparse
 import asyncio
+import contextlib
 import ctypes
 import gc
 import logging
@@ -36,6 +37,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
 
 
 def run(arguments: argparse.Namespace) -> int:
+    signal.signal(signal.SIGHUP, signal.SIG_IGN)  # until it can be obeyed
     path = config_path(arguments.config)
     settings = config.load(path)
     logs.start(settings.log.level, settings.log.format)
@@ -71,25 +73,26 @@ class Daemon:
             ),
             log,
         )
-        self._watching: asyncio.Task[None] | None = None
+        self._tasks: list[asyncio.Task[None]] = []
+        self._warm = False
+        self._hangup = asyncio.Event()
         self._refuse_open_door()
 
     async def start(self) -> None:
+        """Listen. The first reading goes on behind it; `/-/ready` says when it is done."""
         await self.server.start()
-        # The first reading makes what later ones reuse and takes several times as long: it is not a scrape's.
-        await self._scraper.scrape("", gzip=True)
-        self._watching = asyncio.create_task(self._watch())
+        self._tasks = [asyncio.create_task(self._warm_up()), asyncio.create_task(self._watch())]
 
     async def stop(self) -> None:
-        if self._watching:
-            self._watching.cancel()
+        for task in self._tasks:
+            task.cancel()
         await self.server.stop(GRACE)
         self._scraper.close()
 
     def reload(self) -> None:
         """What SIGHUP does: read the directory and the web configuration again, changed or not."""
         self.server.reload()
-        asyncio.get_running_loop().run_in_executor(None, self.directory.reload)  # seconds, if it is large
+        self._hangup.set()  # any number of signals while the directory is read are one more
 
     def _refuse_open_door(self) -> None:
         """A web configuration that asks nobody who they are protects no address beyond loopback."""
@@ -107,17 +110,30 @@ class Daemon:
                 "allow_unauthenticated: true in the configuration",
             )
 
+    async def _warm_up(self) -> None:
+        """The first reading makes what later ones reuse and takes several times as long: no scrape should."""
+        try:
+            await self._scraper.scrape("", gzip=True)
+        except Exception:  # a scrape will say so, too
+            log.exception("the first reading failed")
+        gc.freeze()  # what is here now stays: the collector need not look at it again
+        self._warm = True
+        log.info("ready: the first reading is done")
+
     async def _watch(self) -> None:
         loop = asyncio.get_running_loop()
         while True:
-            await asyncio.sleep(self._settings.directory.reload_every)
+            with contextlib.suppress(TimeoutError):
+                await asyncio.wait_for(self._hangup.wait(), self._settings.directory.reload_every)
+            look = self.directory.reload if self._hangup.is_set() else self.directory.poll
+            self._hangup.clear()
             try:
-                await loop.run_in_executor(None, self.directory.poll)
+                await loop.run_in_executor(None, look)
             except Exception:  # whatever it is, the next look may be better than none ever again
                 log.exception("the directory could not be looked at")
 
     def _ready(self) -> tuple[bool, list[str]]:
-        if self._watching is None:
+        if not self._warm:
             return False, ["the first reading is under way"]
         return True, [f"serving {self._settings.gateway}"]
 
@@ -150,7 +166,6 @@ async def serve(settings: Config, path: Path | None) -> int:
         loop.add_signal_handler(number, stopping.set)
     loop.add_signal_handler(signal.SIGHUP, daemon.reload)
     await daemon.start()
-    gc.freeze()  # what is here now stays: the collector need not look at it again
     where = ", ".join(str(ListenAddress(*address)) for address in daemon.server.addresses)
     log.info(
         "argus-wg %s serves %s on %s (%s)", __version__, settings.gateway, where, path or "no file: defaults"
@@ -171,4 +186,7 @@ def tell_systemd(state: str) -> None:
     with socket.socket(socket.AF_UNIX, socket.SOCK_DGRAM | socket.SOCK_CLOEXEC) as manager:
         name = "\0" + address[1:] if address.startswith("@") else address
         stamp = f"MONOTONIC_USEC={time.monotonic_ns() // 1000}"
-        manager.sendto(f"{state}\n{stamp}".encode(), name)
+        try:
+            manager.sendto(f"{state}\n{stamp}".encode(), name)
+        except OSError as error:
+            log.warning("NOTIFY_SOCKET %s cannot be told: %s", address, error.strerror)

@@ -155,14 +155,14 @@ class DirectoryWatch:
         self.loaded_at = time.time()
         return True
 
-    def _load(self, wg_quick: Iterable[Path]) -> Directory:
+    def _load(self, wg_quick: Sequence[Path]) -> Directory:
         for path in self._files:
             if path not in self._yaml:
                 self._yaml[path] = _read_yaml(path)
         for path in wg_quick:
             if path not in self._wg_quick:
                 self._wg_quick[path] = wgquick.read(path)
-        return _merge(self._yaml.values(), self._wg_quick.values())
+        return _merge((self._yaml[path] for path in self._files), (self._wg_quick[path] for path in wg_quick))
 
     def _refuse(self, error: InputError) -> None:
         if str(error) != str(self.error):

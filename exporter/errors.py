@@ -61,7 +61,13 @@ class InterfaceVanished(ReadError):
 
 
 class DumpInterrupted(ReadError):
+    """`retries` dumps were thrown away and read again before it was given up."""
+
     reason = "interrupted"
+
+    def __init__(self, message: str, retries: int = 0) -> None:
+        super().__init__(message)
+        self.retries = retries
 
 
 class DumpTruncated(ReadError):

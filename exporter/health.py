@@ -29,6 +29,7 @@ class Health:
             if not reading.ok:
                 self.failures[reading.source, reading.reason] += 1
             self._tell(reading)
+        self._forget_gone(snapshot)
         self._tell_gone(snapshot)
         self._tell_empty(snapshot)
 
@@ -45,6 +46,14 @@ class Health:
             self.failing[key] = reading.reason
             message = reading.message.removeprefix(f"{reading.interface}: ")
             log.error("%s cannot be read (%s): %s", what, reading.reason, message)
+
+    def _forget_gone(self, snapshot: Snapshot) -> None:
+        """A namespace that is gone takes its counts with it, or short-lived ones would fill the memory."""
+        sources = {reading.source for reading in snapshot.readings}
+        for source in self.retries.keys() - sources:
+            del self.retries[source]
+        for key in [key for key in self.failures if key[0] not in sources]:
+            del self.failures[key]
 
     def _tell_gone(self, snapshot: Snapshot) -> None:
         tried = {(reading.source, reading.interface) for reading in snapshot.readings}

@@ -111,7 +111,7 @@ def _unknown(view: View, names: Sequence[str]) -> str:
         return ""
     known = ", ".join(map(plain, sorted(view.found))) or "none"
     unlisted = [
-        reading.source for reading in view.unreadable if not reading.interface and reading.reason != "module"
+        f"{reading.source} ({reading.reason})" for reading in view.unreadable if not reading.interface
     ]
     hidden = f" (not all of them: {plain(', '.join(unlisted))} cannot be read)" if unlisted else ""
     return f"no WireGuard interface {', '.join(map(plain, unknown))}; those that exist: {known}{hidden}"

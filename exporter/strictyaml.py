@@ -175,6 +175,8 @@ class _Composer:
         self._count(1, line, field)
         node: _Node
         if isinstance(event, yaml.ScalarEvent):
+            if "\0" in event.value:
+                raise InputError(self.file, line, field, "holds the character NUL; remove it")
             node = _Scalar(line, intern(event.value), not event.style)
         elif depth == MAX_DEPTH:
             raise InputError(self.file, line, field, f"nested deeper than {MAX_DEPTH} levels")

@@ -127,7 +127,8 @@ class _Reader:
             if not isinstance(value, str | bool):
                 problem = "must be a text, a number, true or false"
                 raise InputError(self.file, number, f"friendly_json.{key}", problem)
-            labels[key] = value if isinstance(value, str) else str(value).lower()
+            text_value = value if isinstance(value, str) else str(value).lower()
+            labels[key] = text_value.encode("utf-8", "replace").decode()  # JSON can spell half a character
         return labels.pop("friendly_name", self.name), tuple(sorted(labels.items()))
 
     def pairs(self, number: int, text: str) -> Iterator[tuple[str, object]]:

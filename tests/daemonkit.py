@@ -138,7 +138,7 @@ def daemon(folder: Path, config: str = "", *, netlink: bool = False) -> Iterator
         process = subprocess.Popen(command("--config", str(file)), cwd=PROJECT, stdout=log, stderr=log)
     running = Daemon(process, folder)
     try:
-        until(lambda: bool(SERVES.search(running.log())) or process.poll() is not None)
+        until(lambda: "ready: " in running.log() or process.poll() is not None)
         assert process.poll() is None, running.log()
         yield running
     finally:

@@ -237,3 +237,15 @@ def test_watch_holds_no_secret(tmp_path: Path) -> None:
     assert watch.error is not None
     assert watch.error.__traceback__ is None
     assert watch.error.__context__ is None
+
+
+def test_watch_keeps_the_order_of_files(tmp_path: Path) -> None:
+    """Of two wg-quick files that name a peer the same one counts, whichever was edited last."""
+    for name in ("a", "b"):
+        (tmp_path / f"{name}.conf").write_text(f"# {name}\n[Peer]\nPublicKey = {KEYS[0]}\n")
+    globs = [str(tmp_path / "*.conf")]
+    watch = DirectoryWatch([], globs, LOG)
+    with (tmp_path / "a.conf").open("a") as file:
+        file.write("# touched\n")
+    assert watch.poll()
+    assert watch.current == Directory.load([], globs)

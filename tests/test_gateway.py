@@ -157,8 +157,20 @@ class TestUserspace:
         with userspace(tmp_path, **{name: noting(name) for name in ("wg0", "wg1", "wg1-test", "tun0")}):
             wanted = Interfaces(include=("wg*",), exclude=("*-test",))
             snapshot = gateway(tmp_path, interfaces=wanted, netlink=False).read()
-        assert names(snapshot) == asked == ["wg0", "wg1"]
+        assert names(snapshot) == sorted(asked) == ["wg0", "wg1"]
         assert reasons(snapshot).keys() == {("uapi", ""), ("uapi", "wg0"), ("uapi", "wg1")}
+
+    def test_sockets_are_read_side_by_side(self, tmp_path: Path) -> None:
+        """Each answers only when all have been asked: one that is stuck does not hold up the next."""
+        together = threading.Barrier(5)
+
+        def waiting(connection: socket.socket, ending: threading.Event) -> None:
+            together.wait(PATIENCE)
+            like_boringtun(reply(1))(connection, ending)
+
+        with userspace(tmp_path, **{f"wg{number}": waiting for number in range(5)}):
+            snapshot = gateway(tmp_path, netlink=False).read()
+        assert names(snapshot) == [f"wg{number}" for number in range(5)]
 
     def test_an_interface_that_goes_is_gone(self, tmp_path: Path) -> None:
         """A socket that was removed is not missed at the next reading, and one that came is read."""

@@ -118,11 +118,18 @@ READINGS = st.lists(
 @given(st.lists(READINGS))
 def test_counts(history: list[tuple[Reading, ...]]) -> None:
     """Every failed reading counts by source and reason, every retry by source, every snapshot once; what
-    fails now is known with its reason."""
+    fails now is known with its reason. A source that is gone takes its counts with it."""
     health = Health()
     for readings in history:
         health.update(Snapshot("gw", 0.0, (), readings))
-    everything = [reading for readings in history for reading in readings]
+    sources = {reading.source for reading in (history[-1] if history else ())}
+    everything = [
+        reading
+        for at, readings in enumerate(history)
+        for reading in readings
+        if reading.source in sources
+        and all(any(later.source == reading.source for later in after) for after in history[at:])
+    ]
     reasons = [(reading.source, reading.reason) for reading in everything if not reading.ok]
     assert dict(health.failures) == {pair: reasons.count(pair) for pair in reasons}
     assert dict(health.retries) == {

@@ -150,8 +150,9 @@ def test_credentials_are_read_as_rfc_7617_says(header: str, expected: tuple[byte
     ("text", "cost"),
     [
         (b"$2y$10$X0h1gDsPszWURQaxFh.zoubFi6DXncSjhoQNJgRrnGs7EsimhC7zG", 10),
-        (b"$2a$04$" + b"a" * 53, 4),
-        (b"$2b$31$" + b"a" * 53, 31),
+        (b"$2a$04$" + b"a" * 21 + b"e" + b"a" * 31, 4),
+        (b"$2b$31$" + b"a" * 21 + b"." + b"a" * 31, 31),
+        (b"$2b$31$" + b"a" * 21 + b"z" + b"a" * 31, None),
         (b"$2b$32$" + b"a" * 53, None),
         (b"$2b$03$" + b"a" * 53, None),
         (b"$2b$10$" + b"a" * 52, None),

@@ -7,13 +7,21 @@ import os
 import threading
 import time
 from collections.abc import Callable, Sequence
+from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import TypeVar
 
 from pyroute2 import netns
 
-from exporter.errors import ModuleMissing, NamespaceMissing, PermissionMissing, ReadError, ReadFailed
+from exporter.errors import (
+    DumpInterrupted,
+    ModuleMissing,
+    NamespaceMissing,
+    PermissionMissing,
+    ReadError,
+    ReadFailed,
+)
 from exporter.model import Device, Link, Reading, Snapshot
 from exporter.sources.links import links
 from exporter.sources.netlink import KIND, KernelSource, resolve_family
@@ -21,6 +29,7 @@ from exporter.sources.uapi import UapiSource
 
 T = TypeVar("T")
 NETNS_DIRECTORY = Path("/var/run/netns")
+UAPI_AT_ONCE = 16  # sockets read side by side
 
 
 @dataclass(slots=True)
@@ -40,7 +49,8 @@ class Found:
             result, retries = work()
         except ReadError as error:
             spent = time.monotonic() - started
-            self.readings.append(Reading(source, interface, spent, error.reason, str(error)))
+            retries = error.retries if isinstance(error, DumpInterrupted) else 0
+            self.readings.append(Reading(source, interface, spent, error.reason, str(error), retries))
             return None
         spent = time.monotonic() - started
         self.readings.append(Reading(source, interface, spent, retries=retries))
@@ -107,7 +117,7 @@ class Gateway:
                 continue
             read = found.attempt(source, device.label, lambda link=link: kernel.read(link.index))  # type: ignore[misc]
             if read:
-                found.devices.append(replace(read, namespace=namespace, link=link.link))
+                found.devices.append(replace(read, name=link.name, namespace=namespace, link=link.link))
 
     def _read_namespaces(self, found: Found) -> None:
         names = self._namespaces
@@ -133,12 +143,21 @@ class Gateway:
         names = found.attempt("uapi", "", lambda: (uapi.list(), 0))
         taken = {device.label for device in found.devices}
         found.userspace = len(names or ())
-        for name in names or ():
-            if name in taken or not self._wanted(name):
-                continue
-            read = found.attempt("uapi", name, lambda name=name: (uapi.read(name), 0))  # type: ignore[misc]
-            if read:
-                found.devices.append(replace(read, link=found.links.get(name)))
+        wanted = [name for name in names or () if name not in taken and self._wanted(name)]
+        if not wanted:
+            return
+
+        def read_one(name: str) -> Found:
+            one = Found()
+            if read := one.attempt("uapi", name, lambda: (uapi.read(name), 0)):
+                one.devices.append(replace(read, link=found.links.get(name)))
+            return one
+
+        # Side by side: each that is stuck takes the whole timeout, and the others must not wait for it.
+        with ThreadPoolExecutor(min(len(wanted), UAPI_AT_ONCE), "uapi") as readers:
+            for one in readers.map(read_one, wanted):
+                found.readings += one.readings
+                found.devices += one.devices
 
 
 def _without_module(source: str) -> Reading | None:

@@ -155,7 +155,8 @@ def retried(read: Callable[[], T], retries: int, what: str) -> tuple[T, int]:
     try:
         return read(), retries
     except DumpInterrupted as error:
-        raise DumpInterrupted(f"{what} changed during each of {retries + 1} attempts to read them") from error
+        message = f"{what} changed during each of {retries + 1} attempts to read them"
+        raise DumpInterrupted(message, retries) from error
 
 
 def error_of(code: int) -> ReadError:

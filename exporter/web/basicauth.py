@@ -22,7 +22,9 @@ REMEMBERED = 128
 WAITING = 16
 MAX_COST = 18  # a few seconds of computing; each step doubles it
 
-_HASH = re.compile(rb"\$2[abxy]\$([0-9]{2})\$[./A-Za-z0-9]{53}")
+_HASH = re.compile(
+    rb"\$2[abxy]\$([0-9]{2})\$[./A-Za-z0-9]{21}[.Oeu][./A-Za-z0-9]{31}"
+)  # the salt's last character has 2 bits
 
 
 class OverloadedError(Exception):

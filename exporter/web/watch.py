@@ -53,7 +53,11 @@ class WebConfigWatch:
             return
         try:
             self._current = self._read(self._path, self._current.config)
-        except InputError as error:
+        except (InputError, OSError) as error:
+            if not isinstance(error, InputError) or not error.line:
+                self._stamps = {
+                    self._path: ()
+                }  # it could not be read at all: look again at the next occasion
             self._stats.config_reload_errors += 1
             if str(error) != self.error:
                 self._log.error("web configuration: %s; the last good one stays in force", error)

@@ -269,10 +269,21 @@ def test_the_service_manager_is_told(tmp_path: Path, monkeypatch: pytest.MonkeyP
         monkeypatch.setenv("NOTIFY_SOCKET", str(tmp_path / "notify"))
         with interface(tmp_path, "wg0", lambda: told([1])), daemon(tmp_path) as running:
             assert manager.recv(200).startswith(b"READY=1\n")
-            assert running.get("/-/ready")[0] == 200
+            assert running.get("/-/healthy")[0] == 200
             running.process.send_signal(signal.SIGTERM)
             assert manager.recv(200).startswith(b"STOPPING=1\n")
             assert running.process.wait(PATIENCE) == 0
+
+
+def test_a_service_manager_that_is_gone_stops_nothing(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """An address that nobody listens on is a line in the log."""
+    monkeypatch.setenv("NOTIFY_SOCKET", str(tmp_path / "nobody"))
+    with interface(tmp_path, "wg0", lambda: told([1])), daemon(tmp_path) as running:
+        assert running.get("/metrics")[0] == 200
+        running.process.send_signal(signal.SIGTERM)
+        assert running.process.wait(PATIENCE) == 0
 
 
 @pytest.mark.skipif(shutil.which("curl") is None, reason="needs curl")
