@@ -14,6 +14,8 @@ from pathlib import Path
 from bench import figures, wireguard
 from bench.figures import Figures, Result
 from bench.report import put_into, report
+from tests.kernel.image import UnavailableError
+from tests.kernel.vm import EXCHANGE, VmError, boot
 
 PAGE = Path("docs/performance.md")
 BUSY = (1.0, 0.2)  # shares of peers whose counters change with each reading
@@ -57,7 +59,11 @@ def numbers(text: str) -> list[int]:
 
 def main(words: Sequence[str] | None = None) -> int:
     given = arguments(words)
-    result = in_vm(given) if given.in_vm else here(given)
+    try:
+        result = in_vm(given) if given.in_vm else here(given)
+    except (UnavailableError, VmError) as error:
+        say(f"bench: no guest: {error}")
+        return 1
     text = report(result)
     if given.write:
         PAGE.write_text(put_into(PAGE.read_text(), text))
@@ -94,8 +100,6 @@ def measured(peers: int, rounds: int, busy: float | None) -> Figures:
 
 def in_vm(given: argparse.Namespace) -> Result:
     """The same, all of it inside the guest that the kernel tests run in."""
-    from tests.kernel.vm import EXCHANGE, boot  # noqa: PLC0415 - only here is it needed
-
     peers = ",".join(map(str, given.peers))
     command = [sys.executable, "-m", "bench", "--json", "--peers", peers, "--rounds", str(given.rounds)]
     with boot() as guest:
