@@ -5,9 +5,8 @@ from __future__ import annotations
 import asyncio
 import time
 from collections.abc import Callable, Iterator
-from concurrent.futures import ThreadPoolExecutor
+from concurrent.futures import Future, ThreadPoolExecutor
 from dataclasses import dataclass, field
-from typing import TypeVar
 
 from isal import igzip
 from prometheus_client import GC_COLLECTOR, PLATFORM_COLLECTOR, PROCESS_COLLECTOR, CollectorRegistry
@@ -27,14 +26,12 @@ from exporter.observe import Observer
 from exporter.sources.gateway import Gateway
 from exporter.web.page import Page
 
-T = TypeVar("T")
-
 
 @dataclass(slots=True)
 class Round:
     """One reading, and the pages made of it so far."""
 
-    reading: asyncio.Task[Snapshot]
+    reading: Future[Snapshot]
     pages: dict[tuple[bool, bool], asyncio.Task[Page]] = field(default_factory=dict)
 
 
@@ -68,7 +65,7 @@ class Scraper:
         kind = self._config.metrics.schema == "native" and wants_openmetrics(accept), gzip
         current = self._round
         if current is None:
-            current = self._round = Round(asyncio.ensure_future(self._on_worker(self._read)))
+            current = self._round = Round(self._worker.submit(self._read))
         page = current.pages.get(kind)
         if page is None:
             page = current.pages[kind] = asyncio.ensure_future(self._page(current, *kind))
@@ -80,15 +77,13 @@ class Scraper:
     async def _page(self, current: Round, openmetrics: bool, gzip: bool) -> Page:
         started = time.monotonic()
         try:
-            snapshot = await asyncio.shield(current.reading)
-            return await self._on_worker(lambda: self._render(snapshot, openmetrics, gzip))
+            # Behind the reading on the same thread, so that its result is there and nobody waits for it.
+            work = self._worker.submit(lambda: self._render(current.reading.result(), openmetrics, gzip))
+            return await asyncio.wrap_future(work)
         finally:
             self.last_duration = time.monotonic() - started
             if self._round is current:
                 self._round = None
-
-    async def _on_worker(self, work: Callable[[], T]) -> T:
-        return await asyncio.get_running_loop().run_in_executor(self._worker, work)
 
     def _read(self) -> Snapshot:
         snapshot = self._gateway.read()
