@@ -8,6 +8,8 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass, field
+from itertools import compress, count
+from operator import is_not, ne
 from typing import TypeVar
 
 from exporter.model import Device, Peer, Snapshot
@@ -36,6 +38,12 @@ class Observed:
             and self.receive_bytes[index] == self.received_before[index]
         )
 
+    def all_unanswered(self, first: int, end: int) -> list[bool]:
+        """The same for the peers of a range."""
+        columns = (self.transmit_bytes, self.transmitted_before, self.receive_bytes, self.received_before)
+        rows = zip(*(column[first:end] for column in columns), strict=True)
+        return [sent > sent_before and got == got_before for sent, sent_before, got, got_before in rows]
+
 
 class Observer:
     """Feed it each snapshot once, in order. `devices` maps a device's label to what was observed of it."""
@@ -58,14 +66,19 @@ class Observer:
 
 def observe(before: Observed, device: Device) -> Observed:
     """The counts after one more reading of a device."""
-    old = before if before.peers == device.peers else _aligned(before, device)
+    changed = _changed(before.peers, device.peers)
+    old = before if changed is not None else _aligned(before, device)
     handshakes, moves = old.handshakes, old.endpoint_changes
     if old.last_handshake != device.last_handshake:
-        columns = zip(handshakes, old.last_handshake, device.last_handshake, strict=True)
-        handshakes = [count + (now not in (then, 0)) for count, then, now in columns]
-    if old is not before:
-        peers = zip(moves, old.peers, device.peers, strict=True)
-        moves = [count + (then is not now and _moved(then, now)) for count, then, now in peers]
+        handshakes = handshakes.copy()
+        for place in compress(count(), map(ne, old.last_handshake, device.last_handshake)):
+            handshakes[place] += device.last_handshake[place] != 0
+    places = range(len(moves)) if changed is None else changed
+    moved = [place for place in places if _moved(old.peers[place], device.peers[place])]
+    if moved:
+        moves = moves.copy()
+        for place in moved:
+            moves[place] += 1
     return Observed(
         source=_source(device),
         peers=device.peers,
@@ -86,6 +99,17 @@ def _source(device: Device) -> str:
 
 def _moved(then: Peer, now: Peer) -> bool:
     return bool(then.endpoint and now.endpoint and then.endpoint != now.endpoint)
+
+
+def _changed(before: Sequence[Peer], after: Sequence[Peer]) -> list[int] | None:
+    """Where the same peers, in the same order, are configured otherwise; None = they are not the same."""
+    if before is after:
+        return []
+    if len(before) != len(after):
+        return None
+    places = list(compress(count(), map(is_not, before, after)))
+    same = all(before[place].public_key == after[place].public_key for place in places)
+    return places if same else None
 
 
 def _aligned(before: Observed, device: Device) -> Observed:

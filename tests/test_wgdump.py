@@ -275,3 +275,35 @@ def test_a_message_with_a_private_key_is_never_remembered() -> None:
     for _ in range(4):
         feed(decoder, [*first, again, *messages(b"", [facts(3)])])
     assert [message.memo is not None for message in decoder._messages] == [False, False, True]
+
+
+@given(
+    st.dictionaries(st.integers(0, 79), st.sampled_from(["endpoint", "keepalive", "allowed_ips", "family"])),
+    st.booleans(),
+)
+@settings(deadline=None)
+def test_a_few_moved_peers_are_decoded_and_no_others(changes: dict[int, str], pad: bool) -> None:
+    """Of a remembered message the peers beside changed bytes are decoded again, and the rest is kept; what
+    comes out is what a fresh decoder says, also when the change makes the message another size."""
+    new = {
+        "endpoint": ("198.51.100.3", 7),
+        "keepalive": 0,
+        "allowed_ips": ("10.7.0.0/16", "fd07::/64"),
+        "family": ("2001:db8::7", 7),
+    }
+    shared = dict.fromkeys(range(0, 80, 3), SECRET)
+    found = [facts(number, preshared_key=shared.get(number, bytes(32))) for number in range(80)]
+    decoder = Decoder()
+    for _ in range(3):
+        feed(decoder, messages(HEAD, found, 40, pad=pad))
+    memo = decoder._messages[1].memo
+    for number, what in changes.items():
+        field = "endpoint" if what == "family" else what
+        secret = shared.get(number, bytes(32))
+        found[number] = facts(number, preshared_key=secret, sent=5, **{field: new[what]})
+    dump = messages(HEAD, found, 40, pad=pad)
+    for _ in range(2):
+        assert feed(decoder, dump) == feed(Decoder(), dump)
+    moved = [number for number in changes if number >= 40]
+    if len(moved) <= 4 and all(changes[number] == "endpoint" for number in moved):
+        assert decoder._messages[1].memo is memo

@@ -9,6 +9,7 @@ from __future__ import annotations
 from collections import Counter
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
+from itertools import compress
 
 from exporter.directory import Directory
 from exporter.liveness import SKEW_TOLERANCE, State, judge
@@ -189,6 +190,9 @@ def ages(handshakes: Sequence[int], now: int) -> Sequence[int | None]:
     return [max(now - then, 0) if then else None for then in handshakes]
 
 
+LATE = 1  # a handshake longer ago than any window
+
+
 def states(device: Device, blocks: list[Block], observed: Observed, now: float) -> Counter[State]:
     """How many peers are in which state; the same answer as `judge` for each, most of them in bulk."""
     counts: Counter[State] = Counter()
@@ -204,11 +208,18 @@ def states(device: Device, blocks: list[Block], observed: Observed, now: float) 
         elif not never and min(part) >= quiet and max(part) <= now + SKEW_TOLERANCE:
             counts[State.ACTIVE] += len(part)
         else:
-            for index, then, window, expected in zip(
-                range(at, end), part, block.windows, block.expected, strict=True
-            ):
-                unanswered = observed.unanswered(index)
-                counts[judge(then, now, window, expected, unanswered=unanswered)] += 1
+            ahead = sum(then > now + SKEW_TOLERANCE for then in part)
+            late = [
+                then != 0 and now - then > window for then, window in zip(part, block.windows, strict=True)
+            ]
+            present = {State.NEVER: never, State.CLOCK_SKEW: ahead}
+            present[State.ACTIVE] = len(part) - never - ahead - sum(late)
+            counts.update({state: number for state, number in present.items() if number})
+            kinds = Counter(
+                compress(zip(block.expected, observed.all_unanswered(at, end), strict=True), late)
+            )
+            for (expected, unanswered), number in kinds.items():
+                counts[judge(LATE, now, 0, expected, unanswered=unanswered)] += number
         at = end
     return counts
 

@@ -21,7 +21,9 @@ import struct
 from base64 import b64encode
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass, replace
-from itertools import repeat
+from itertools import compress, count, repeat
+from operator import ne
+from typing import NamedTuple
 
 from exporter.errors import DumpTruncated, Malformed
 from exporter.model import Device, Peer
@@ -49,6 +51,10 @@ class Layout:
     sent: int
     received: int
     size: int  # endpoint and allowed IPs follow, if there are any
+
+    def place(self, base: int) -> Place:
+        """Where a peer whose nest begins at `base` has what a memo cuts out."""
+        return base + PRESHARED_KEY_AT, base + HANDSHAKE_AT, base + self.sent, base + self.received
 
 
 _KEY, _PSK, _TIME, _KEEPALIVE = header(36, 1), header(36, 2), header(20, 6), header(6, 5)
@@ -81,14 +87,39 @@ def _layout(sent_pad: int, received_pad: int) -> Layout:
 LAYOUTS = (_layout(0, 0), _layout(4, 4), _layout(0, 4), _layout(4, 0))
 
 Place = tuple[int, int, int, int]  # offsets of preshared key, handshake, sent and received bytes
+Span = tuple[int, int]  # offsets of a peer's attributes
 Columns = tuple[Sequence[int], Sequence[int], Sequence[int]]  # handshakes, sent, received
+Static = tuple[tuple[bytes, ...], ...]
+
+
+def _layout_of(buffer: bytearray, start: int, end: int) -> Layout | None:
+    """The layout that a peer's attributes are proved to have."""
+    base = start - ATTRIBUTE.size
+    for layout in LAYOUTS:
+        if base + layout.size <= end and layout.headers.unpack_from(buffer, base) == layout.expected:
+            return layout
+    return None
+
+
+class Match(NamedTuple):
+    """A message that is the one remembered, but for the configuration of a few peers."""
+
+    columns: Columns
+    static: Static  # to be remembered once those peers are decoded
+    changed: list[int]  # peers to be decoded again
 
 
 class Memo:
     """One message as it was last time, counters and keys cut out."""
 
     def __init__(
-        self, buffer: bytearray, start: int, end: int, places: list[Place], absent: list[bool]
+        self,
+        buffer: bytearray,
+        start: int,
+        end: int,
+        places: list[Place],
+        absent: list[bool],
+        spans: list[Span],
     ) -> None:
         form, at = ["="], start
         for secret, handshake, sent, received in places:
@@ -98,6 +129,11 @@ class Memo:
         form.append(f"{end - at}s")
         self._layout = struct.Struct("".join(form))
         self._start = start
+        self._places = places
+        self.spans = spans
+        borders = [start + ATTRIBUTE.size, *(last for _, last in spans)]
+        starts = [first - ATTRIBUTE.size for first, _ in spans]
+        self._in_a_row = borders == [*starts, end]  # nothing but whole peers
         self._firsts = [place[0] for place in places]  # of the preshared keys
         self._ends = [first + 32 for first in self._firsts]
         self._absent = absent
@@ -111,20 +147,47 @@ class Memo:
         static = (fields[0::7], fields[1::7], fields[3::7], fields[5::7])
         return static, (fields[2::7], fields[4::7], fields[6::7])
 
-    def match(self, buffer: bytearray, start: int, end: int) -> Columns | None:
-        """The counters, if the message is the one remembered; if not, the buffer is as it was."""
+    def match(self, buffer: bytearray, start: int, end: int) -> Match | None:
+        """What is new, if the message is the one remembered. The buffer is as it was; see `wipe`."""
         if (start, end - start) != (self._start, self._layout.size) or not _is_peers_alone(
             buffer, start, end
         ):
             return None
         static, columns = self._parts(buffer)
-        if static != self._static:
+        changed = [] if static == self._static else self._changed(buffer, static)
+        if changed is None:
             return None
         if list(map(buffer.startswith, repeat(NO_KEY), self._firsts, self._ends)) != self._absent:
             return None
+        return Match(columns, static, changed)
+
+    def remember(self, static: Static) -> None:
+        self._static = static
+
+    def wipe(self, buffer: bytearray) -> None:
+        """No preshared key stays in the buffer."""
         for first, last in self._wipe:
             buffer[first:last] = NO_KEY
-        return columns
+
+    def _changed(self, buffer: bytearray, static: Static) -> list[int] | None:
+        """The peers beside bytes that changed, where those are few, and each still begins, ends and has its
+        counters where it had: an endpoint moved, or allowed IPs of the same size."""
+        if not self._in_a_row or static[1:] != self._static[1:]:
+            return None
+        gaps = list(compress(count(), map(ne, static[0], self._static[0])))
+        if len(gaps) > len(self._places) // 4:
+            return None
+        beside = {peer for gap in gaps for peer in (gap - 1, gap) if 0 <= peer < len(self._places)}
+        changed = sorted(beside)
+        for index in changed:
+            first, last = self.spans[index]
+            base = first - ATTRIBUTE.size
+            layout = _layout_of(buffer, first, last)
+            if ATTRIBUTE.unpack_from(buffer, base)[0] != last - base or layout is None:
+                return None
+            if layout.place(base) != self._places[index]:
+                return None
+        return changed
 
 
 @dataclass(slots=True)
@@ -158,8 +221,12 @@ class Decoder:
     def feed(self, buffer: bytearray, start: int, end: int) -> None:
         """One message: `buffer[start:end]` holds its attributes, behind the generic netlink header."""
         before = self._messages[self._index] if self._index < len(self._messages) else None
-        if before and before.memo and (columns := before.memo.match(buffer, start, end)):
-            self._append(before, columns)
+        if before and before.memo and (match := before.memo.match(buffer, start, end)):
+            for peer in match.changed:
+                before.peers[peer] = self._peer(buffer, *before.memo.spans[peer])[0]
+            before.memo.remember(match.static)
+            before.memo.wipe(buffer)
+            self._append(before, match.columns)
         else:
             message, columns = self._decode(buffer, start, end, before)
             self._append(message, columns)
@@ -203,6 +270,7 @@ class Decoder:
         """A message that is not remembered."""
         message = Message(end - start, None, [])
         places: list[Place] = []
+        spans: list[Span] = []
         absent: list[bool] = []
         columns: tuple[list[int], list[int], list[int]] = ([], [], [])
         device = self._device or Device("", "kernel")
@@ -218,21 +286,22 @@ class Decoder:
                     message.peers.append(peer)
                     absent.append(not peer.has_preshared_key)
                     places.append(place)
+                    spans.append((peer_first, peer_last))
                     for column, value in zip(columns, values, strict=True):
                         column.append(value)
             else:
                 device = _described(device, kind, buffer, first, last)
         self._device = device if device.name else self._device
         if _is_peers_alone(buffer, start, end) and self._settled(message, before, places):
-            message.memo = Memo(buffer, start, end, places, absent)
+            message.memo = Memo(buffer, start, end, places, absent, spans)
         return message, columns
 
     def _settled(self, message: Message, before: Message | None, places: list[Place]) -> bool:
-        """Is the message worth remembering? It came the same twice."""
+        """Is the message worth remembering? It came nearly the same twice."""
         return (
             before is not None
             and before.size == message.size
-            and before.peers == message.peers
+            and _alike(before.peers, message.peers)
             and all(secret < handshake < sent < received for secret, handshake, sent, received in places)
         )
 
@@ -252,10 +321,8 @@ class Decoder:
     ) -> tuple[Peer, tuple[int, int, int] | None, Place]:
         """(the peer, its counters, where they stand). No counters: the rest of a split peer."""
         base = start - ATTRIBUTE.size
-        for layout in LAYOUTS:
-            if base + layout.size <= end and layout.headers.unpack_from(buffer, base) == layout.expected:
-                break
-        else:
+        layout = _layout_of(buffer, start, end)
+        if layout is None:
             return self._walk_peer(buffer, start, end)
         secret = base + PRESHARED_KEY_AT
         shared = not buffer.startswith(NO_KEY, secret, secret + 32)
@@ -270,8 +337,7 @@ class Decoder:
             tail = walk(buffer, base + layout.size, end)
             peer = _make_peer(key, keepalive, shared, version, buffer, tail)
             self._known[key] = (static, peer)
-        place = (secret, base + HANDSHAKE_AT, base + layout.sent, base + layout.received)
-        return peer, (handshake, sent, received), place
+        return peer, (handshake, sent, received), layout.place(base)
 
     def _walk_peer(
         self, buffer: bytearray, start: int, end: int
@@ -315,6 +381,13 @@ def _is_peers_alone(buffer: bytearray, start: int, end: int) -> bool:
         (end - start, PEERS),
         (end - start, PEERS | NLA_F_NESTED),
     )
+
+
+def _alike(before: list[Peer], now: list[Peer]) -> bool:
+    """The same peers, most of them configured as they were?"""
+    changed = [(old, new) for old, new in zip(before, now, strict=False) if old is not new and old != new]
+    same = all(old.public_key == new.public_key for old, new in changed)
+    return len(before) == len(now) and same and len(changed) <= len(now) // 4
 
 
 def _described(device: Device, kind: int, buffer: bytearray, start: int, end: int) -> Device:
