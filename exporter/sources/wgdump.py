@@ -3,7 +3,8 @@
 Three ways lead through a message, and each says the same:
 
 1. `Memo`: the message has the shape and, counters aside, the very bytes that it had last time. It is
-   compared and its counters are picked out, all peers at once. This is what a quiet gateway pays.
+   compared and its counters are picked out, all peers at once; a few that moved are decoded by the second
+   way. This is what a gateway pays whose peers rarely change.
 2. `Layout`: one peer whose attributes stand where the kernel has always put them. Each attribute header
    that the offsets assume is verified.
 3. `walk`: any order, any alignment, attributes of kernels to come. The truth that the others are tested
