@@ -9,7 +9,6 @@ import subprocess
 import sys
 import tempfile
 from collections.abc import Iterator
-from contextlib import contextmanager
 from pathlib import Path
 
 import pytest
@@ -19,6 +18,7 @@ from exporter.checkfinding import Finding
 from exporter.checkmend import mend_of
 from exporter.config import Config, DirectoryFiles, ListenAddress
 from exporter.model import Device, Reading, Snapshot
+from tests.privilege import without_privilege
 from tests.showkit import KEYS, peer_lines, reply, stale_socket
 from tests.uapiserver import UapiServer, like_wireguard_go
 
@@ -48,18 +48,6 @@ def check(file: Path, capsys: pytest.CaptureFixture[str]) -> tuple[int, dict[str
 
 def add(file: Path, text: str) -> None:
     file.write_text(file.read_text() + text)
-
-
-@contextmanager
-def nobody() -> Iterator[None]:
-    """Another user than root, who may read what is his alone."""
-    before = os.geteuid()
-    if before == 0:
-        os.seteuid(65534)
-    try:
-        yield
-    finally:
-        os.seteuid(before)
 
 
 def test_no_interface_is_a_warning(gateway: Path, capsys: pytest.CaptureFixture[str]) -> None:
@@ -208,7 +196,7 @@ def test_a_directory_that_may_not_be_listed_is_told() -> None:
         Path(place).chmod(0o755)
         hidden = Path(place) / "hidden"
         hidden.mkdir(mode=0o700 if os.geteuid() == 0 else 0)
-        with nobody():
+        with without_privilege():
             found = next(checkfiles.directory(DirectoryFiles(wg_quick=(f"{hidden}/*.conf",))))
     assert found.status == "warning"
     assert "may not be listed" in found.message
@@ -301,7 +289,7 @@ def test_effective_capabilities_are_those_of_this_process() -> None:
     """Giving up the user gives up its capabilities, and the check sees that."""
     mask = checkhost.effective_capabilities()
     assert mask == int(subprocess.check_output(["grep", "CapEff", "/proc/self/status"]).split()[1], 16)
-    with nobody():
+    with without_privilege():
         assert checkhost.effective_capabilities() & NET_ADMIN == 0
 
 

@@ -3,8 +3,6 @@
 from __future__ import annotations
 
 import re
-import shutil
-import subprocess
 from pathlib import Path
 from typing import Any
 
@@ -15,6 +13,7 @@ from exporter.config import keys, load
 from exporter.directory import Directory
 from exporter.metrics.compat import mdlayher, mindflavor
 from exporter.model import Device, Peer, Snapshot
+from tests.pages import promtool
 
 PAGE = (Path(__file__).parent.parent / "docs/migrating.md").read_text()
 
@@ -30,15 +29,6 @@ def yaml_blocks(key: str) -> list[str]:
     found = [text for text in blocks("yaml") if key in yaml.safe_load(text)]
     assert found
     return found
-
-
-def promtool(*arguments: str | Path) -> None:
-    """Runs promtool, which must be content; skips where it is not installed."""
-    program = shutil.which("promtool")
-    if program is None:
-        pytest.skip("promtool is not installed (Debian: apt install prometheus)")
-    done = subprocess.run([program, *arguments], capture_output=True, text=True, timeout=60, check=False)
-    assert done.returncode == 0, done.stdout + done.stderr
 
 
 @pytest.mark.parametrize("text", yaml_blocks("metrics"))

@@ -18,6 +18,7 @@ import pytest
 
 from exporter import errors
 from exporter.sources.uapi import DIRECTORY, UapiSource
+from tests.privilege import without_privilege
 from tests.uapiserver import (
     Dialogue,
     UapiServer,
@@ -160,18 +161,6 @@ def test_only_sockets_are_interfaces(tmp_path: Path) -> None:
         UapiServer(tmp_path / "other.socket", like_boringtun(b"")),
     ):
         assert UapiSource(tmp_path, PATIENCE).list() == ["wg0"]
-
-
-@contextlib.contextmanager
-def without_privilege() -> Iterator[None]:
-    """As an ordinary user: root may open everything."""
-    before = os.geteuid()
-    if before == 0:
-        os.seteuid(65534)
-    try:
-        yield
-    finally:
-        os.seteuid(before)
 
 
 def test_unreadable_directory_is_a_missing_permission(tmp_path: Path) -> None:
