@@ -1,0 +1,79 @@
+-- Scope: what makes row-level security the same for every table.
+--
+-- A transaction says whose rows it may see: SET LOCAL app.org_id = 7 and SET LOCAL app.clearance = 2. Unset is
+-- nothing: after a commit such a setting reads '' and not NULL, so both become NULL, and no row equals NULL.
+--
+-- The policies keep to what Citus distributes correctly: one permissive policy per table, verb and role (there a
+-- restrictive one arrives on the shards as permissive), bare current_setting() and no sub-select.
+
+create sequence argus.organisation_number as integer;
+
+create table argus.organisation (
+    org_id     integer     not null default nextval('argus.organisation_number') primary key,
+    name       text        not null unique check (name <> ''),
+    created_at timestamptz not null default now()
+);
+alter sequence argus.organisation_number owned by argus.organisation.org_id;
+
+-- Row security for a table: the owner sees all of it, a collector has `verbs` on its organisation's rows, a
+-- reader sees its organisation's rows up to its clearance. A partition gets neither of the latter two: who
+-- could name it would pass by the policies of its parent.
+create function argus.protect(tab regclass, verbs text[], readable boolean) returns void
+language plpgsql
+set search_path = pg_catalog
+as $$
+declare
+    organisation constant text := $q$org_id = nullif(current_setting('app.org_id', true), '')::integer$q$;
+    cleared      constant text := $q$clearance <= coalesce(nullif(current_setting('app.clearance', true), '')::integer, -1)$q$;
+    verb text;
+begin
+    execute format('alter table %s enable row level security, force row level security', tab);
+    execute format('create policy owner on %s for all to argus_owner using (true) with check (true)', tab);
+    foreach verb in array verbs loop
+        execute format('grant %s on %s to argus_collector', verb, tab);
+        execute format('create policy collector_%s on %s for %s to argus_collector %s', verb, tab, verb,
+            case verb when 'insert' then format('with check (%s)', organisation)
+                      when 'update' then format('using (%1$s) with check (%1$s)', organisation)
+                      else format('using (%s)', organisation) end);
+    end loop;
+    if readable then
+        execute format('grant select on %s to argus_reader', tab);
+        execute format('create policy reader_select on %s for select to argus_reader using (%s and %s)',
+            tab, organisation, cleared);
+    end if;
+end
+$$;
+revoke execute on function argus.protect from public;
+
+alter table argus.organisation enable row level security, force row level security;
+create policy owner on argus.organisation for all to argus_owner using (true) with check (true);
+create policy collector_select on argus.organisation for select to argus_collector
+    using (org_id = nullif(current_setting('app.org_id', true), '')::integer);
+create policy reader_select on argus.organisation for select to argus_reader
+    using (org_id = nullif(current_setting('app.org_id', true), '')::integer);
+grant select on argus.organisation to argus_collector, argus_reader;
+
+alter table argus.migration enable row level security, force row level security;
+create policy owner on argus.migration for all to argus_owner using (true) with check (true);
+create policy collector_select on argus.migration for select to argus_collector using (true);
+create policy reader_select on argus.migration for select to argus_reader using (true);
+grant select on argus.migration to argus_collector, argus_reader;
+
+-- The number of an organisation; it is made when it is new. A collector cannot list the others.
+create function argus.organisation_id(wanted text) returns integer
+language plpgsql security definer
+set search_path = pg_catalog
+as $$
+declare
+    found_id integer;
+begin
+    select org_id into found_id from argus.organisation where name = wanted;
+    if found_id is null then
+        insert into argus.organisation (name) values (wanted) on conflict (name) do nothing;
+        select org_id into strict found_id from argus.organisation where name = wanted;
+    end if;
+    return found_id;
+end
+$$;
+revoke execute on function argus.organisation_id from public;
+grant execute on function argus.organisation_id to argus_collector;

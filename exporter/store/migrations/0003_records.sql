@@ -1,0 +1,99 @@
+-- What happened: snapshots, samples, gaps, audit events. Snapshots and samples are partitioned by day (UTC).
+
+-- One row per snapshot that was recorded: (gateway, run, sequence) is its identity, and taken_at follows from it.
+create table argus.snapshot (
+    org_id      integer     not null,
+    gateway_id  bigint      not null,
+    taken_at    timestamptz not null,
+    run         uuid        not null,  -- of the daemon, new with each start
+    sequence    bigint      not null,  -- in that run, from 1
+    recorded_at timestamptz not null default clock_timestamp(),
+    interfaces  integer     not null,
+    peers       integer     not null,
+    changed     integer     not null,  -- peers with a sample that says they were active
+    unread      integer     not null,  -- interfaces that could not be read
+    clearance   smallint    not null check (clearance >= 0),
+    primary key (org_id, gateway_id, taken_at, run, sequence)
+) partition by range (taken_at);
+
+-- A peer's counters at one instant, written when they changed. The first of each day is also there when nothing
+-- changed (active = false), so a day's partition answers alone. Rows are 64 bytes: eight columns in this order.
+create table argus.sample (
+    org_id         integer     not null,
+    peer_id        integer     not null,
+    taken_at       timestamptz not null,  -- whole milliseconds
+    receive_total  bigint      not null,
+    transmit_total bigint      not null,
+    handshake_age  integer,               -- seconds from the last handshake to taken_at, both cut; null: never
+    clearance      smallint    not null check (clearance >= 0),
+    active         boolean     not null,  -- counters or handshake changed since the peer's sample before
+    primary key (org_id, peer_id, taken_at)
+) partition by range (taken_at);
+
+-- A closed day, one row per peer: its samples as arrays, in the order of time.
+create table argus.sample_day (
+    org_id         integer   not null,
+    peer_id        integer   not null,
+    day            date      not null,
+    clearance      smallint  not null check (clearance >= 0),  -- the highest of its samples
+    receive_first  bigint    not null,
+    transmit_first bigint    not null,
+    receive_last   bigint    not null,
+    transmit_last  bigint    not null,
+    at             integer[] not null,  -- milliseconds from the start of the day
+    receive        bigint[]  not null,  -- above receive_first
+    transmit       bigint[]  not null,  -- above transmit_first
+    handshake_age  integer[] not null,
+    active         boolean[] not null,
+    primary key (org_id, peer_id, day)
+) partition by range (day);
+
+create table argus.snapshot_default partition of argus.snapshot default;
+create table argus.sample_default partition of argus.sample default;
+create table argus.sample_day_default partition of argus.sample_day default;
+
+-- A time about which nothing is known, and why: what is not observed is neither up nor down.
+create table argus.gap (
+    org_id       integer     not null,
+    gap_id       bigint      not null generated always as identity,
+    gateway_id   bigint      not null,
+    interface_id bigint,                -- null: the whole gateway
+    started_at   timestamptz not null,  -- the last instant that is known before it
+    ended_at     timestamptz,           -- the first after it; null: it goes on
+    reason       text        not null,  -- see docs/storage.md
+    snapshots    bigint      not null,  -- how many were to be taken and are not here
+    clearance    smallint    not null check (clearance >= 0),
+    primary key (org_id, gap_id),
+    foreign key (org_id, gateway_id) references argus.gateway (org_id, gateway_id),
+    foreign key (org_id, interface_id) references argus.interface (org_id, interface_id)
+);
+create index gap_time on argus.gap (org_id, gateway_id, started_at);
+create unique index gap_open on argus.gap (org_id, interface_id) where ended_at is null;
+
+-- Who did what. Nobody can change or remove a row.
+create table argus.audit_event (
+    org_id    integer     not null,
+    event_id  bigint      not null generated always as identity,
+    at        timestamptz not null default clock_timestamp(),
+    actor     text        not null,
+    action    text        not null,
+    subject   text        not null,
+    detail    jsonb       not null default '{}',
+    clearance smallint    not null default 0 check (clearance >= 0),
+    primary key (org_id, event_id)
+);
+create index audit_event_time on argus.audit_event (org_id, at);
+
+select argus.protect('argus.snapshot', '{select,insert}', true);
+select argus.protect('argus.sample', '{select,insert,update}', true);
+select argus.protect('argus.sample_day', '{}', true);
+select argus.protect('argus.gap', '{select,insert,update}', true);
+select argus.protect('argus.audit_event', '{insert}', true);
+select argus.protect('argus.snapshot_default', '{}', false);
+select argus.protect('argus.sample_default', '{}', false);
+select argus.protect('argus.sample_day_default', '{}', false);
+
+-- The owner, too, only adds audit events.
+drop policy owner on argus.audit_event;
+create policy owner_select on argus.audit_event for select to argus_owner using (true);
+create policy owner_insert on argus.audit_event for insert to argus_owner with check (true);
