@@ -1,0 +1,218 @@
+"""The spool's file: made, opened, looked through, and set aside when it can be read no more."""
+
+from __future__ import annotations
+
+import contextlib
+import logging
+import os
+import sqlite3
+import time
+from pathlib import Path
+from typing import Any
+from uuid import uuid4
+
+from exporter.store.errors import SpoolBroken
+
+APPLICATION_ID = 0x41726777  # "Argw": whose database it is, in its header
+VERSION = 1
+PAGE = 4096  # bytes
+LOG_PAGES = 1000  # SQLite merges the write-ahead log into the file when it is longer
+
+# Instants are UNIX milliseconds. An epoch and its keys outlive its frames until a newer one is there: frames
+# that are still to come need them. `ended_at` is 0 while snapshots are still being lost.
+SCHEMA = """
+create table meta (
+    installation blob    not null,
+    last_instant integer not null
+) strict;
+create table epoch (
+    id       integer primary key autoincrement,
+    run      blob    not null,
+    sequence integer not null,
+    unique (run, sequence)
+) strict;
+create table frame (
+    id       integer primary key autoincrement,
+    epoch    integer not null,
+    sequence integer not null,
+    taken_at integer not null,
+    crc      integer not null,
+    data     blob    not null,
+    unique (epoch, sequence)
+) strict;
+create table keys (
+    epoch integer not null,
+    frame integer not null,
+    label blob    not null,
+    crc   integer not null,
+    keys  blob    not null,
+    primary key (epoch, frame, label)
+) strict, without rowid;
+create table lost (
+    id         integer primary key,
+    started_at integer not null,
+    ended_at   integer not null,
+    reason     text    not null,
+    snapshots  integer not null
+) strict;
+"""
+
+_log = logging.getLogger(__name__)
+
+
+def open_spool(path: Path) -> tuple[sqlite3.Connection, Path | None]:
+    """The spool at `path`, for this process alone; and where a file went that could not be read.
+
+    It is made if it is not there. All of it is looked through: half a second for a gigabyte. Raises
+    SpoolBroken.
+    """
+    try:
+        try:
+            return _open(path), None
+        except sqlite3.DatabaseError as error:
+            if not is_malformed(error):
+                raise
+            aside = begin_anew(path, str(error))
+            return _open(path), aside
+    except (OSError, sqlite3.Error) as error:
+        raise SpoolBroken(f"{path}: {_problem(error)}") from error
+
+
+def is_malformed(error: sqlite3.Error) -> bool:
+    """Is it the file that is wrong, so that another must be begun?"""
+    return code_of(error) & 0xFF in {sqlite3.SQLITE_CORRUPT, sqlite3.SQLITE_NOTADB}
+
+
+def code_of(error: sqlite3.Error) -> int:
+    """SQLite's extended result code; 0 for an error of Python's module."""
+    return getattr(error, "sqlite_errorcode", 0)
+
+
+def begin_anew(path: Path, why: str) -> Path:
+    """Sets a malformed file aside, returns where, and makes a spool that knows what can still be read of it:
+    whose it is, its last instant, what it had lost. What is lost with it is noted as well."""
+    aside = _set_aside(path)
+    _log.error("%s: %s: set aside as %s, and a new spool begun", path, why, aside.name)
+    with contextlib.closing(_open(path)) as new, contextlib.closing(sqlite3.connect(aside)) as old:
+        _inherit(new, old, aside.stat().st_mtime)
+    return aside
+
+
+def _open(path: Path) -> sqlite3.Connection:
+    _make_private(path)
+    # Calls come from several threads, one at a time.
+    connection = sqlite3.connect(path, isolation_level=None, check_same_thread=False)
+    try:
+        _prepare(connection, path)
+    except BaseException:
+        connection.close()
+        raise
+    return connection
+
+
+def _make_private(path: Path) -> None:
+    """SQLite gives its other files the mode of this one."""
+    if not path.exists():
+        os.close(os.open(path, os.O_CREAT | os.O_WRONLY | os.O_CLOEXEC, 0o600))
+        directory = os.open(path.parent, os.O_RDONLY | os.O_DIRECTORY | os.O_CLOEXEC)
+        try:
+            os.fsync(directory)  # so that the name survives a loss of power, as what is in the file does
+        finally:
+            os.close(directory)
+    path.chmod(0o600)
+
+
+def _prepare(connection: sqlite3.Connection, path: Path) -> None:
+    """Exclusive locking keeps a second daemon out and spares a file of shared memory on a full disk."""
+    connection.execute("pragma locking_mode = exclusive")
+    new = _is_new(connection, path)
+    if new:
+        connection.execute(f"pragma page_size = {PAGE}")
+        connection.execute("pragma auto_vacuum = incremental")
+    connection.execute("pragma journal_mode = wal")
+    connection.execute("pragma synchronous = full")
+    connection.execute(f"pragma wal_autocheckpoint = {LOG_PAGES}")
+    connection.execute(f"pragma journal_size_limit = {LOG_PAGES * PAGE}")
+    if new:
+        _create(connection)
+    else:
+        _look_through(connection)
+
+
+def _is_new(connection: sqlite3.Connection, path: Path) -> bool:
+    """Raises SpoolBroken for a database of another program, or of a newer version of this one."""
+    application, version, tables = (
+        connection.execute(query).fetchone()[0]
+        for query in ("pragma application_id", "pragma user_version", "select count(*) from sqlite_schema")
+    )
+    if not application and not tables:
+        return True
+    if application != APPLICATION_ID:
+        raise SpoolBroken(
+            f"{path}: is a database of another program; move it away or name another state directory"
+        )
+    if version > VERSION:
+        problem = f"was written by a newer argus-wg (format {version}, this one knows {VERSION})"
+        raise SpoolBroken(
+            f"{path}: {problem}; start the newer one, or move the file away and lose what is in it"
+        )
+    return False
+
+
+def _create(connection: sqlite3.Connection) -> None:
+    connection.executescript(
+        f"begin immediate; {SCHEMA} insert into meta values (x'{uuid4().hex}', 0);"  # noqa: S608
+        f"pragma application_id = {APPLICATION_ID}; pragma user_version = {VERSION}; commit"
+    )
+
+
+def _look_through(connection: sqlite3.Connection) -> None:
+    found = connection.execute("pragma quick_check(1)").fetchone()[0]
+    if found != "ok":
+        error = sqlite3.DatabaseError(found)
+        error.sqlite_errorcode = sqlite3.SQLITE_CORRUPT
+        raise error
+
+
+def _set_aside(path: Path) -> Path:
+    """The log behind the file, so that it is never taken for that of a new file."""
+    stamp = time.strftime("%Y%m%dT%H%M%SZ", time.gmtime())
+    aside = path.with_name(f"{path.name}.broken-{stamp}")
+    while aside.exists():
+        aside = aside.with_name(f"{aside.name}-again")
+    path.rename(aside)
+    log = path.with_name(f"{path.name}-wal")
+    if log.exists():
+        log.rename(aside.with_name(f"{aside.name}-wal"))
+    return aside
+
+
+def _inherit(new: sqlite3.Connection, old: sqlite3.Connection, written_at: float) -> None:
+    meta = _salvage(old, "select installation, last_instant from meta")
+    lost = _salvage(old, "select started_at, ended_at, reason, snapshots from lost order by id")
+    frames = _salvage(old, "select count(*) from frame")
+    oldest = _salvage(old, "select taken_at from frame order by id limit 1")
+    since = (oldest or [(round(written_at * 1000),)])[0][0]
+    with new:
+        new.execute("begin immediate")
+        new.executemany("update meta set installation = ?, last_instant = ?", meta)
+        lost.append((since, 0, SpoolBroken.reason, frames[0][0] if frames else 0))
+        new.executemany(
+            "insert into lost (started_at, ended_at, reason, snapshots) values (?, ?, ?, ?)", lost
+        )
+
+
+def _salvage(old: sqlite3.Connection, query: str) -> list[tuple[Any, ...]]:
+    """What a query gives as far as the file can be read; nothing where it cannot."""
+    try:
+        return old.execute(query).fetchall()
+    except sqlite3.DatabaseError:
+        return []
+
+
+def _problem(error: OSError | sqlite3.Error) -> str:
+    if isinstance(error, OSError):
+        return f"cannot be opened: {error.strerror}"
+    if code_of(error) & 0xFF == sqlite3.SQLITE_BUSY:
+        return "another process has it open; each daemon needs a state directory of its own"
+    return f"cannot be opened: {error}"
