@@ -59,7 +59,8 @@ class Spool:
         self.quota = quota if limit == resource.RLIM_INFINITY else min(quota, limit)
         self._lock = threading.Lock()
         self._broken = ""
-        self._confirmed = 0  # id: frames up to it are gone, even if a full disk kept them from it
+        self._confirmed = 0  # id: frames up to it are gone
+        self._removed = 0  # id: frames up to it are out of the file, too
         self.wants_keyframe = False
         self._connection, self.set_aside = open_spool(path)
         try:
@@ -89,6 +90,7 @@ class Spool:
         run, instant = frame.run.bytes, round(frame.taken_at * 1000)
         crc = _crc(data, run, frame.epoch, frame.sequence, instant)
         with self._guarded() as connection:
+            self._remove(connection)
             self._make_room(connection, [len(data), *(len(blob) for _, blob in keys)])
             lost = self._lost[len(frame.lost) :]
             with _transaction(connection):
@@ -129,8 +131,7 @@ class Spool:
             count = "select count(*) from frame where id > ? and id <= ?"
             self.depth -= connection.execute(count, (self._confirmed, id)).fetchone()[0]
             self._confirmed = max(self._confirmed, id)
-            with self._if_it_fits():
-                self._remove(connection)
+            self._remove(connection)
             self._measure(connection)
 
     def discard(self, id: int, since: float = 0.0) -> Lost:
@@ -221,8 +222,6 @@ class Spool:
         need = spoolroom.needed(blobs)
         if not spoolroom.missing(connection, self._path, self.quota, need):
             return
-        with self._if_it_fits():
-            self._remove(connection)
         file, _ = spoolroom.sizes(connection)
         spoolroom.shrink(connection, max(0, file + 2 * need - self.quota) // PAGE + 1)
         spoolroom.merge_log(connection)
@@ -233,25 +232,28 @@ class Spool:
             )
 
     def _remove(self, connection: sqlite3.Connection) -> None:
-        """Takes out confirmed frames, and keys that nothing needs."""
-        try:
+        """Takes confirmed frames out of the file. A full disk delays that; a merged log may make the room."""
+        with self._if_it_fits():
             self._delete(connection)
-        except sqlite3.OperationalError as error:
-            if not spoolroom.is_full(error, self._path):
-                raise
-            spoolroom.merge_log(connection)
-            self._delete(connection)
-        file, used = spoolroom.sizes(connection)
-        if file > 2 * max(used, spoolroom.SHRINK * PAGE):
-            spoolroom.shrink(connection, spoolroom.SHRINK)
+        if self._removed < self._confirmed:
+            with self._if_it_fits():
+                spoolroom.merge_log(connection)
+                self._delete(connection)
 
     def _delete(self, connection: sqlite3.Connection) -> None:
+        """Confirmed frames, and keys that nothing needs. A file mostly empty gives some of it back."""
+        if self._removed == self._confirmed:
+            return
         with _transaction(connection):
             connection.execute("delete from frame where id <= ?", (self._confirmed,))
             oldest = connection.execute("select epoch from frame order by id limit 1").fetchone()
             epoch = (oldest[0] if oldest else self._epoch[0],)
             connection.execute("delete from keys where epoch < ?", epoch)
             connection.execute("delete from epoch where id < ?", epoch)
+        self._removed = self._confirmed
+        file, used = spoolroom.sizes(connection)
+        if file > 2 * max(used, spoolroom.SHRINK * PAGE):
+            spoolroom.shrink(connection, spoolroom.SHRINK)
 
     def _measure(self, connection: sqlite3.Connection) -> None:
         self.size = spoolroom.sizes(connection)[1]

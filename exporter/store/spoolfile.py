@@ -101,7 +101,7 @@ def begin_anew(path: Path, why: str) -> Path:
 def _open(path: Path) -> sqlite3.Connection:
     _make_private(path)
     # Calls come from several threads, one at a time.
-    connection = sqlite3.connect(path, isolation_level=None, check_same_thread=False)
+    connection = sqlite3.connect(path, timeout=1, isolation_level=None, check_same_thread=False)
     try:
         _prepare(connection, path)
     except BaseException:
@@ -131,6 +131,7 @@ def _prepare(connection: sqlite3.Connection, path: Path) -> None:
         connection.execute("pragma auto_vacuum = incremental")
     connection.execute("pragma journal_mode = wal")
     connection.execute("pragma synchronous = full")
+    connection.execute("pragma secure_delete = off")  # Debian's default writes zeros over what is taken out
     connection.execute(f"pragma wal_autocheckpoint = {LOG_PAGES}")
     connection.execute(f"pragma journal_size_limit = {LOG_PAGES * PAGE}")
     if new:

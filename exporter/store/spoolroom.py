@@ -25,10 +25,11 @@ def missing(connection: sqlite3.Connection, path: Path, quota: int, need: int) -
     """What has no room for that many bytes; "" = there is room. What is free in the file is used first."""
     file, used = sizes(connection)
     log = _log_bytes(path)
-    if max(file, used + need) + log + need > quota:
+    merged = max(file, used + need)
+    if merged + log + need > quota:
         return f"its quota of {quota / 2**20:.4g} MiB"
     disk = os.statvfs(path.parent)
-    if disk.f_bavail * disk.f_frsize < 2 * need + log + RESERVE:
+    if disk.f_bavail * disk.f_frsize < merged - path.stat().st_size + need + RESERVE:
         return "the disk"
     return ""
 
