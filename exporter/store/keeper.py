@@ -121,7 +121,7 @@ class Keeper:
         self._before = 0.0
         if known and elapsed > 1.5 * self._interval:
             noted = sum(
-                one.snapshots for one in self._spool.lost if one.reason in _OF_A_RUN and not one.ended_at
+                one.snapshots for one in self._spool.lost if one.reason in _SINCE and not one.ended_at
             )
             absent = round(elapsed / self._interval) - 1 - noted
             if absent > 0:
@@ -145,4 +145,5 @@ def _told(lost: Lost, instant: float) -> Lost:
     return replace(lost, started_at=min(lost.started_at, instant), ended_at=lost.ended_at or instant)
 
 
-_OF_A_RUN = frozenset((READ_FAILED, LATE, SpoolFull.reason))
+# What was to be taken after the last snapshot that was kept.
+_SINCE = frozenset((NOT_RUNNING, READ_FAILED, LATE, SpoolFull.reason))
