@@ -47,9 +47,10 @@ def metadata(wheel: zipfile.ZipFile, name: str = "METADATA") -> Message:
 
 class TestWheel:
     def test_has_every_module_and_the_type_marker(self, wheel: zipfile.ZipFile) -> None:
-        """All of the package and nothing beside it: no tests, no benchmarks."""
+        """All of the package, migrations too, and nothing beside it: no tests, no benchmarks."""
         shipped = {name for name in wheel.namelist() if ".dist-info/" not in name}
-        there = {str(path.relative_to(PROJECT)) for path in (PROJECT / "exporter").rglob("*.py")}
+        files = [path for kind in ("*.py", "*.sql") for path in (PROJECT / "exporter").rglob(kind)]
+        there = {str(path.relative_to(PROJECT)) for path in files}
         assert shipped == there | {"exporter/py.typed"}
 
     def test_says_what_it_is(self, wheel: zipfile.ZipFile) -> None:
