@@ -49,8 +49,10 @@ def blob(sequence: int, size: int) -> bytes:
     return random.Random(sequence).randbytes(size)
 
 
-def fill(spool: Spool, size: int, start: int = 1) -> tuple[int, StoreError]:
-    """Appends until it is refused: how many frames were kept, and the refusal."""
+def fill(
+    spool: Spool, size: int, start: int = 1, check: Callable[[], None] = lambda: None
+) -> tuple[int, StoreError]:
+    """Appends until it is refused, with a check after each: how many frames were kept, and the refusal."""
     kept = 0
     while True:
         try:
@@ -58,6 +60,7 @@ def fill(spool: Spool, size: int, start: int = 1) -> tuple[int, StoreError]:
         except StoreError as error:
             return kept, error
         kept += 1
+        check()
 
 
 def fail(error: int, *calls: str) -> None:
@@ -104,8 +107,8 @@ def append_for_ever(path: Path) -> None:
         data = blob(sequence, random.randrange(100, 40_000))
         spool.append(data, frame(sequence, epoch, run=run, devices=[device(added=[f"key {sequence}"])]))
         os.write(1, f"{run} {sequence}\n".encode())
-        if spool.depth > 200:
-            last = spool.first(100)[-1]
+        if spool.depth > 60:
+            last = spool.first(30)[-1]
             os.write(1, f"{last.run} confirm {last.sequence}\n".encode())
             spool.confirm_through(last.id)
 
