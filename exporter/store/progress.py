@@ -1,0 +1,61 @@
+"""How far long work has come: for metrics always, for people as a bar or as lines."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+
+from rich.console import Console
+from rich.progress import BarColumn, MofNCompleteColumn, TextColumn, TimeElapsedColumn
+from rich.progress import Progress as Bars
+
+from exporter.recording import Work
+
+
+class Progress:
+    """Steps of one piece of work. `say` gets sentences, the names of steps among them."""
+
+    def __init__(self, work: Work | None = None, say: Callable[[str], None] | None = None) -> None:
+        self.work = work or Work()
+        self._say = say
+
+    def expect(self, steps: int) -> None:
+        """There are so many more steps to come."""
+        self.work.goal += steps
+        self._moved()
+
+    def step(self, name: str = "", steps: int = 1) -> None:
+        """So many are done."""
+        self.work.done += steps
+        if name:
+            self.say(name)
+        self._moved()
+
+    def say(self, text: str) -> None:
+        if self._say:
+            self._say(text)
+
+    def _moved(self) -> None:
+        """For those who show it."""
+
+
+class _Bar(Progress):
+    def __init__(self, bars: Bars, title: str) -> None:
+        super().__init__(say=bars.console.print)
+        self._bars = bars
+        self._task = bars.add_task(title, total=None)
+
+    def _moved(self) -> None:
+        self._bars.update(self._task, completed=self.work.done, total=self.work.goal)
+
+
+@contextmanager
+def shown(title: str, console: Console | None = None) -> Iterator[Progress]:
+    """Progress on standard error: a bar below the lines on a terminal, and elsewhere the lines alone."""
+    console = console or Console(stderr=True, highlight=False, soft_wrap=True, markup=False)
+    if not console.is_terminal:
+        yield Progress(say=console.print)
+        return
+    columns = TextColumn("{task.description}"), BarColumn(), MofNCompleteColumn(), TimeElapsedColumn()
+    with Bars(*columns, console=console, transient=True) as bars:
+        yield _Bar(bars, title)
