@@ -1,0 +1,27 @@
+"""Instants for snapshots: whole milliseconds, each later than the one before."""
+
+from __future__ import annotations
+
+DAY = 86_400_000  # milliseconds
+
+
+class Stamp:
+    """Gives instants after `last`, both in UNIX seconds.
+
+    While the wall clock is behind, by up to a day, instants stand still: a millisecond for each, until it has
+    caught up. A clock that is further behind is believed, and instants go back once.
+    """
+
+    def __init__(self, last: float = 0.0) -> None:
+        self._last = round(last * 1000)
+        self.behind = 0.0  # seconds that the wall clock was behind the last instant; 0 = it was not
+        self.went_back = 0.0  # seconds that the last instant lies before the one before it; 0 = it does not
+
+    def next(self, wall: float) -> float:
+        """The instant of a snapshot that was taken when the wall clock showed `wall`."""
+        now = round(wall * 1000)
+        before, ahead = self._last, self._last - now
+        self._last = now if not 0 <= ahead <= DAY else before + 1
+        self.behind = max(0, self._last - now) / 1000
+        self.went_back = max(0, before - self._last) / 1000
+        return self._last / 1000
