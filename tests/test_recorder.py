@@ -29,18 +29,19 @@ from exporter.store.frame import Frame, Lost
 from exporter.store.keeper import Keeper
 from exporter.store.recorder import Recorder, boot_clock
 from exporter.store.spool import Spool
-from tests.spoolkit import MIB, fail, frame
+from exporter.store.stamp import Stamp
+from exporter.store.tracker import Tracker
+from tests.spoolkit import MIB, fail
 
 START = 1_700_000_000.0
 TICK = 0.05  # seconds between the snapshots of a recorder that runs
 
 
-class Frames:
-    """Frames of no interface, one after the other."""
+class Frames(Tracker):
+    """A tracker of no interface, that remembers what it was given and what was confirmed."""
 
     def __init__(self) -> None:
-        self.run = uuid4()
-        self.sequence = self.epoch = 0
+        super().__init__("gw", "acme", 0, uuid4(), "boot")
         self.given: list[tuple[Snapshot, Directory, int]] = []
         self.confirmed: list[Frame] = []
 
@@ -54,11 +55,10 @@ class Frames:
         keyframe: bool = False,
     ) -> Frame:
         self.given.append((snapshot, directory, generation))
-        self.sequence += 1
-        epoch = self.sequence if keyframe or not self.confirmed else self.confirmed[-1].epoch
-        return frame(self.sequence, epoch, run=self.run, taken_at=taken_at, lost=lost)
+        return super().take(snapshot, directory, generation, taken_at, lost, keyframe)
 
     def confirm(self, frame: Frame) -> None:
+        super().confirm(frame)
         self.confirmed.append(frame)
 
 
@@ -74,17 +74,6 @@ class Watch:
         return Directory()
 
 
-def forward(last: float) -> Callable[[float], float]:
-    """Instants that never go back, whole milliseconds."""
-
-    def stamp(wall: float) -> float:
-        nonlocal last
-        last = max(round(wall, 3), round(last + 0.001, 3))
-        return last
-
-    return stamp
-
-
 @dataclass
 class Rig:
     """A daemon's recording, as far as the spool."""
@@ -98,9 +87,8 @@ class Rig:
     kept: int = 0
 
     def __post_init__(self) -> None:
-        stamp = forward(self.spool.last_instant)
-        gaps = self.recording.gaps
-        self.keeper = Keeper(self.interval, self.watch, self.frames, stamp, self.encoded, self.spool, gaps)
+        stamp, gaps = Stamp(self.spool.last_instant), self.recording.gaps
+        self.keeper = Keeper(self.interval, self.watch, self.frames, stamp, self.spool, gaps, self.encoded)
 
     def recorder(self, read: Callable[[], Awaitable[Snapshot]]) -> Recorder:
         return Recorder(self.interval, read, self.keeper, self.spool, self.recording, self.count)
@@ -163,14 +151,14 @@ def test_a_kept_frame_is_confirmed(tmp_path: Path) -> None:
         assert daemon.frames.given == [(at(30 * n), Directory(), n) for n in range(3)]
 
 
-def test_keyframes(tmp_path: Path) -> None:
-    """A keyframe comes every hour, and when a frame was discarded that others build on."""
+def test_a_discarded_frame_asks_for_a_keyframe(tmp_path: Path) -> None:
+    """When a frame was taken out that others build on, the next one builds on nothing, and tells the loss."""
     with rig(tmp_path) as daemon:
-        made = [daemon.keeper.keep(at(600 * n)).keyframe for n in range(8)]
-        assert made == [True, False, False, False, False, False, True, False]
-        daemon.spool.discard(daemon.spool.first(1)[0].id)
-        made = [daemon.keeper.keep(at(4800 + 30 * n)).keyframe for n in range(3)]
-        assert made == [True, False, False]
+        assert [daemon.keeper.keep(at(30 * n)).keyframe for n in range(3)] == [True, False, False]
+        lost = daemon.spool.discard(daemon.spool.first(2)[-1].id)
+        made = [daemon.keeper.keep(at(90 + 30 * n)) for n in range(3)]
+        assert [one.keyframe for one in made] == [True, False, False]
+        assert [one.lost for one in made] == [[lost], [], []]
 
 
 def test_a_refused_frame_is_told(tmp_path: Path) -> None:
@@ -256,6 +244,19 @@ def test_a_clock_that_is_set_back(tmp_path: Path, caplog: pytest.LogCaptureFixtu
         assert caplog.text.count("the clock has caught up") == 1
         instants = [one.taken_at for one in spooled(daemon.spool)]
         assert instants == sorted(set(instants))
+
+
+def test_a_clock_that_is_set_back_by_days(tmp_path: Path, caplog: pytest.LogCaptureFixture) -> None:
+    """Then it is believed: instants go back once, and a gap without length says so."""
+    with rig(tmp_path) as daemon, caplog.at_level(logging.INFO):
+        daemon.keeper.keep(at(0))
+        daemon.keeper.keep(at(-1800))
+        back = daemon.keeper.keep(at(-200_000))
+        assert back.taken_at == START - 200_000
+        assert back.lost == [Lost(back.taken_at, back.taken_at, "clock", 0)]
+        assert not daemon.keeper.keep(at(-199_970)).lost
+        assert daemon.recording.gaps == {"clock": 2}
+        assert caplog.text.count("the clock was set back by 200000 s") == 1
 
 
 def test_a_spool_set_aside_is_told(tmp_path: Path) -> None:

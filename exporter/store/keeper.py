@@ -5,17 +5,19 @@ from __future__ import annotations
 import logging
 import time
 from collections import Counter
-from collections.abc import Callable, Sequence
+from collections.abc import Callable
 from dataclasses import replace
 from typing import Protocol
 
 from exporter.directory import Directory
 from exporter.model import Snapshot
+from exporter.store.codec import encode
 from exporter.store.errors import SpoolBroken, SpoolFull
 from exporter.store.frame import Frame, Lost
 from exporter.store.spool import Spool
+from exporter.store.stamp import Stamp
+from exporter.store.tracker import Tracker
 
-KEYFRAME_EVERY = 3600.0  # seconds; what a frame that cannot be read may spoil ends with the next keyframe
 CLOCK_STEP = 0.1  # seconds that instants are ahead of the clock before it counts as set back
 
 # Why there is a gap; the reasons of errors come besides.
@@ -37,38 +39,19 @@ class Watch(Protocol):
     def generation(self) -> int: ...
 
 
-class Tracking(Protocol):
-    """Makes the frame of a snapshot against the last one that was confirmed."""
-
-    def take(
-        self,
-        snapshot: Snapshot,
-        directory: Directory,
-        generation: int,
-        taken_at: float,
-        lost: Sequence[Lost] = (),
-        keyframe: bool = False,
-    ) -> Frame: ...
-
-    def confirm(self, frame: Frame) -> None: ...
-
-
 class Keeper:
-    """Calls block, and are made one at a time. `gaps` counts them by reason.
-
-    `stamp` gives the instant of a snapshot that was taken at a time of the wall clock: one that is later than
-    all before.
-    """
+    """Calls block, and are made one at a time. `gaps` counts them by reason. `stamp` goes on from the spool's
+    last instant."""
 
     def __init__(
         self,
         interval: float,
         watch: Watch,
-        tracker: Tracking,
-        stamp: Callable[[float], float],
-        encode: Callable[[Frame], bytes],
+        tracker: Tracker,
+        stamp: Stamp,
         spool: Spool,
         gaps: Counter[str],
+        encode: Callable[[Frame], bytes] = encode,
     ) -> None:
         self._interval = interval
         self._watch = watch
@@ -78,7 +61,6 @@ class Keeper:
         self._spool = spool
         self._gaps = gaps
         self._before = spool.last_instant  # of the daemon's run before this one; 0 = none is known, or told
-        self._keyframe_at = 0.0  # instant
         self._stood_at = 0.0  # the last instant before the clock was set back; 0 = it is right
         if spool.set_aside:
             gaps[SpoolBroken.reason] += 1
@@ -86,8 +68,8 @@ class Keeper:
     def keep(self, snapshot: Snapshot) -> Frame:
         """The snapshot's frame, which is on the disk. Raises SpoolFull, after noting it, and SpoolBroken."""
         self._note_absence(snapshot.taken_at)
-        instant = self._stamp(snapshot.taken_at)
-        self._note_clock(snapshot.taken_at, instant)
+        instant = self._stamp.next(snapshot.taken_at)
+        self._note_clock(instant)
         generation = (
             self._watch.generation
         )  # first: `current` may then be newer than it says, and never older
@@ -97,7 +79,7 @@ class Keeper:
             generation,
             instant,
             [_told(one, instant) for one in self._spool.lost],
-            self._spool.wants_keyframe or abs(instant - self._keyframe_at) >= KEYFRAME_EVERY,
+            self._spool.wants_keyframe,
         )
         try:
             self._spool.append(self._encode(frame), frame)
@@ -105,8 +87,6 @@ class Keeper:
             self.lose(SpoolFull.reason, 1)
             raise
         self._tracker.confirm(frame)
-        if frame.keyframe:
-            self._keyframe_at = instant
         return frame
 
     def lose(self, reason: str, snapshots: int) -> None:
@@ -127,14 +107,19 @@ class Keeper:
             if absent > 0:
                 self.lose(NOT_RUNNING, absent)
 
-    def _note_clock(self, taken_at: float, instant: float) -> None:
+    def _note_clock(self, instant: float) -> None:
         """With the clock set back no snapshot is lost, but instants do not say when they were taken."""
-        behind = instant - taken_at > CLOCK_STEP
-        if behind and not self._stood_at:
-            self._stood_at = self._spool.last_instant or instant
+        back = self._stamp.went_back or self._stamp.behind
+        if self._stamp.went_back:
             self._gaps[CLOCK] += 1
-            _log.error("the clock was set back by %.1f s: recorded instants stand still", instant - taken_at)
-        elif not behind and self._stood_at:
+            self._stood_at = 0.0
+            self._spool.lose(Lost(instant, 0.0, CLOCK, 0))
+            _log.error("the clock was set back by %.0f s: recorded instants are, too", back)
+        elif back > CLOCK_STEP and not self._stood_at:
+            self._gaps[CLOCK] += 1
+            self._stood_at = self._spool.last_instant or instant
+            _log.error("the clock was set back by %.1f s: recorded instants stand still", back)
+        elif back <= CLOCK_STEP and self._stood_at:
             self._spool.lose(Lost(self._stood_at, 0.0, CLOCK, 0))
             self._stood_at = 0.0
             _log.info("the clock has caught up with the recorded instants")
