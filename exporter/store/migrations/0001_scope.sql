@@ -5,6 +5,10 @@
 --
 -- The policies keep to what Citus distributes correctly: one permissive policy per table, verb and role (there a
 -- restrictive one arrives on the shards as permissive), bare current_setting() and no sub-select.
+--
+-- Functions with the rights of the owner are called in a transaction of their own: Citus speaks to its workers as
+-- whoever is the user at the moment, and what another user wrote in the same transaction is not seen there
+-- (https://github.com/citusdata/citus/issues/3867). pg_temp stands last in their search path, or it would be first.
 
 create sequence argus.organisation_number as integer;
 
@@ -20,7 +24,7 @@ alter sequence argus.organisation_number owned by argus.organisation.org_id;
 -- could name it would pass by the policies of its parent.
 create function argus.protect(tab regclass, verbs text[], readable boolean) returns void
 language plpgsql
-set search_path = pg_catalog
+set search_path = pg_catalog, pg_temp
 as $$
 declare
     organisation constant text := $q$org_id = nullif(current_setting('app.org_id', true), '')::integer$q$;
@@ -62,7 +66,7 @@ grant select on argus.migration to argus_collector, argus_reader;
 -- The number of an organisation; it is made when it is new. A collector cannot list the others.
 create function argus.organisation_id(wanted text) returns integer
 language plpgsql security definer
-set search_path = pg_catalog
+set search_path = pg_catalog, pg_temp
 as $$
 declare
     found_id integer;
