@@ -34,7 +34,7 @@ class Seen:
     gone: bool = False  # since then
 
 
-NEVER = Seen(Device("", "kernel"))
+NEVER = Seen(Device("", "kernel"), gone=True)
 
 
 def is_other_instance(before: str, after: str) -> bool:

@@ -14,8 +14,8 @@ class Stamp:
 
     def __init__(self, last: float = 0.0) -> None:
         self._last = round(last * 1000)
-        self.behind = 0.0  # seconds that the wall clock was behind the last instant; 0 = it was not
-        self.went_back = 0.0  # seconds that the last instant lies before the one before it; 0 = it does not
+        self.behind = 0.0  # seconds: so far was the wall clock behind the last instant that was given
+        self.went_back = 0.0  # seconds: so much earlier is the last instant than the one before it
 
     def next(self, wall: float) -> float:
         """The instant of a snapshot that was taken when the wall clock showed `wall`."""

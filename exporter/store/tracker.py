@@ -25,6 +25,8 @@ from exporter.model import Device, Peer, Snapshot
 from exporter.store.changes import MOST, NEVER, Configure, Seen, compare, empty, merged, slots_of, whole_of
 from exporter.store.frame import DeviceFrame, Frame, Lost, PeerConfig
 
+REMEMBERED = 256  # interfaces that are gone, with their last reading: they may come back as they were
+
 
 class Tracker:
     """Makes the frame of each snapshot of one run of the daemon. Not for two threads at once.
@@ -99,7 +101,7 @@ class Tracker:
             raise ValueError(f"frame {frame.sequence} is not the one that was taken last")
         if frame.keyframe:
             gone = [label for label, each in self._interfaces.items() if each.last.gone]
-            for label in gone:
+            for label in gone[:-REMEMBERED]:
                 del self._interfaces[label]
             for interface in self._interfaces.values():
                 interface.begin_epoch()
@@ -143,7 +145,7 @@ class Tracker:
                 continue
             if not each.last.gone:
                 yield whole_of(each.last, each.news, self._configure) if whole else each.news
-            elif each.news.changed and not whole:
+            elif not whole and (each.news.changed or each.kept.gone):
                 yield each.news
 
     def _configure(self, peer: Peer, directory: Directory) -> PeerConfig:
@@ -206,9 +208,10 @@ class _Interface:
         self.kept, self.news = self.last, None
 
     def begin_epoch(self) -> None:
-        """What is new was told as `whole`. An interface that was not read is told by a later frame."""
-        peers = len(self.last.device.peers) if self.news else 0
-        self.last = replace(self.last, slots=range(peers) if self.news else None, free=peers)
+        """What is new was told as a whole. An interface that was not read is told by a later frame."""
+        told = self.news and not self.last.gone
+        slots = range(len(self.last.device.peers) if told else 0)
+        self.last = replace(self.last, slots=slots if told else None, free=len(slots))
 
     def _add(self, step: DeviceFrame) -> None:
         self.news = merged(self.kept, self.news, step) if self.news else step
