@@ -157,7 +157,7 @@ def _not_reached(error: OSError, place: str) -> StoreError:
         mend = "the server was stopped, or something between closed the connection"
     else:
         mend = "is the server up, and reachable from here?"
-    reason = os.strerror(error.errno) if (error.errno or 0) > 0 else error.strerror or text
+    reason = os.strerror(error.errno) if error.errno and error.errno > 0 else error.strerror or text
     return DatabaseUnreachable(f"{place}: {reason}; {mend}")
 
 

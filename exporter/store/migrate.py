@@ -86,7 +86,7 @@ async def migrate(connection: Connection, *, progress: Progress) -> list[int]:
     _check_server(connection)
     async with _alone(connection, progress):
         await provision(connection)
-        async with _as_owner(connection):
+        async with as_owner(connection):
             await connection.execute(TABLE)
             return await _apply(connection, progress)
 
@@ -201,7 +201,7 @@ async def _alone(connection: Connection, progress: Progress) -> AsyncIterator[No
 
 
 @asynccontextmanager
-async def _as_owner(connection: Connection) -> AsyncIterator[None]:
+async def as_owner(connection: Connection) -> AsyncIterator[None]:
     """For the session and not SET LOCAL: Citus would send that on to the connections of its own superuser."""
     await connection.execute("set role argus_owner")
     try:
