@@ -11,6 +11,7 @@ from hypothesis import strategies as st
 
 from exporter.directory import Directory, Entry
 from exporter.model import Device, Kind, Link, Peer, Reading, Snapshot
+from exporter.store.changes import is_other_instance
 from exporter.store.frame import DeviceFrame, Frame, Lost, PeerConfig
 from tests.gateways import Row, key, with_peers
 
@@ -331,6 +332,7 @@ class Replica:
         self._epoch = 0
         self.sequence = 0
         self.there: dict[str, dict[str, State]] = {}
+        self._instances: dict[str, str] = {}  # also of interfaces that are gone
         self._counters: dict[Key, tuple[int, int, int]] = {}  # also of those who are away
         self.totals: dict[Key, tuple[int, int]] = {}
 
@@ -355,6 +357,9 @@ class Replica:
         told = [slots[slot] for slot in device.changed]
         assert len(set(told)) == len(told), "a key stands at one slot in a frame"
         assert set(device.restarted) <= set(device.changed)
+        if is_other_instance(self._instances.get(device.label, device.instance), device.instance):
+            assert set(device.restarted) == set(device.changed)
+        self._instances[device.label] = device.instance
         assert set(new) <= set(device.changed)
         assert {slots[slot] for slot in new} <= configs.keys()
         carried = dict(

@@ -234,6 +234,17 @@ def test_another_index_is_another_interface() -> None:
     assert restarts == [[], [], [], [0, 1], []]
 
 
+def test_what_an_instance_counted_ends_with_it() -> None:
+    """Of a peer that is not on the interface any more when it is made again, the bytes seen are carried."""
+    frames = tracker()
+    kept(frames, wg0(row(1, 1, 100, 0), row(2)))
+    take(frames, wg0(row(1, 1, 150, 0), row(2)))
+    frame = only(kept(frames, wg0(row(2), device=replace(WG0, link=Link(True, index=5)))))
+    assert (frame.instance, frame.removed) == ("boot:5", [0])
+    assert dict(zip(frame.changed, frame.receive, strict=True)) == {0: 0, 1: 0}
+    assert dict(zip(frame.restarted, frame.carried_receive, strict=True)) == {0: 50, 1: 0}
+
+
 @pytest.mark.parametrize(
     ("before", "after", "other"),
     [

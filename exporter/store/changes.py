@@ -111,13 +111,17 @@ def slots_of(kept: Seen, news: DeviceFrame) -> dict[str, int]:
 
 def merged(kept: Seen, first: DeviceFrame, then: DeviceFrame) -> DeviceFrame:
     """The news since the reading `kept`, and those after, as one. Bytes that were counted between it and a
-    restart are carried."""
-    changed = _values(first) | _values(then)
+    restart are carried, and so are those of peers that another instance of the interface no longer has."""
+    before, back, restarted = _values(first), set(then.changed), list(then.restarted)
+    if is_other_instance(first.instance, then.instance):
+        left = before.keys() - back
+        before |= {slot: (before[slot][0], 0, 0) for slot in left}
+        restarted += sorted(left)
+    changed = before | _values(then)
     handshakes, receive, transmit = (
         map(list, zip(*changed.values(), strict=True)) if changed else ([], [], [])
     )
-    carried = _carried(kept, first, then.restarted)
-    back = set(then.changed)
+    carried = _carried(kept, first, restarted)
     return replace(
         then,
         added=[*first.added, *then.added],
