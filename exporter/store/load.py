@@ -1,0 +1,104 @@
+"""The mirror as the database has it."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable
+from typing import Any
+from uuid import UUID
+
+from exporter.store.database import Connection, scope
+from exporter.store.frame import PeerConfig
+from exporter.store.mirror import Interface, InterfaceConfig, Member, Mirror, Place
+
+CHUNK = 5000  # peers to a fetch: between two the event loop goes on
+
+_ORGANISATION = "select argus.organisation_id($1)"
+_GATEWAY = """
+select gateway_id, clearance, holder, held_by from argus.gateway where org_id = $1 and name = $2"""
+_INTERFACES = """
+select i.interface_id, i.name, i.clearance, i.instance, extract(epoch from i.seen_until)::float8 as seen,
+       i.removed_at is not null as removed, c.kind, c.public_key, c.listen_port, c.fwmark,
+       extract(epoch from g.started_at)::float8 as gap
+from argus.interface i
+left join argus.interface_config c
+    on c.org_id = i.org_id and c.interface_id = i.interface_id and c.valid_to is null
+left join argus.gap g on g.org_id = i.org_id and g.interface_id = i.interface_id and g.ended_at is null
+where i.org_id = $1 and i.gateway_id = $2"""
+_PEERS = """
+select p.interface_id, p.public_key, p.removed_at is null as present, s.clearance, s.peer_id,
+       coalesce(extract(epoch from s.last_handshake)::bigint, 0) as handshake, s.receive_counter,
+       s.transmit_counter, s.receive_total, s.transmit_total, c.endpoint, c.allowed_ips,
+       c.persistent_keepalive, c.has_preshared_key, c.clearance as config_clearance, c.name, c.site, c.owner
+from argus.peer p
+join argus.peer_state s on s.org_id = p.org_id and s.peer_id = p.peer_id
+left join argus.peer_config c on c.org_id = p.org_id and c.peer_id = p.peer_id and c.valid_to is null
+where p.org_id = $1 and p.interface_id = any($2)"""
+
+
+async def load(
+    connection: Connection, gateway: str, names: Iterable[str], installation: UUID, clearance: int
+) -> Mirror:
+    """The mirror of a gateway, in the organisations of these names; those that are new are made.
+
+    Raises what the driver does.
+    """
+    mirror = Mirror(gateway)
+    for name in sorted(names):
+        org_id = await connection.fetchval(_ORGANISATION, name)
+        member = mirror.members[name] = Member(name, org_id, clearance)
+        async with scope(connection, org_id):
+            await _load_member(connection, mirror, member, installation)
+    return mirror
+
+
+async def _load_member(connection: Connection, mirror: Mirror, member: Member, installation: UUID) -> None:
+    gateway = await connection.fetchrow(_GATEWAY, member.org_id, mirror.gateway)
+    if gateway is None:
+        return
+    member.gateway_id, member.clearance = gateway["gateway_id"], gateway["clearance"]
+    member.holder = "" if gateway["holder"] == installation else gateway["held_by"]
+    places = {}
+    for row in await connection.fetch(_INTERFACES, member.org_id, member.gateway_id):
+        place = places[row["interface_id"]] = _place(member, row)
+        interface = mirror.interfaces.setdefault(place.label, Interface())
+        interface.places[member.organisation] = place
+    async for row in connection.cursor(_PEERS, member.org_id, list(places), prefetch=CHUNK):
+        _add_peer(mirror, places[row["interface_id"]], row)
+
+
+def _place(member: Member, row: Any) -> Place:
+    return Place(
+        label=row["name"],
+        member=member,
+        clearance=row["clearance"],
+        instance=row["instance"],
+        seen=row["seen"],
+        interface_id=row["interface_id"],
+        removed=row["removed"],
+        config=None
+        if row["kind"] is None
+        else InterfaceConfig(row["kind"], row["public_key"], row["listen_port"], row["fwmark"]),
+        gap=row["gap"] or 0.0,
+    )
+
+
+def _add_peer(mirror: Mirror, place: Place, row: Any) -> None:
+    (_, key, present, clearance, *numbers, endpoint, allowed_ips, keepalive, preshared, config_clearance,
+     name, site, owner) = row  # fmt: skip
+    config = None
+    if present and endpoint is not None:
+        config = PeerConfig(
+            endpoint,
+            tuple(allowed_ips),
+            keepalive,
+            preshared,
+            place.member.organisation,
+            config_clearance,
+            name,
+            site,
+            owner,
+        )
+    number = mirror.peers.add(place, key, clearance, config, numbers)
+    if config:
+        mirror.interfaces[place.label].present[key] = number
+        place.present += 1
