@@ -172,6 +172,9 @@ def _answered(error: asyncpg.PostgresError, place: str) -> StoreError:
         kind, mend = SchemaMismatch, MENDS["MISSING"]
     elif state[:2] in PASSING:
         kind = DatabaseUnreachable
-    detail = getattr(error, "detail", None) if kind is StoreError else None
-    text = f"{error}" if not detail or detail in str(error) else f"{error} ({detail})"
-    return kind("; ".join(filter(None, (f"{place}: {text}", mend))))
+    return kind("; ".join(filter(None, (f"{place}: {one_line(error)}", mend))))
+
+
+def one_line(error: asyncpg.PostgresError) -> str:
+    """What the server said, without the driver's lines for details and hints."""
+    return str(error.args[0]) if error.args else type(error).__name__

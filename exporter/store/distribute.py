@@ -25,7 +25,7 @@ from dataclasses import dataclass
 
 import asyncpg
 
-from exporter.store.database import Connection
+from exporter.store.database import Connection, one_line
 from exporter.store.errors import DatabaseRefused, SchemaMismatch
 from exporter.store.migrate import ROLES, as_owner
 from exporter.store.progress import Progress
@@ -239,6 +239,6 @@ async def _check_logins(connection: Connection) -> None:
             await connection.fetchval(f"select count(*) from argus.{ANCHOR}")  # noqa: S608
         except asyncpg.PostgresError as error:
             raise DatabaseRefused(
-                f"the tables are distributed, but {role} does not reach the workers: {error}. Citus connects "
-                f"to them as {role}: let it in in their pg_hba.conf, then run this again"
+                f"the tables are distributed, but {role} does not reach the workers: {one_line(error)}. Citus "
+                f"connects to them as {role}: let it in in their pg_hba.conf, then run this again"
             ) from error

@@ -16,7 +16,7 @@ from importlib.resources import files
 
 import asyncpg
 
-from exporter.store.database import Connection
+from exporter.store.database import Connection, one_line
 from exporter.store.errors import DatabaseRefused, SchemaMismatch
 from exporter.store.progress import Progress
 
@@ -116,7 +116,7 @@ async def provision(connection: Connection) -> None:
     except asyncpg.InsufficientPrivilegeError as error:
         text = "".join(f"\n    {statement};" for statement in statements)
         raise DatabaseRefused(
-            f"{error}. Let an administrator run this in the database once, then try again:{text}"
+            f"{one_line(error)}. Let an administrator run this in the database once, then try again:{text}"
         ) from error
 
 
