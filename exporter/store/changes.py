@@ -56,7 +56,9 @@ def compare(
     before = _in_order_of(peers, then)
     slots, added = _slots(before.slots, peers, then.free, taken)
     moved = _moved(before, device) if then.slots is not None else [True] * len(peers)
-    restarted = _restarted(before, then, now)
+    restarted = _restarted(before, then, now, moved)
+    if restarted and not moved:
+        moved = [False] * len(peers)
     for place in restarted:
         moved[place] = True
     frame = replace(
@@ -167,6 +169,7 @@ class _Before:
     """A reading's columns in the order of another one's peers."""
 
     peers: Sequence[Peer | None]  # None = it was not there
+    others: Sequence[int]  # places where it is not the same object
     last_handshake: Sequence[int | None]
     receive: Sequence[int]
     transmit: Sequence[int]
@@ -176,16 +179,21 @@ class _Before:
 def _in_order_of(peers: Sequence[Peer], then: Seen) -> _Before:
     old = then.device
     slots = [-1] * len(old.peers) if then.slots is None else then.slots
-    if _same_keys(old.peers, peers):
-        return _Before(old.peers, old.last_handshake, old.receive_bytes, old.transmit_bytes, slots)
+    if len(old.peers) == len(peers):
+        others = list(compress(count(), map(is_not, old.peers, peers)))
+        if all(old.peers[place].public_key == peers[place].public_key for place in others):
+            columns = old.last_handshake, old.receive_bytes, old.transmit_bytes
+            return _Before(old.peers, others, *columns, slots)
     place = {peer.public_key: index for index, peer in enumerate(old.peers)}
     places = [place.get(peer.public_key) for peer in peers]
 
     def column(values: Sequence[T], missing: T) -> list[T]:
         return [missing if at is None else values[at] for at in places]
 
+    before = column(old.peers, None)
     return _Before(
-        peers=column(old.peers, None),
+        peers=before,
+        others=list(compress(count(), map(is_not, before, peers))),
         last_handshake=column(old.last_handshake, None),
         receive=column(old.receive_bytes, 0),
         transmit=column(old.transmit_bytes, 0),
@@ -193,20 +201,13 @@ def _in_order_of(peers: Sequence[Peer], then: Seen) -> _Before:
     )
 
 
-def _same_keys(before: Sequence[Peer], after: Sequence[Peer]) -> bool:
-    if len(before) != len(after):
-        return False
-    others = compress(count(), map(is_not, before, after))
-    return all(before[place].public_key == after[place].public_key for place in others)
-
-
 def _slots(
     before: Sequence[int], peers: Sequence[Peer], free: int, taken: Callable[[], Mapping[str, int]]
 ) -> tuple[Sequence[int], list[str]]:
     """The slots of the peers, and the public keys that got a new one."""
-    missing = list(compress(count(), map(lt, before, repeat(0))))
-    if not missing:
+    if min(before, default=0) >= 0:
         return before, []
+    missing = list(compress(count(), map(lt, before, repeat(0))))
     slots, added, known = list(before), list[str](), taken()
     for place in missing:
         key = peers[place].public_key
@@ -225,32 +226,24 @@ def _removed(before: Sequence[int] | None, after: Sequence[int]) -> list[int]:
     return [slot for slot in before if slot not in there]
 
 
-def _is_as_before(before: _Before, device: Device) -> bool:
-    return (
-        before.last_handshake == device.last_handshake
-        and before.receive == device.receive_bytes
-        and before.transmit == device.transmit_bytes
-    )
-
-
 def _moved(before: _Before, device: Device) -> list[bool]:
-    """Which peers have other counters or another handshake."""
-    if _is_as_before(before, device):
-        return [False] * len(device.peers)
-    handshakes = map(ne, before.last_handshake, device.last_handshake)
-    received = map(ne, before.receive, device.receive_bytes)
-    transmitted = map(ne, before.transmit, device.transmit_bytes)
-    return list(map(or_, handshakes, map(or_, received, transmitted)))
+    """Which peers have other counters or another handshake; [] = none."""
+    old = before.last_handshake, before.receive, before.transmit
+    new = device.last_handshake, device.receive_bytes, device.transmit_bytes
+    if old == new:
+        return []
+    counters = map(or_, map(ne, old[1], new[1]), map(ne, old[2], new[2]))
+    return list(map(or_, map(ne, old[0], new[0]), counters))
 
 
-def _restarted(before: _Before, then: Seen, now: Seen) -> Sequence[int]:
+def _restarted(before: _Before, then: Seen, now: Seen, moved: list[bool]) -> Sequence[int]:
     """Places of the peers whose counters began anew; none of an interface that was never seen."""
     device = now.device
     if then is NEVER:
         return ()
     if is_other_instance(then.instance, now.instance):
         return range(len(device.peers))
-    if _is_as_before(before, device):
+    if not moved:
         return ()
     new = map(is_, before.peers, repeat(None))
     received = map(lt, device.receive_bytes, before.receive)
@@ -266,16 +259,17 @@ def _configured(
     peers = now.device.peers
     places: Iterable[int] = range(len(peers))
     if then.slots is not None:
-        places = compress(places, map(or_, map(is_not, before.peers, peers), _renamed(then, now)))
+        places = sorted({*before.others, *_renamed(then, now)})
     for place in places:
         old, config = before.peers[place], configure(peers[place], now.directory)
         if then.slots is None or old is None or configure(old, then.directory) != config:
             yield place, config
 
 
-def _renamed(then: Seen, now: Seen) -> Iterable[bool]:
-    """Of which peers the directory says something else."""
+def _renamed(then: Seen, now: Seen) -> Iterable[int]:
+    """Places of the peers of which the directory says something else."""
     if then.directory is now.directory:
-        return repeat(False)
+        return ()
     keys = [peer.public_key for peer in now.device.peers]
-    return map(ne, map(then.directory.entries.get, keys), map(now.directory.entries.get, keys))
+    entries = map(then.directory.entries.get, keys), map(now.directory.entries.get, keys)
+    return compress(count(), map(ne, *entries))

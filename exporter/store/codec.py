@@ -42,9 +42,9 @@ _SIGNED, _UNSIGNED = "q", "Q"
 
 
 def encode(frame: Frame) -> bytes:
-    """The bytes of a frame. Its instant is whole milliseconds, its counters fit 64 bits without a sign. Raises
-    ValueError for an added key that is not the base64 of 32 bytes. What takes long releases the interpreter,
-    or is done in short pieces."""
+    """The bytes of a frame. Its instant is whole milliseconds, and its counters fit 64 bits without a sign.
+    Raises ValueError for an added key that is not the base64 of 32 bytes. What takes long releases the
+    interpreter, or is done in short pieces."""
     about = {
         "gateway": frame.gateway,
         "organisation": frame.organisation,
