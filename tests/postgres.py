@@ -182,23 +182,24 @@ class Server:
         """Kills all of its processes at once, as a failing machine would; returns when none is left."""
         if self._process is None:
             return
-        children = _children(self.pid)
-        for pid in (self.pid, *children):
+        others = children(self.pid)
+        for pid in (self.pid, *others):
             with contextlib.suppress(ProcessLookupError):
                 os.kill(pid, signal.SIGKILL)
         self._process.wait(PATIENCE)
         self._process = None
         deadline = time.monotonic() + PATIENCE
-        while any(map(_runs, children)):
+        while any(map(runs, others)):
             assert time.monotonic() < deadline, "killed processes do not end"
             time.sleep(0.005)
 
 
-def _children(pid: int) -> list[int]:
+def children(pid: int) -> list[int]:
+    """The processes that a process started, itself of one thread."""
     return [int(child) for child in Path(f"/proc/{pid}/task/{pid}/children").read_text().split()]
 
 
-def _runs(pid: int) -> bool:
+def runs(pid: int) -> bool:
     """Is the process there, and not just waiting to be reaped by whoever inherited it?"""
     try:
         return Path(f"/proc/{pid}/stat").read_text().rpartition(")")[2].split()[0] != "Z"
@@ -217,10 +218,10 @@ def available(name: str) -> Installation:
 @contextlib.contextmanager
 def running(installation: Installation, settings: Mapping[str, str] = CARELESS) -> Iterator[Server]:
     """A server of one's own, started, and gone with its data at the end. `{}` as settings keeps data safe."""
-    with _directory() as directory:
-        shutil.copytree(_template(installation), directory / "data", copy_function=shutil.copy)
-        _give_to_server([directory, *directory.rglob("*")])
-        server = Server(installation.major, installation.binaries, directory, {**COMMON, **settings})
+    with directory() as home:
+        shutil.copytree(_template(installation), home / "data", copy_function=shutil.copy)
+        _give_to_server([home, *home.rglob("*")])
+        server = Server(installation.major, installation.binaries, home, {**COMMON, **settings})
         try:
             server.start()
             yield server
@@ -229,10 +230,15 @@ def running(installation: Installation, settings: Mapping[str, str] = CARELESS) 
 
 
 @contextlib.contextmanager
-def _directory() -> Iterator[Path]:
-    """Short, whatever TMPDIR is: the name of a socket has at most 107 bytes."""
-    with tempfile.TemporaryDirectory(prefix="argus-pg-", dir="/tmp", ignore_cleanup_errors=True) as name:
+def directory(parent: str = "") -> Iterator[Path]:
+    """With a short path, whatever TMPDIR is, for a socket; in memory, where that has room."""
+    parent = parent or ("/dev/shm" if _roomy("/dev/shm") else "/tmp")
+    with tempfile.TemporaryDirectory(prefix="argus-pg-", dir=parent, ignore_cleanup_errors=True) as name:
         yield Path(name)
+
+
+def _roomy(path: str) -> bool:
+    return os.access(path, os.W_OK) and shutil.disk_usage(path).free > 2 << 30
 
 
 @cache
@@ -243,12 +249,12 @@ def _templates() -> contextlib.ExitStack:
 @cache
 def _template(installation: Installation) -> Path:
     """A data directory as initdb leaves it, of which servers get a copy: that is several times as fast."""
-    directory = _templates().enter_context(_directory())
-    _give_to_server([directory])
-    data = directory / "data"
+    home = _templates().enter_context(directory())
+    _give_to_server([home])
+    data = home / "data"
     command = [*as_server(), str(installation.binaries / "initdb"), "--no-sync", "-D", str(data)]
     command += ["-U", SUPERUSER, "--auth=trust", "--encoding=UTF8", "--locale=C", "--data-checksums"]
-    subprocess.run(command, check=True, capture_output=True, cwd=directory)
+    subprocess.run(command, check=True, capture_output=True, cwd=home)
     return data
 
 
