@@ -3,8 +3,9 @@
 from __future__ import annotations
 
 import asyncio
+import contextlib
 import itertools
-from collections.abc import Awaitable, Callable, Mapping, Sequence
+from collections.abc import Awaitable, Callable, Iterator, Mapping, Sequence
 from dataclasses import replace
 from datetime import UTC, datetime, timedelta
 from typing import TypeVar
@@ -13,11 +14,14 @@ from uuid import UUID
 from asyncpg import Record
 
 from exporter.store import migrate
-from exporter.store.database import Connection, Role, connect, leave
+from exporter.store.database import Connection, Role, connect, enter, leave
 from exporter.store.progress import Progress
 from exporter.store.settings import Target
+from tests.postgres import Server, database
 
 T = TypeVar("T")
+ALPHA, BETA, NOBODY = 1, 2, 99  # organisations of `scoped`, and none
+CLEARANCES = (0, 1, 2)
 START = datetime(2026, 3, 28, 12, tzinfo=UTC)  # of what happens in these tests
 
 
@@ -132,3 +136,73 @@ async def _tables(connection: Connection) -> dict[str, list[Record]]:
         ALSO,
     )
     return {table: list(rows) for table, rows in itertools.groupby(found, key=lambda row: str(row["table"]))}
+
+
+@contextlib.contextmanager
+def scoped(server: Server) -> Iterator[Target]:
+    """The schema with partitions, and a row of each clearance in each table for alpha and beta."""
+    with database(server) as target:
+        migrated(target)
+
+        async def fill(owner: Connection) -> None:
+            await owner.fetchval(f"select argus.ensure_partitions('{START.date()}', 3)")
+            await owner.fetchval(f"select argus.make_partition('argus.sample_day', '{START.date()}')")
+            await populate(owner, ["alpha", "beta"], CLEARANCES)
+
+        with_connection(target, fill, role="argus_owner")
+        yield target
+
+
+def ask(target: Target, query: str, *arguments: object) -> list[Record]:
+    """As the superuser, of the catalogue."""
+
+    async def work(connection: Connection) -> list[Record]:
+        return await connection.fetch(query, *arguments)
+
+    return with_connection(target, work)
+
+
+def act(
+    target: Target,
+    role: Role,
+    work: Callable[[Connection], Awaitable[T]],
+    org_id: int | None = ALPHA,
+    clearance: int | None = None,
+) -> T:
+    """`work` in a transaction of a role, in a scope or (None) in none; what it did is undone."""
+
+    class Undo(Exception):
+        pass
+
+    async def run(connection: Connection) -> T:
+        answers = []
+        try:
+            async with connection.transaction():
+                if org_id is not None:
+                    await enter(connection, org_id)
+                if clearance is not None:
+                    await connection.execute(f"set local app.clearance = {clearance}")
+                answers.append(await work(connection))
+                raise Undo
+        except Undo:
+            return answers[0]
+
+    return with_connection(target, run, role=role)
+
+
+def touching(statement: str) -> Callable[[Connection], Awaitable[int]]:
+    """How many rows a statement touches."""
+
+    async def run(connection: Connection) -> int:
+        return int((await connection.execute(statement)).split()[-1])
+
+    return run
+
+
+def rows_of(query: str) -> Callable[[Connection], Awaitable[list[Record]]]:
+    """What a query gives."""
+
+    async def run(connection: Connection) -> list[Record]:
+        return await connection.fetch(query)
+
+    return run
