@@ -177,7 +177,7 @@ class _Fold:
         else:
             rows.returned.append(row)
             self._moved_in.add(row)
-            if old < 0:
+            if old < 0 and not place.removed:  # an interface that was away comes back with its counters
                 self._again.add(row)
         self._configure(row, config)
         if old >= 0:

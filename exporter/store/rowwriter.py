@@ -96,8 +96,8 @@ class RowWriter:
         name = self._mirror.gateway
         return GatewayClaimed(
             f"gateway {name}: {row['held_by']} records under this name in organisation "
-            f"{member.organisation}, the last time at {row['held_at']:%Y-%m-%d %H:%M:%S} UTC; give one of the "
-            "two another gateway name. If that host is no more, its name is taken over ten minutes after that"
+            f"{member.organisation}, the last time at {row['held_at']:%Y-%m-%d %H:%M:%S} UTC; give one of "
+            "the two another gateway name. If that host is no more, the name is taken over ten minutes later"
         )
 
     async def _audit(self, member: Member, action: str, subject: str, detail: dict[str, object]) -> None:

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Awaitable, Callable, Mapping, Sequence
 from datetime import date
 from uuid import UUID
 
@@ -17,6 +17,8 @@ from exporter.store.load import load
 from exporter.store.mirror import Mirror, Totals, storable
 from exporter.store.rows import Rows
 from exporter.store.rowwriter import Outdated, RowWriter, instant
+
+Keys = Callable[[], Awaitable[Mapping[str, Sequence[str]]]]
 
 TRIES = 3  # of one frame, with a mirror that was just loaded
 
@@ -38,33 +40,26 @@ class Writer:
         self._days = set[date]()
         self.forget()
 
-    @property
-    def wants_keys(self) -> bool:
-        """The next frame is not the one after the last that was written: its slots have to be told."""
-        return self._apart
-
     def forget(self) -> None:
         """What the mirror says may be wrong: it is loaded again."""
         self._mirror: Mirror | None = None
         self._apart = True
 
     def skip(self) -> None:
-        """A frame is left out."""
+        """A frame is left out: those to come do not follow the last."""
         self._apart = True
 
-    async def write(
-        self, connection: Connection, frame: Frame, keys: Mapping[str, Sequence[str]] | None = None
-    ) -> bool:
+    async def write(self, connection: Connection, frame: Frame, keys: Keys) -> bool:
         """Writes a frame in one transaction; False = the database had it already.
 
-        `keys`: the public keys of its slots as they were before it, when they are wanted. Raises
-        GatewayClaimed, StoreError, what the driver does; ValueError and LookupError for a frame that can
-        never be written.
+        `keys` gives the public keys of its slots, as they were before it: it is called unless the frame
+        before was written just now. Raises GatewayClaimed, StoreError, what `keys` and the driver do;
+        ValueError, LookupError and ArithmeticError for a frame that can never be written.
         """
         merge = False
         for _ in range(TRIES):
             try:
-                return await self._write(connection, frame, keys or {}, merge)
+                return await self._write(connection, frame, keys, merge)
             except Outdated:
                 self.forget()
             except asyncpg.UniqueViolationError as error:
@@ -80,15 +75,13 @@ class Writer:
             "is written when that ends"
         )
 
-    async def _write(
-        self, connection: Connection, frame: Frame, keys: Mapping[str, Sequence[str]], merge: bool
-    ) -> bool:
+    async def _write(self, connection: Connection, frame: Frame, keys: Keys, merge: bool) -> bool:
         await self._make_partitions(connection, frame)
         mirror = await self._loaded(connection, frame)
         if self._apart:
             if await self._is_recorded(connection, mirror, frame):
                 return False
-            mirror.seed(keys)
+            mirror.seed({} if frame.keyframe else await keys())
         rows = fold(mirror, frame)
         await self._number(connection, mirror, rows)
         rows_writer = RowWriter(connection, mirror, frame, self._installation, self._host, merge)
