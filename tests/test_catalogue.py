@@ -204,7 +204,8 @@ def test_everything_belongs_to_the_owner(database: Target) -> None:
         database,
         "select relname from pg_class where relnamespace = 'argus'::regnamespace "
         "and relowner <> 'argus_owner'::regrole union all "
-        "select proname from pg_proc where pronamespace = 'argus'::regnamespace and proowner <> 'argus_owner'::regrole",
+        "select proname from pg_proc where pronamespace = 'argus'::regnamespace "
+        "and proowner <> 'argus_owner'::regrole",
     )
     assert rows == []
     roles = ask(

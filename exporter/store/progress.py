@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
+from functools import partial
 
 from rich.console import Console
 from rich.progress import BarColumn, MofNCompleteColumn, TextColumn, TimeElapsedColumn
@@ -40,8 +41,8 @@ class Progress:
 
 
 class _Bar(Progress):
-    def __init__(self, bars: Bars, title: str) -> None:
-        super().__init__(say=bars.console.print)
+    def __init__(self, bars: Bars, title: str, say: Callable[[str], None]) -> None:
+        super().__init__(say=say)
         self._bars = bars
         self._task = bars.add_task(title, total=None)
 
@@ -52,10 +53,11 @@ class _Bar(Progress):
 @contextmanager
 def shown(title: str, console: Console | None = None) -> Iterator[Progress]:
     """Progress on standard error: a bar below the lines on a terminal, and elsewhere the lines alone."""
-    console = console or Console(stderr=True, highlight=False, soft_wrap=True, markup=False)
+    console = console or Console(stderr=True)
+    say = partial(console.print, markup=False, highlight=False, soft_wrap=True)
     if not console.is_terminal:
-        yield Progress(say=console.print)
+        yield Progress(say=say)
         return
     columns = TextColumn("{task.description}"), BarColumn(), MofNCompleteColumn(), TimeElapsedColumn()
     with Bars(*columns, console=console, transient=True) as bars:
-        yield _Bar(bars, title)
+        yield _Bar(bars, title, say)
