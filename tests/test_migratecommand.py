@@ -1,0 +1,126 @@
+"""`argus-wg migrate`: what it does, says, and answers, with a configured server and with its own."""
+
+from __future__ import annotations
+
+import argparse
+import asyncio
+import signal
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+
+from exporter.store import migrate, migratecommand
+from exporter.store.embedded import Embedded
+from exporter.store.errors import EmbeddedFailed, SchemaMismatch
+from exporter.store.settings import Target
+from tests.embeddedkit import state_directory
+from tests.postgres import Server, available
+from tests.schemakit import migrated
+
+ENTRY = (
+    "import argparse, sys; from exporter.store import migratecommand as command; "
+    "parser = argparse.ArgumentParser(); command.add_arguments(parser); "
+    "sys.exit(command.run(parser.parse_args()))"
+)
+
+
+@pytest.fixture(autouse=True)
+def _no_environment(monkeypatch: pytest.MonkeyPatch) -> None:
+    for name in ("PGHOST", "PGPORT", "PGDATABASE", "PGUSER", "PGPASSWORD", "PGSERVICE"):
+        monkeypatch.delenv(name, raising=False)
+
+
+def command(*words: str | Path) -> int:
+    parser = argparse.ArgumentParser()
+    migratecommand.add_arguments(parser)
+    return migratecommand.run(parser.parse_args([str(word) for word in words]))
+
+
+@pytest.fixture
+def file(tmp_path: Path, database: Target) -> Path:
+    """A configuration with the fresh database in it."""
+    path = tmp_path / "argus-wg.yml"
+    path.write_text(
+        f"database:\n  address: {database.host}\n  name: {database.database}\n  user: {database.user}\n"
+    )
+    return path
+
+
+def test_a_database_is_asked_then_migrated_then_fine(file: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    """--check says that there is something to do and does nothing; migrate does it; --check is content."""
+    with pytest.raises(SchemaMismatch, match="run `argus-wg migrate`"):
+        command("--config", file, "--check")
+    assert command("--config", file) == 0
+    said = capsys.readouterr().err.splitlines()
+    assert len(said) == migrate.latest() + 1
+    assert said[0] == "migration 1, scope: applied"
+    assert said[-1].endswith(f": the schema has version {migrate.latest()}")
+    assert command("--config", file, "--check") == 0
+    assert capsys.readouterr().err.splitlines() == said[-1:]
+
+
+def test_a_plain_server_is_not_distributed(file: Path) -> None:
+    """--distribute migrates first, and then needs a cluster."""
+    with pytest.raises(SchemaMismatch, match="does not have the extension citus"):
+        command("--config", file, "--distribute")
+    assert command("--config", file, "--check") == 0
+
+
+def test_an_interrupt_says_how_it_goes_on(file: Path, postgres: Server, database: Target) -> None:
+    """Ctrl-C while it waits ends it with 130 and a sentence, and nothing is held afterwards."""
+    migrated(database)
+    holder = subprocess.Popen(
+        [postgres.binaries / "psql", "-X", "-h", database.host, "-U", database.user, "-d", database.database],
+        stdin=subprocess.PIPE,
+        stdout=subprocess.PIPE,
+        text=True,
+    )
+    assert holder.stdin
+    assert holder.stdout
+    with holder:
+        holder.stdin.write(f"select pg_advisory_lock({migrate.LOCK});\n\\echo held\n")
+        holder.stdin.flush()
+        while "held" not in holder.stdout.readline():
+            pass
+        process = subprocess.Popen(
+            [sys.executable, "-c", ENTRY, "--config", file], stderr=subprocess.PIPE, text=True
+        )
+        assert process.stderr
+        with process:
+            assert (
+                process.stderr.readline() == "another argus-wg is migrating this database; waiting for it\n"
+            )
+            process.send_signal(signal.SIGINT)
+            assert (
+                process.stderr.read()
+                .splitlines()[-1]
+                .startswith("argus-wg: interrupted; what was done is kept")
+            )
+        assert process.returncode == 130
+        holder.stdin.close()
+    assert command("--config", file) == 0
+
+
+def test_without_an_address_the_private_server_is_migrated(tmp_path: Path) -> None:
+    """The server of the state directory is set up; while a daemon has it, that is said."""
+    available("15")
+    with state_directory() as state:
+        file = tmp_path / "argus-wg.yml"
+        file.write_text(f"state_directory: {state}\n")
+        with pytest.raises(SchemaMismatch, match="is not there"):
+            command("--config", file, "--check")
+        assert command("--config", file) == 0
+        assert command("--config", file, "--check") == 0
+
+        async def daemon() -> None:
+            server = Embedded(state)
+            await server.start()
+            try:
+                with pytest.raises(EmbeddedFailed, match=r"Where a daemon runs, it migrates at its start"):
+                    await asyncio.to_thread(command, "--config", file)
+            finally:
+                await server.stop()
+
+        asyncio.run(daemon())
