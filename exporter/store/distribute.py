@@ -239,6 +239,6 @@ async def _check_logins(connection: Connection) -> None:
             await connection.fetchval(f"select count(*) from argus.{ANCHOR}")  # noqa: S608
         except asyncpg.PostgresError as error:
             raise DatabaseRefused(
-                f"the tables are distributed, but {role} does not reach the workers: {one_line(error)}. Citus "
-                f"connects to them as {role}: let it in in their pg_hba.conf, then run this again"
+                f"the tables are distributed, but {role} does not reach the workers: {one_line(error)}. "
+                f"Citus connects to them as {role}: let it in in their pg_hba.conf, then run this again"
             ) from error
