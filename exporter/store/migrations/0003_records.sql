@@ -30,7 +30,8 @@ create table argus.sample (
     primary key (org_id, peer_id, taken_at)
 ) partition by range (taken_at);
 
--- A closed day, one row per peer: its samples as arrays, in the order of time.
+-- A closed day, one row per peer: its samples as arrays, in the order of time. What grew by less than 2 GiB that
+-- day, nearly always, fits in four bytes a sample; otherwise the column is null and its wide one is not.
 create table argus.sample_day (
     org_id         integer   not null,
     peer_id        integer   not null,
@@ -41,10 +42,14 @@ create table argus.sample_day (
     receive_last   bigint    not null,
     transmit_last  bigint    not null,
     at             integer[] not null,  -- milliseconds from the start of the day
-    receive        bigint[]  not null,  -- above receive_first
-    transmit       bigint[]  not null,  -- above transmit_first
-    handshake_age  integer[] not null,
-    active         boolean[] not null,
+    receive        integer[],           -- above receive_first
+    transmit       integer[],           -- above transmit_first
+    receive_wide   bigint[],
+    transmit_wide  bigint[],
+    handshake      integer[] not null,  -- the last one: seconds from the start of the day; null: never
+    idle           integer[] not null,  -- those of `at` at which it was not active
+    check ((receive is null) <> (receive_wide is null)),
+    check ((transmit is null) <> (transmit_wide is null)),
     primary key (org_id, peer_id, day)
 ) partition by range (day);
 

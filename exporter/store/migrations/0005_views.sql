@@ -1,20 +1,23 @@
 -- What is asked often. Views run with the rights of who asks (security_invoker): row security stays in force.
 
+-- Samples arrive in the order of time, so that a few kilobytes a day find those of some minutes.
+create index sample_time on argus.sample using brin (taken_at) with (pages_per_range = 16, autosummarize = on);
+
 -- A peer's samples, raw days and compacted ones alike.
 create view argus.peer_history with (security_invoker = true) as
 select org_id, peer_id, taken_at, receive_total, transmit_total,
-       date_trunc('second', taken_at) - make_interval(secs => handshake_age) as last_handshake,
+       date_trunc('second', taken_at) - handshake_age * interval '1 second' as last_handshake,
        active, clearance
 from argus.sample
 union all
-select d.org_id, d.peer_id, s.taken_at, d.receive_first + s.receive, d.transmit_first + s.transmit,
-       date_trunc('second', s.taken_at) - make_interval(secs => s.handshake_age),
-       s.active, d.clearance
+select d.org_id, d.peer_id, d.day::timestamp at time zone 'UTC' + u.at * interval '1 millisecond',
+       d.receive_first + coalesce(u.receive, u.receive_wide),
+       d.transmit_first + coalesce(u.transmit, u.transmit_wide),
+       d.day::timestamp at time zone 'UTC' + u.handshake * interval '1 second',
+       u.at <> all (d.idle), d.clearance
 from argus.sample_day d,
-     lateral (select d.day::timestamp at time zone 'UTC' + u.at * interval '1 millisecond' as taken_at,
-                     u.receive, u.transmit, u.handshake_age, u.active
-              from unnest(d.at, d.receive, d.transmit, d.handshake_age, d.active)
-                   as u (at, receive, transmit, handshake_age, active)) s;
+     unnest(d.at, d.receive, d.transmit, d.receive_wide, d.transmit_wide, d.handshake)
+         as u (at, receive, transmit, receive_wide, transmit_wide, handshake);
 
 -- Every peer as it was last seen.
 create view argus.peer_latest with (security_invoker = true) as
