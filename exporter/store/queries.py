@@ -92,27 +92,29 @@ where p.org_id = $1 and (
 TOTALS = """
 with near as materialized (
     select peer_id, array[max(receive_total), max(transmit_total)] as total
-    from argus.sample where org_id = $1 and taken_at > $7 and taken_at <= $2 group by peer_id)
+    from argus.sample where org_id = $1 and taken_at > $7 and taken_at <= $2 group by peer_id),
+compacted as materialized (
+    select distinct on (d.peer_id) d.peer_id,
+           case when c.n is null then array[d.receive_last, d.transmit_last]
+                else array[d.receive_first + coalesce(d.receive[c.n], d.receive_wide[c.n]),
+                           d.transmit_first + coalesce(d.transmit[c.n], d.transmit_wide[c.n])] end as total
+    from argus.sample_day d,
+         lateral (select case when d.day = $5 and $6::integer < 86399999
+                              then width_bucket($6, d.at) end as n offset 0) c
+    where $9::boolean and d.org_id = $1 and d.day between $4 and $5 and (c.n > 0 or c.n is null)
+      and ($8::integer[] is null or d.peer_id = any ($8))
+    order by d.peer_id, d.day desc)
 select f.peer_id, f.total[1] as receive, f.total[2] as transmit
 from (select p.peer_id, coalesce(
         case when t.peer_id is not null then array[t.receive_total, t.transmit_total] end,
-        greatest(
-            coalesce(n.total, (select array[s.receive_total, s.transmit_total] from argus.sample s
-                where s.org_id = $1 and s.peer_id = p.peer_id and s.taken_at >= $3 and s.taken_at <= $2
-                order by s.taken_at desc limit 1)),
-            case when $9::boolean then (
-                select case when c.n is null then array[d.receive_last, d.transmit_last]
-                            else array[d.receive_first + coalesce(d.receive[c.n], d.receive_wide[c.n]),
-                                       d.transmit_first + coalesce(d.transmit[c.n], d.transmit_wide[c.n])] end
-                from argus.sample_day d,
-                     lateral (select case when d.day = $5 and $6::integer < 86399999
-                                          then width_bucket($6, d.at) end as n offset 0) c
-                where d.org_id = $1 and d.peer_id = p.peer_id and d.day between $4 and $5
-                  and (c.n > 0 or c.n is null)
-                order by d.day desc limit 1) end)) as total
+        greatest(c.total, n.total, case when n.total is null then (
+            select array[s.receive_total, s.transmit_total] from argus.sample s
+            where s.org_id = $1 and s.peer_id = p.peer_id and s.taken_at >= $3 and s.taken_at <= $2
+            order by s.taken_at desc limit 1) end)) as total
     from argus.peer p
     left join argus.peer_state t on t.org_id = $1 and t.peer_id = p.peer_id and t.taken_at <= $2
     left join near n on n.peer_id = p.peer_id
+    left join compacted c on c.peer_id = p.peer_id
     where p.org_id = $1 and p.first_seen <= $2 and ($8::integer[] is null or p.peer_id = any ($8))
     offset 0) f
 """
@@ -125,12 +127,14 @@ with near as materialized (
     from argus.sample where org_id = $1 and taken_at >= $2 and taken_at < $6 group by peer_id)
 select f.peer_id, f.total[1] as receive, f.total[2] as transmit
 from (select p.peer_id, least(
-        coalesce(n.total, (select array[s.receive_total, s.transmit_total] from argus.sample s
+        case when d.peer_id is not null then array[d.receive_first, d.transmit_first] end,
+        n.total, case when n.total is null then (
+            select array[s.receive_total, s.transmit_total] from argus.sample s
             where s.org_id = $1 and s.peer_id = p.peer_id and s.taken_at >= $2 and s.taken_at < $3
-            order by s.taken_at limit 1)),
-        case when $7::boolean then (select array[d.receive_first, d.transmit_first] from argus.sample_day d
-            where d.org_id = $1 and d.peer_id = p.peer_id and d.day = $5) end) as total
-    from argus.peer p left join near n on n.peer_id = p.peer_id
+            order by s.taken_at limit 1) end) as total
+    from argus.peer p
+    left join argus.sample_day d on $7::boolean and d.org_id = $1 and d.peer_id = p.peer_id and d.day = $5
+    left join near n on n.peer_id = p.peer_id
     where p.org_id = $1 and ($4::integer[] is null or p.peer_id = any ($4))
     offset 0) f
 """

@@ -53,6 +53,18 @@ create table argus.sample_day (
     primary key (org_id, peer_id, day)
 ) partition by range (day);
 
+do $$
+declare
+    col text;
+begin
+    if 'lz4' = any (array(select unnest(enumvals) from pg_settings where name = 'default_toast_compression')) then
+        foreach col in array '{at,receive,transmit,receive_wide,transmit_wide,handshake}'::text[] loop
+            execute format('alter table argus.sample_day alter column %I set compression lz4', col);
+        end loop;
+    end if;
+end
+$$;
+
 create table argus.snapshot_default partition of argus.snapshot default;
 create table argus.sample_default partition of argus.sample default;
 create table argus.sample_day_default partition of argus.sample_day default;

@@ -1,0 +1,58 @@
+"""What is to be done every day: partitions made ahead, old days compacted, older ones dropped."""
+
+from __future__ import annotations
+
+import asyncio
+import contextlib
+from collections.abc import AsyncIterator
+from contextlib import asynccontextmanager
+from datetime import date, timedelta
+
+import asyncpg
+
+from exporter.recording import Recording
+from exporter.store.compaction import compact_before
+from exporter.store.database import Connection
+from exporter.store.partitions import drop_before, make_ahead, server_today, take_in_strays
+from exporter.store.progress import Progress
+
+LOCK = "hashtext('argus.maintenance')"
+LOCK_AGAIN = 0.5  # seconds
+
+
+async def maintain(
+    connection: Connection,
+    *,
+    raw_days: int,
+    history_days: int,
+    progress: Progress,
+    recording: Recording | None = None,
+    today: date | None = None,
+) -> None:
+    """All of it, now. A day is compacted `raw_days` after its end, and dropped `history_days` after it.
+
+    `connection`: the owner's, without a statement timeout. It can be interrupted at any time, and the next
+    run goes on from there. `today` is the server's unless given. Raises what the driver does.
+    """
+    async with alone(connection, progress):
+        today = today or await server_today(connection)
+        await make_ahead(connection, recording or Recording())
+        await take_in_strays(connection, progress)
+        await drop_before(connection, today - timedelta(days=history_days), progress)
+        await compact_before(connection, today - timedelta(days=raw_days), progress)
+
+
+@asynccontextmanager
+async def alone(connection: Connection, progress: Progress) -> AsyncIterator[None]:
+    """Hold the lock of all who rewrite what was recorded. It ends with the session if not before."""
+    waiting = False
+    while not await connection.fetchval(f"select pg_try_advisory_lock({LOCK})"):
+        if not waiting:
+            progress.say("another session maintains this database; waiting for it")
+            waiting = True
+        await asyncio.sleep(LOCK_AGAIN)
+    try:
+        yield
+    finally:
+        with contextlib.suppress(asyncpg.InterfaceError, asyncpg.PostgresError, OSError):
+            await connection.fetchval(f"select pg_advisory_unlock({LOCK})")
