@@ -21,6 +21,7 @@ from exporter.strictyaml import Section
 Schema = Literal["native", "mindflavor", "mdlayher"]
 LogLevel = Literal["debug", "info", "warning", "error"]
 LogFormat = Literal["text", "json"]
+TlsMode = Literal["disable", "allow", "prefer", "require", "verify-ca", "verify-full"]
 
 _HOST_NAME = re.compile(r"[A-Za-z0-9_]([A-Za-z0-9_.-]*[A-Za-z0-9_])?", re.ASCII)
 
@@ -130,6 +131,52 @@ class Limits:
 
 
 @dataclass(frozen=True, slots=True)
+class Recording:
+    """What is kept of the readings.
+
+    `enabled`: write snapshots to a database.
+    `interval`: seconds between two snapshots.
+    `clearance`: what a reader must have to see this gateway, its interfaces and its peers.
+    `lifetime_counters`: metrics with each peer's bytes through every restart, from the database.
+    `spool_megabytes`: how much this host keeps while the database is away.
+    `keep_raw`: seconds until a day is compacted to one row per peer.
+    `keep_history`: seconds until a day is dropped.
+    """
+
+    enabled: bool = True
+    interval: float = 30.0
+    clearance: int = 0
+    lifetime_counters: bool = False
+    spool_megabytes: int = 1024
+    keep_raw: float = 7 * 86400.0
+    keep_history: float = 400 * 86400.0
+
+
+@dataclass(frozen=True, slots=True)
+class Database:
+    """Where snapshots go. What is not written comes from libpq's environment (PGHOST, PGUSER …).
+
+    `address`: `host`, `host:port`, `[::1]:port`, or the directory of a Unix socket; empty, with no PGHOST
+    either: a private PostgreSQL under `state_directory`.
+    `name`: of the database.
+    `user`: who logs in.
+    `password_file`: a file that holds nothing but the password.
+    `tls`: libpq's `sslmode`; empty = `verify-full`, and `prefer` on loopback.
+    `ca_file`: certificates that may have signed the server's.
+    `certificate_file`, `key_file`: the daemon's own.
+    """
+
+    address: str = ""
+    name: str = ""
+    user: str = ""
+    password_file: Path | None = None
+    tls: TlsMode | Literal[""] = ""
+    ca_file: Path | None = None
+    certificate_file: Path | None = None
+    key_file: Path | None = None
+
+
+@dataclass(frozen=True, slots=True)
 class Log:
     """The daemon's log, on standard error.
 
@@ -150,7 +197,9 @@ class Config:
     `listen`: where the server listens: `host:port` or `[::1]:port`, one or a list.
     `web_config`: a web configuration file (TLS and authentication, in exporter-toolkit's format).
     `allow_unauthenticated`: listen beyond loopback even without `web_config`.
-    `metrics`, `interfaces`, `sources`, `directory`, `limits`, `log`: see these classes.
+    `state_directory`: what outlives the daemon: the spool, and the private PostgreSQL if there is one.
+    `metrics`, `interfaces`, `sources`, `directory`, `recording`, `database`, `limits`, `log`: see their
+    classes.
     `namespaces`: network namespaces to read beside the own one: a list of names, or `all`. For `all`,
     `all_namespaces` is true and the tuple empty.
     """
@@ -166,6 +215,9 @@ class Config:
     all_namespaces: bool = field(default=False, metadata={"key": "namespaces"})
     sources: Sources = Sources()
     directory: DirectoryFiles = DirectoryFiles()
+    state_directory: Path = Path("/var/lib/argus-wireguard")
+    recording: Recording = Recording()
+    database: Database = Database()
     limits: Limits = Limits()
     log: Log = Log()
 
@@ -189,6 +241,9 @@ def load(path: Path | None) -> Config:
         all_namespaces=namespaces == ("all",),
         sources=_sources(root.section("sources")),
         directory=_directory(root.section("directory"), path.parent),
+        state_directory=root.path("state_directory", defaults.state_directory),
+        recording=_recording(root.section("recording")),
+        database=_database(root.section("database")),
         limits=_limits(root.section("limits")),
         log=_log(root.section("log")),
     )
@@ -329,6 +384,44 @@ def _limits(section: Section) -> Limits:
     )
     section.finish()
     return limits
+
+
+def _recording(section: Section) -> Recording:
+    default = Recording()
+    recording = Recording(
+        enabled=section.boolean("enabled", default.enabled),
+        interval=section.seconds("interval", default.interval, 1, 3600),
+        clearance=section.integer("clearance", default.clearance, 0, 32767),
+        lifetime_counters=section.boolean("lifetime_counters", default.lifetime_counters),
+        spool_megabytes=section.integer("spool_megabytes", default.spool_megabytes, 16, 1_000_000),
+        keep_raw=section.seconds("keep_raw", default.keep_raw, 86400),
+        keep_history=section.seconds("keep_history", default.keep_history, 86400),
+    )
+    section.finish()
+    if recording.keep_history < recording.keep_raw:
+        raise section.error(
+            "keep_history", "is shorter than keep_raw; days are compacted first, then dropped"
+        )
+    return recording
+
+
+def _database(section: Section) -> Database:
+    default = Database()
+    database = Database(
+        address=section.string("address", default.address),
+        name=section.string("name", default.name),
+        user=section.string("user", default.user),
+        password_file=section.path("password_file", default.password_file),
+        tls=section.choice("tls", get_args(TlsMode), default.tls),
+        ca_file=section.path("ca_file", default.ca_file),
+        certificate_file=section.path("certificate_file", default.certificate_file),
+        key_file=section.path("key_file", default.key_file),
+    )
+    section.finish()
+    if bool(database.certificate_file) != bool(database.key_file):
+        missing = "key_file" if database.certificate_file else "certificate_file"
+        raise section.error(missing, "certificate_file and key_file go together; write both or neither")
+    return database
 
 
 def _log(section: Section) -> Log:

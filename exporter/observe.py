@@ -19,20 +19,24 @@ T = TypeVar("T")
 
 @dataclass(slots=True)
 class Observed:
-    """Columns parallel to the peers of one device's last reading, and the byte counters of the one before."""
+    """Columns parallel to the peers of one device's last reading, and the byte counters of one before it."""
 
     source: str = ""  # as a `Reading` names it
+    read_at: float = 0.0  # UNIX seconds
     peers: Sequence[Peer] = ()
     last_handshake: Sequence[int] = ()
     receive_bytes: Sequence[int] = ()
     transmit_bytes: Sequence[int] = ()
     received_before: Sequence[int] = ()
     transmitted_before: Sequence[int] = ()
+    between_at: float = 0.0  # of the reading that takes the place of the one before when it is old enough
+    received_between: Sequence[int] = ()
+    transmitted_between: Sequence[int] = ()
     handshakes: list[int] = field(default_factory=list)  # how many were seen
     endpoint_changes: list[int] = field(default_factory=list)  # how many were seen
 
     def unanswered(self, index: int) -> bool:
-        """Were bytes sent to this peer between the two readings, and none received?"""
+        """Were bytes sent to this peer since the reading before, and none received?"""
         return (
             self.transmit_bytes[index] > self.transmitted_before[index]
             and self.receive_bytes[index] == self.received_before[index]
@@ -46,9 +50,14 @@ class Observed:
 
 
 class Observer:
-    """Feed it each snapshot once, in order. `devices` maps a device's label to what was observed of it."""
+    """Feed it each snapshot once, in order. `devices` maps a device's label to what was observed of it.
 
-    def __init__(self) -> None:
+    `look_back`: seconds by which the byte counters before are older than the last ones, at least, so that
+    many readings in a short time do not make a peer that answers rarely look like one that never does.
+    """
+
+    def __init__(self, look_back: float = 0.0) -> None:
+        self._look_back = look_back
         self.devices: dict[str, Observed] = {}
 
     def update(self, snapshot: Snapshot) -> None:
@@ -61,10 +70,10 @@ class Observer:
             del self.devices[label]
         for device in snapshot.devices:
             before = self.devices.get(device.label) or Observed()
-            self.devices[device.label] = observe(before, device)
+            self.devices[device.label] = observe(before, device, snapshot.taken_at, self._look_back)
 
 
-def observe(before: Observed, device: Device) -> Observed:
+def observe(before: Observed, device: Device, read_at: float = 0.0, look_back: float = 0.0) -> Observed:
     """The counts after one more reading of a device."""
     changed = _changed(before.peers, device.peers)
     old = before if changed is not None else _aligned(before, device)
@@ -79,17 +88,32 @@ def observe(before: Observed, device: Device) -> Observed:
         moves = moves.copy()
         for place in moved:
             moves[place] += 1
-    return Observed(
+    observed = Observed(
         source=_source(device),
+        read_at=read_at,
         peers=device.peers,
         last_handshake=device.last_handshake,
         receive_bytes=device.receive_bytes,
         transmit_bytes=device.transmit_bytes,
-        received_before=old.receive_bytes,
-        transmitted_before=old.transmit_bytes,
         handshakes=handshakes,
         endpoint_changes=moves,
     )
+    _look_back(observed, old, look_back)
+    return observed
+
+
+def _look_back(observed: Observed, old: Observed, seconds: float) -> None:
+    """Which counters are those before: of the newest reading kept that is old enough. Two are kept, so they
+    are at most twice as old and a pause between two readings."""
+    between = old.between_at, old.received_between, old.transmitted_between
+    last = old.read_at, old.receive_bytes, old.transmit_bytes
+    before = old.received_before, old.transmitted_before
+    if observed.read_at - old.read_at >= seconds:
+        before, between = last[1:], last
+    elif observed.read_at - old.between_at >= seconds:
+        before, between = between[1:], last
+    observed.received_before, observed.transmitted_before = before
+    observed.between_at, observed.received_between, observed.transmitted_between = between
 
 
 def _source(device: Device) -> str:
@@ -122,11 +146,18 @@ def _aligned(before: Observed, device: Device) -> Observed:
         return [old[index] if index >= 0 else value for index, value in zip(found, new, strict=True)]
 
     nothing = [0] * len(found)
+    received, transmitted = device.receive_bytes, device.transmit_bytes
     return Observed(
+        read_at=before.read_at,
         peers=column(before.peers, device.peers),
         last_handshake=column(before.last_handshake, device.last_handshake),
-        receive_bytes=column(before.receive_bytes, device.receive_bytes),
-        transmit_bytes=column(before.transmit_bytes, device.transmit_bytes),
+        receive_bytes=column(before.receive_bytes, received),
+        transmit_bytes=column(before.transmit_bytes, transmitted),
+        received_before=column(before.received_before, received),
+        transmitted_before=column(before.transmitted_before, transmitted),
+        between_at=before.between_at,
+        received_between=column(before.received_between, received),
+        transmitted_between=column(before.transmitted_between, transmitted),
         handshakes=column(before.handshakes, nothing),
         endpoint_changes=column(before.endpoint_changes, nothing),
     )

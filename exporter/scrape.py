@@ -26,6 +26,8 @@ from exporter.observe import Observer
 from exporter.sources.gateway import Gateway
 from exporter.web.page import Page
 
+LOOK_BACK = 10.0  # seconds: two tries of a handshake, which WireGuard repeats every 5 (REKEY_TIMEOUT)
+
 
 @dataclass(slots=True)
 class Round:
@@ -49,7 +51,7 @@ class Scraper:
         self._config = config
         self._directory = directory
         self._serving = serving
-        self._observer = Observer()
+        self._observer = Observer(LOOK_BACK)
         self._health = Health()
         self._native = NativePages(config.organisation)
         self._process = CollectorRegistry()
@@ -70,6 +72,17 @@ class Scraper:
         if page is None:
             page = current.pages[kind] = asyncio.ensure_future(self._page(current, *kind))
         return await asyncio.shield(page)
+
+    async def read(self) -> Snapshot:
+        """A reading without a page, shared with the scrapes that come meanwhile."""
+        current = self._round
+        if current is None:
+            current = self._round = Round(self._worker.submit(self._read))
+        try:
+            return await asyncio.shield(asyncio.wrap_future(current.reading))
+        finally:
+            if self._round is current and not current.pages:
+                self._round = None
 
     def close(self) -> None:
         self._worker.shutdown(wait=True, cancel_futures=True)

@@ -56,7 +56,7 @@ def test_example_is_the_default() -> None:
 
 def test_example_has_every_key() -> None:
     """The example shows every key, those without a value of their own in comments."""
-    text = re.sub(r"^# (\w+: \S+)$", r"\1", EXAMPLE.read_text(), flags=re.MULTILINE)
+    text = re.sub(r"^( *)# (\w+: \S+)$", r"\1\2", EXAMPLE.read_text(), flags=re.MULTILINE)
 
     def dotted(tree: dict[str, object]) -> list[str]:
         found = []
@@ -170,3 +170,21 @@ def test_every_interface_by_default() -> None:
     """The default pattern also matches interfaces of other namespaces."""
     assert Interfaces().wanted("wg0")
     assert Interfaces().wanted("blue/wg0")
+
+
+@pytest.mark.parametrize(
+    ("text", "line", "problem"),
+    [
+        ("recording:\n  keep_raw: 30d\n  keep_history: 7d\n", 3, "shorter than keep_raw"),
+        ("recording: {interval: 10ms}\n", 1, "at least 1"),
+        ("database:\n  certificate_file: a.pem\n", 1, "go together"),
+        ("database: {tls: yes}\n", 1, "tls"),
+    ],
+)
+def test_mistakes_in_recording(tmp_path: Path, text: str, line: int, problem: str) -> None:
+    """What cannot be meant about the records is refused with its line and what would be right."""
+    file = tmp_path / "argus-wg.yml"
+    file.write_text(text)
+    with pytest.raises(InputError, match=re.escape(problem)) as caught:
+        config.load(file)
+    assert caught.value.line == line

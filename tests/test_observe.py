@@ -20,6 +20,16 @@ def snapshot(*devices: Device, failed: tuple[Reading, ...] = ()) -> Snapshot:
     return Snapshot("gw", NOW, devices, failed)
 
 
+def look_back(seconds: float, *history: tuple[float, int, int]) -> list[bool]:
+    """Whether the peer was unanswered at each (time, received, sent)."""
+    observer = Observer(seconds)
+    answers = []
+    for at, received, sent in history:
+        observer.update(Snapshot("gw", at, (with_peers(WG0, [row(1, 1, received, sent)]),)))
+        answers.append(observer.devices["wg0"].unanswered(0))
+    return answers
+
+
 def observed(*history: list[Row]) -> Observed:
     """What is known of wg0 after these readings of it."""
     observer = Observer()
@@ -154,3 +164,15 @@ def test_only_what_may_still_be_there_is_kept(failed: tuple[Reading, ...], left:
     observer.update(snapshot(*devices))
     observer.update(snapshot(failed=failed))
     assert set(observer.devices) == left
+
+
+def test_readings_close_together_are_compared_over_the_look_back() -> None:
+    """A peer that is sent to every five seconds stays unanswered through the readings between, and no longer
+    than it is so."""
+    sent_rarely = [(0.0, 0, 0), (1.0, 0, 9), (2.0, 0, 9), (6.0, 0, 18), (7.0, 0, 18), (12.0, 0, 18)]
+    assert look_back(10, *sent_rarely) == [False, True, True, True, True, True]
+    assert look_back(0, *sent_rarely) == [False, True, False, True, False, False]
+    no_more = [(0.0, 0, 0), (5.0, 0, 9), (20.0, 0, 9)]
+    assert look_back(10, *no_more) == [False, True, False]
+    answered = [(0.0, 0, 0), (10.0, 0, 9), (11.0, 5, 9), (30.0, 5, 9)]
+    assert look_back(10, *answered) == [False, True, False, False]

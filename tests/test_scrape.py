@@ -102,6 +102,23 @@ def start(*scrapes: Awaitable[Page]) -> list[asyncio.Task[Page]]:
 
 
 class TestSharing:
+    def test_a_reading_without_a_page_is_shared_with_scrapes(self, tmp_path: Path) -> None:
+        """Who only reads shares with who scrapes, whoever comes first; the next reading is a new one."""
+
+        async def scenario() -> None:
+            with wg0_in(tmp_path, closed=True) as wg0, scraper(tmp_path) as made:
+                reading = asyncio.ensure_future(made.read())
+                await asyncio.sleep(0)
+                pages = start(made.scrape("", False))
+                (page,) = await after_all_have_asked(pages, wg0.gate)
+                assert [device.label for device in (await reading).devices] == ["wg0"]
+                assert readings(page) == 1
+                first, second = await asyncio.gather(made.read(), made.read())
+                assert first is second
+                assert readings(await made.scrape("", False)) == 3
+
+        asyncio.run(scenario())
+
     def test_simultaneous_scrapes_share_one_reading(self, tmp_path: Path) -> None:
         """Ten scrapes that come while the gateway is read get one page of one reading, a later one not."""
 
