@@ -72,7 +72,7 @@ def of_each(pids: Iterable[int], look: Callable[[int], T]) -> list[T]:
     """What is seen of each process that does not end meanwhile: workers come and go."""
     found = []
     for pid in pids:
-        with contextlib.suppress(FileNotFoundError, ProcessLookupError):
+        with contextlib.suppress(FileNotFoundError, ProcessLookupError, PermissionError):
             found.append(look(pid))
     return found
 

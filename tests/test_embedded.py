@@ -11,12 +11,14 @@ import shutil
 import signal
 import stat
 import subprocess
+import sys
 from collections.abc import Iterator
 from dataclasses import replace
 from pathlib import Path
 
 import pytest
 
+from exporter.store import embeddedlaunch
 from exporter.store.embedded import Embedded
 from exporter.store.errors import DatabaseRefused, EmbeddedFailed
 from tests import postgres as servers
@@ -300,6 +302,13 @@ class TestDrills:
             until(lambda: "ready" in pid_file(state))
             while_up(private(state), lambda embedded: fetch(embedded.target, "select 1"))
             assert left.wait() == 0
+
+    def test_is_not_started_for_a_daemon_that_has_ended(self) -> None:
+        """A daemon that is killed between the fork and the request to be told of its end leaves nothing."""
+        launch = [sys.executable, "-I", "-S", str(Path(embeddedlaunch.__file__))]
+        command = [*launch, str(signal.SIGINT.value), "1", "-1", "-1", "-1", "echo", "started"]
+        done = subprocess.run(command, capture_output=True, text=True, check=False)
+        assert (done.returncode, done.stdout, done.stderr) == (1, "", "the daemon has ended already\n")
 
     def test_a_pid_that_is_another_process_now(self, state: Path) -> None:
         """After a reboot or in a new container the pid that was written down may be anybody's: it starts."""

@@ -11,10 +11,11 @@ import contextlib
 import logging
 import os
 import pwd
+import signal
+import sys
 from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Literal
 
 from exporter.store.errors import EmbeddedFailed
 
@@ -22,7 +23,7 @@ _log = logging.getLogger("argus.postgres")
 
 _NOBODY = 65534
 
-AtDeath = Literal["INT", "KILL"]
+_LAUNCHER = Path(__file__).with_name("embeddedlaunch.py")
 
 
 @dataclass(frozen=True, slots=True)
@@ -39,16 +40,18 @@ class Account:
         except KeyError:
             return str(self.uid)
 
-    def command(self, program: str | Path, *arguments: str | Path, at_death: AtDeath) -> list[str]:
+    def command(
+        self, program: Path, *arguments: str | Path, at_death: signal.Signals, name: bool = False
+    ) -> list[str]:
         """The program under this account, without privileges, signalled when the thread that starts it ends.
 
-        The kernel forgets the signal when the user changes or a set-user-ID program is executed (prctl(2),
-        PR_SET_PDEATHSIG); setpriv asks for it last.
+        `name`: it wants the user to have one, if need be that of `nobody`.
         """
-        command = ["setpriv", "--no-new-privs", "--ambient-caps=-all", f"--pdeathsig={at_death}"]
-        if self.switch:
-            command += [f"--reuid={self.uid}", f"--regid={self.gid}", "--clear-groups"]
-        return [*command, str(program), *map(str, arguments)]
+        uid, gid = (self.uid, self.gid) if self.switch else (-1, -1)
+        alias = _NOBODY if name and self.nameless else -1
+        launch = [sys.executable, "-I", "-S", str(_LAUNCHER)]
+        numbers = [str(number) for number in (at_death.value, os.getpid(), uid, gid, alias)]
+        return [*launch, *numbers, str(program), *map(str, arguments)]
 
     @property
     def nameless(self) -> bool:
@@ -85,17 +88,11 @@ def environment() -> dict[str, str]:
     return {"PATH": os.environ.get("PATH", os.defpath), "LC_ALL": "C", "TZ": "UTC"}
 
 
-def as_nobody(program: str | Path, *arguments: str | Path) -> tuple[str, ...]:
-    """The program with a name for a user that has none: `nobody`, in a user namespace that maps only that."""
-    alias = f"--map-user={_NOBODY}", f"--map-group={_NOBODY}"
-    return "unshare", "--user", *alias, "setpriv", "--pdeathsig=KILL", str(program), *map(str, arguments)
-
-
 async def run(
-    account: Account, program: str | Path, *arguments: str | Path, patience: float
+    account: Account, program: Path, *arguments: str | Path, patience: float, name: bool = False
 ) -> tuple[int, str]:
     """Exit status and everything that was said. Raises EmbeddedFailed when it takes longer, in seconds."""
-    process = await start(account.command(program, *arguments, at_death="KILL"))
+    process = await start(account.command(program, *arguments, at_death=signal.SIGKILL, name=name))
     try:
         said, _ = await asyncio.wait_for(process.communicate(), patience)
     except TimeoutError:
@@ -109,15 +106,12 @@ async def run(
 
 async def start(command: Sequence[str]) -> asyncio.subprocess.Process:
     """Starts a command in a session of its own: a terminal's Ctrl-C is for the daemon, which then ends it."""
-    try:
-        return await asyncio.create_subprocess_exec(
-            *command,
-            stdin=asyncio.subprocess.DEVNULL,
-            stdout=asyncio.subprocess.PIPE,
-            stderr=asyncio.subprocess.STDOUT,
-            cwd="/",
-            env=environment(),
-            start_new_session=True,
-        )
-    except FileNotFoundError as error:
-        raise EmbeddedFailed(f"{error.filename} is not installed: it comes with util-linux") from error
+    return await asyncio.create_subprocess_exec(
+        *command,
+        stdin=asyncio.subprocess.DEVNULL,
+        stdout=asyncio.subprocess.PIPE,
+        stderr=asyncio.subprocess.STDOUT,
+        cwd="/",
+        env=environment(),
+        start_new_session=True,
+    )

@@ -18,11 +18,12 @@ import os
 import re
 import secrets
 import shutil
+import signal
 import tempfile
 from dataclasses import dataclass
 from pathlib import Path
 
-from exporter.store.embeddedaccount import Account, as_nobody, run
+from exporter.store.embeddedaccount import Account, run
 from exporter.store.embeddedbinaries import Binaries
 from exporter.store.errors import EmbeddedFailed
 
@@ -130,7 +131,9 @@ class Cluster:
         """The command that is the server, until whoever started it ends."""
         files = ["-c", f"config_file={self.directory}/postgresql.conf"]
         files += ["-c", f"hba_file={self.directory}/pg_hba.conf"]
-        return self.account.command(binaries.directory / "postgres", "-D", self.data, *files, at_death="INT")
+        return self.account.command(
+            binaries.directory / "postgres", "-D", self.data, *files, at_death=signal.SIGINT
+        )
 
 
 def lock(state_directory: Path) -> int:
@@ -184,7 +187,7 @@ async def create(state_directory: Path, account: Account, binaries: Binaries) ->
 
 async def _reach(cluster: Cluster) -> None:
     """Root sees a directory that others cannot enter: asks as the one who has to."""
-    status, _ = await run(cluster.account, "test", "-w", cluster.data, patience=30)
+    status, _ = await run(cluster.account, Path("test"), "-w", cluster.data, patience=30)
     if status:
         closed = [path for path in cluster.data.parents if not path.stat().st_mode & 0o001]
         raise EmbeddedFailed(
@@ -201,10 +204,10 @@ async def _initdb(cluster: Cluster, binaries: Binaries) -> None:
     cluster.account.give(handed)
     options = ["--auth=scram-sha-256", f"--pwfile={handed}", f"--username={SUPERUSER}"]
     options += ["--encoding=UTF8", "--locale=C", "--data-checksums", "--no-instructions"]
-    command: tuple[str | Path, ...] = (binaries.directory / "initdb", *options, "-D", cluster.data)
-    if cluster.account.nameless:  # initdb insists on a name
-        command = as_nobody(*command)
-    status, said = await run(cluster.account, *command, patience=_PATIENCE)
+    options += ["-D", str(cluster.data)]
+    status, said = await run(
+        cluster.account, binaries.directory / "initdb", *options, patience=_PATIENCE, name=True
+    )
     handed.unlink()
     if status:
         raise EmbeddedFailed(
