@@ -33,6 +33,13 @@ PATIENCE = 20.0  # seconds
 ATTEMPTS = 20  # at a moment in which no counter moved
 
 needs_ip = pytest.mark.skipif(shutil.which("ip") is None, reason="needs ip (Debian: apt install iproute2)")
+COUNTS = {
+    "bytes": "bytes",
+    "packets": "packets",
+    "errors": "errors",
+    "drops": "dropped",
+}  # ours, and those of ip
+
 needs_root = pytest.mark.skipif(os.geteuid() != 0, reason="needs root, for network namespaces")
 
 
@@ -45,12 +52,13 @@ def by_ip(*command: str) -> list[NamedLink]:
             link["ifname"],
             link.get("linkinfo", {}).get("info_kind", ""),
             Link(
-                "UP" in link["flags"],
-                *(
-                    link["stats64"][side][count]
-                    for count in ("bytes", "packets", "errors", "dropped")
-                    for side in ("rx", "tx")
-                ),
+                up="UP" in link["flags"],
+                **{
+                    f"{side}_{name}": link["stats64"][column][count]
+                    for name, count in COUNTS.items()
+                    for side, column in (("receive", "rx"), ("transmit", "tx"))
+                },
+                index=link["ifindex"],
             ),
         )
         for link in shown
@@ -169,6 +177,7 @@ def test_a_message_field_by_field() -> None:
             transmit_errors=106,
             receive_drops=107,
             transmit_drops=108,
+            index=42,
         ),
     )
 
@@ -176,7 +185,7 @@ def test_a_message_field_by_field() -> None:
 def test_a_link_without_statistics() -> None:
     """A link that says nothing but its name is down, of no kind, and has counted nothing."""
     message = IFINFO.pack(0, 1, 3, 0, 0) + attribute(IFLA_IFNAME, b"x\0")
-    assert decode(message, 0, len(message)) == NamedLink(3, "x", "", Link(up=False))
+    assert decode(message, 0, len(message)) == NamedLink(3, "x", "", Link(up=False, index=3))
 
 
 @pytest.mark.parametrize(

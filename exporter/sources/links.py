@@ -67,5 +67,6 @@ def decode(buffer: bytes | bytearray, start: int, end: int) -> NamedLink:
         transmit_errors=tx_errors,
         receive_drops=rx_drops,
         transmit_drops=tx_drops,
+        index=index,
     )
     return NamedLink(index, name, kind, link)

@@ -104,9 +104,13 @@ class _Fold:
         if clearance > place.clearance:
             place.clearance = clearance
             rows.raised_places.append(place)
-        if place.instance != device.instance or place.removed:
-            place.instance, place.removed = device.instance, False
+        instance = device.instance
+        if instance.endswith(":0") and not is_other_instance(place.instance, instance):
+            instance = place.instance  # its index could not be read
+        if place.instance != instance or place.removed:
+            place.instance, place.removed = instance, False
             rows.changed_places.append(place)
+        place.left.clear()
         config = InterfaceConfig(device.kind, device.public_key, device.listen_port, device.fwmark)
         if place.config != config:
             if place.config:
@@ -132,6 +136,7 @@ class _Fold:
     def _vanish(self, interface: Interface) -> None:
         for row in list(interface.present.values()):
             self._remove(interface, row)
+            self._peers.place[row].left.add(row)
         for place in interface.places.values():
             if not place.removed:
                 place.removed, place.config = True, None
@@ -177,7 +182,7 @@ class _Fold:
         else:
             rows.returned.append(row)
             self._moved_in.add(row)
-            if old < 0 and not place.removed:  # an interface that was away comes back with its counters
+            if old < 0 and row not in place.left:  # an interface that was away comes back with its counters
                 self._again.add(row)
         self._configure(row, config)
         if old >= 0:

@@ -14,7 +14,7 @@ from uuid import UUID
 
 @dataclass(frozen=True, slots=True)
 class PeerConfig:
-    """What is recorded of a peer's configuration, and whose it is. With a change, a new row of its history."""
+    """A peer's configuration as it is recorded, and whose it is. With a change, a new row of its history."""
 
     endpoint: str
     allowed_ips: tuple[str, ...]

@@ -25,11 +25,13 @@ left join argus.interface_config c
 left join argus.gap g on g.org_id = i.org_id and g.interface_id = i.interface_id and g.ended_at is null
 where i.org_id = $1 and i.gateway_id = $2"""
 _PEERS = """
-select p.interface_id, p.public_key, p.removed_at is null as present, s.clearance, s.peer_id,
+select p.interface_id, p.public_key, p.removed_at is null as present,
+       p.removed_at = i.removed_at as has_left, s.clearance, s.peer_id,
        coalesce(extract(epoch from s.last_handshake)::bigint, 0) as handshake, s.receive_counter,
        s.transmit_counter, s.receive_total, s.transmit_total, c.endpoint, c.allowed_ips,
        c.persistent_keepalive, c.has_preshared_key, c.clearance as config_clearance, c.name, c.site, c.owner
 from argus.peer p
+join argus.interface i on i.org_id = p.org_id and i.interface_id = p.interface_id
 join argus.peer_state s on s.org_id = p.org_id and s.peer_id = p.peer_id
 left join argus.peer_config c on c.org_id = p.org_id and c.peer_id = p.peer_id and c.valid_to is null
 where p.org_id = $1 and p.interface_id = any($2)"""
@@ -83,22 +85,15 @@ def _place(member: Member, row: Any) -> Place:
 
 
 def _add_peer(mirror: Mirror, place: Place, row: Any) -> None:
-    (_, key, present, clearance, *numbers, endpoint, allowed_ips, keepalive, preshared, config_clearance,
-     name, site, owner) = row  # fmt: skip
+    _, key, present, has_left, clearance = row[:5]
+    endpoint, allowed_ips, keepalive, preshared, config_clearance, *names = row[11:]
     config = None
     if present and endpoint is not None:
-        config = PeerConfig(
-            endpoint,
-            tuple(allowed_ips),
-            keepalive,
-            preshared,
-            place.member.organisation,
-            config_clearance,
-            name,
-            site,
-            owner,
-        )
-    number = mirror.peers.add(place, key, clearance, config, numbers)
+        told = endpoint, tuple(allowed_ips), keepalive, preshared
+        config = PeerConfig(*told, place.member.organisation, config_clearance, *names)
+    number = mirror.peers.add(place, key, clearance, config, row[5:11])
+    if has_left:
+        place.left.add(number)
     if config:
         mirror.interfaces[place.label].present[key] = number
         place.present += 1

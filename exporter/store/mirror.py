@@ -51,6 +51,7 @@ class Place:
     gap: float = 0.0  # since when it is not read; UNIX seconds, 0 = it is
     rows: dict[str, int] = field(default_factory=dict)  # public key → row of `Peers`, of all that ever were
     present: int = 0  # how many of them are there
+    left: set[int] = field(default_factory=set)  # rows of those that went with the interface
 
 
 @dataclass(slots=True)
