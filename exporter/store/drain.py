@@ -8,26 +8,25 @@ import logging
 import time
 from collections.abc import Callable, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
-from typing import ParamSpec, TypeVar
+from typing import ParamSpec, Protocol, TypeVar
 
 import asyncpg
 
 from exporter.recording import Recording, Work
 from exporter.store.backoff import Backoff
 from exporter.store.codec import decode
-from exporter.store.database import Connection, connect, errors, explain, leave
+from exporter.store.database import Connection, leave
 from exporter.store.errors import (
     DatabaseRefused,
     DatabaseUnreachable,
+    EmbeddedFailed,
     FrameCorrupt,
     SchemaMismatch,
     SpoolBroken,
     StoreError,
 )
 from exporter.store.frame import Frame
-from exporter.store.migrate import check
 from exporter.store.recorder import show_spool
-from exporter.store.settings import Target
 from exporter.store.spool import Entry, Spool
 from exporter.store.writer import Writer
 
@@ -37,9 +36,20 @@ T = TypeVar("T")
 AHEAD = 8  # frames that are fetched from the spool at once
 REPORT = 10.0  # seconds between two lines about a replay
 TRIES = 5  # of a frame that the database will not take; then it is left out
+DOWN = DatabaseUnreachable, DatabaseRefused, EmbeddedFailed, SchemaMismatch
 UNWRITABLE = {"21", "22", "23"}  # classes of SQLSTATE: cardinality, data, a broken constraint
 
 _log = logging.getLogger(__name__)
+
+
+class Access(Protocol):
+    """The way to the database."""
+
+    async def open(self) -> Connection:
+        """A collector's connection to a database with the right schema. Raises StoreError."""
+
+    def explain(self, error: BaseException) -> StoreError:
+        """What an error of the driver means."""
 
 
 class Unwritable(StoreError):
@@ -54,13 +64,13 @@ class Drain:
 
     def __init__(
         self,
-        target: Target,
+        access: Access,
         spool: Spool,
         writer: Writer,
         recording: Recording,
         backoff: Backoff | None = None,
     ) -> None:
-        self._target = target
+        self._access = access
         self._spool = spool
         self._writer = writer
         self._recording = recording
@@ -137,7 +147,7 @@ class Drain:
             raise
         except (OSError, asyncpg.PostgresError, asyncpg.InterfaceError, asyncpg.InternalClientError) as error:
             if not _is_of_the_frame(error):
-                raise explain(error, self._target) from error
+                raise self._access.explain(error) from error
             raise self._unwritable(entry, error) from error
         except (ValueError, LookupError, ArithmeticError, TypeError) as error:
             raise self._unwritable(entry, error) from error
@@ -161,11 +171,7 @@ class Drain:
 
     async def _connected(self) -> Connection:
         if self._connection is None:
-            self._connection = await connect(
-                self._target, application="argus-wg recorder", role="argus_collector"
-            )
-            with errors(self._target):
-                await check(self._connection)
+            self._connection = await self._access.open()
             self._recording.database_up = True
         return self._connection
 
@@ -183,7 +189,7 @@ class Drain:
         recording, reason = self._recording, error.reason
         self._writer.forget()
         await self._disconnect()
-        if isinstance(error, DatabaseUnreachable | DatabaseRefused | SchemaMismatch):
+        if isinstance(error, DOWN):
             recording.database_up = False
         recording.schema = str(error) if isinstance(error, SchemaMismatch) else ""
         recording.database_errors[reason] += 1

@@ -70,6 +70,11 @@ class Embedded:
         self._guard: asyncio.Task[None] | None = None
 
     @property
+    def running(self) -> bool:
+        """Was it started, and not stopped? It may be starting again just now."""
+        return self._guard is not None
+
+    @property
     def alive(self) -> bool:
         """Does it take connections?"""
         return self._server is not None and self._server.ready
