@@ -39,4 +39,19 @@ class Recording:
     schema: str = ""  # why the schema is wrong; "" = it is not
     default_rows: int = 0  # rows in a default partition
     partitions_until: float = 0.0  # end of the last day that has its partition
-    work: dict[str, Work] = field(default_factory=dict)  # replay, migrate, compact
+    work: dict[str, Work] = field(default_factory=dict)  # replay, migrate, maintain
+
+    @property
+    def problems(self) -> list[str]:
+        """What somebody has to mend before all is recorded, each in a sentence."""
+        found = []
+        if self.spool_broken:
+            found.append(f"nothing is recorded: {self.spool_broken}")
+        if self.spool_full:
+            found.append(
+                f"snapshots are being lost: the spool is full, {self.spool_snapshots} wait for the database"
+            )
+        if self.schema:
+            found.append(self.schema)
+        claimed = self.failing.get("claimed")
+        return [*found, claimed] if claimed else found

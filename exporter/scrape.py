@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Mapping
 from concurrent.futures import Future, ThreadPoolExecutor
 from dataclasses import dataclass, field
 
@@ -18,11 +18,13 @@ from exporter.directory import DirectoryWatch
 from exporter.health import Health
 from exporter.metrics import compat
 from exporter.metrics.exporter import EXPORTER_FAMILIES, Serving, exporter_samples
-from exporter.metrics.families import INTERFACE_FAMILIES
+from exporter.metrics.families import INTERFACE_FAMILIES, Totals
 from exporter.metrics.native import NativePages, tables
+from exporter.metrics.recording import RECORDING_FAMILIES, recording_samples
 from exporter.metrics.text import LEVEL, OPENMETRICS, PROMETHEUS, encoded
 from exporter.model import Snapshot
 from exporter.observe import Observer
+from exporter.recording import Recording
 from exporter.sources.gateway import Gateway
 from exporter.web.page import Page
 
@@ -38,7 +40,8 @@ class Round:
 
 
 class Scraper:
-    """Makes pages. `serving` tells what the rest of the daemon counts."""
+    """Makes pages. `serving` tells what the rest of the daemon counts, `recording` how the recording goes,
+    `totals` what was counted through every restart."""
 
     def __init__(
         self,
@@ -46,14 +49,17 @@ class Scraper:
         config: Config,
         directory: DirectoryWatch,
         serving: Callable[[], Serving] = Serving,
+        recording: Recording | None = None,
+        totals: Callable[[], Mapping[str, Totals]] | None = None,
     ) -> None:
         self._gateway = gateway
         self._config = config
         self._directory = directory
         self._serving = serving
+        self._recording = recording
         self._observer = Observer(LOOK_BACK)
         self._health = Health()
-        self._native = NativePages(config.organisation)
+        self._native = NativePages(config.organisation, totals)
         self._process = CollectorRegistry()
         for collector in (PROCESS_COLLECTOR, PLATFORM_COLLECTOR, GC_COLLECTOR):
             self._process.register(collector)
@@ -137,6 +143,8 @@ class Scraper:
         """The exporter's own families and the process's."""
         samples = exporter_samples(snapshot, self._health, self._serving())
         own = tables(samples, EXPORTER_FAMILIES, openmetrics=openmetrics)
+        if self._recording:
+            own += tables(recording_samples(self._recording), RECORDING_FAMILIES, openmetrics=openmetrics)
         render = openmetrics_text.generate_latest if openmetrics else prometheus_text.generate_latest
         return [*own, render(self._process).decode().removesuffix("# EOF\n")]
 

@@ -4,7 +4,8 @@ from __future__ import annotations
 
 import zlib
 from base64 import b64encode
-from collections.abc import Iterable
+from collections import Counter
+from collections.abc import Iterable, Mapping
 from dataclasses import replace
 
 from hypothesis import strategies as st
@@ -13,10 +14,12 @@ from exporter.directory import Directory, Entry
 from exporter.errors import ReadError
 from exporter.health import Health
 from exporter.metrics.exporter import EXPORTER_FAMILIES, Serving, exporter_samples
-from exporter.metrics.families import INTERFACE_FAMILIES
+from exporter.metrics.families import INTERFACE_FAMILIES, Totals
 from exporter.metrics.native import NativePages, tables
+from exporter.metrics.recording import RECORDING_FAMILIES, recording_samples
 from exporter.model import Device, Link, Peer, Reading, Snapshot
 from exporter.observe import Observer
+from exporter.recording import Recording, Work
 
 NOW = 1_700_000_000.25
 MOST = 2**64 - 1  # of a counter
@@ -50,10 +53,10 @@ def unzip(pieces: Iterable[bytes]) -> bytes:
 class Exporter:
     """The way from snapshots to pages, without anything that reads or serves."""
 
-    def __init__(self) -> None:
+    def __init__(self, totals: Mapping[str, Totals] | None = None) -> None:
         self.observer = Observer()
         self.health = Health()
-        self.pages = NativePages("example")
+        self.pages = NativePages("example", None if totals is None else lambda: totals)
 
     def update(self, snapshot: Snapshot) -> None:
         self.observer.update(snapshot)
@@ -68,15 +71,18 @@ class Exporter:
         openmetrics: bool = False,
         compressed: bool = False,
         serving: Serving | None = None,
+        recording: Recording | None = None,
         pages: NativePages | None = None,
     ) -> list[bytes]:
-        """The page of a snapshot; its own families only if `serving` is given."""
+        """The page of a snapshot; its own families only if `serving` and `recording` are given."""
         pages = pages or self.pages
         gathered, samples = pages.gather(snapshot, self.observer.devices, directory, generation)
         text = tables(samples, INTERFACE_FAMILIES, openmetrics=openmetrics)
         if serving:
             own = exporter_samples(snapshot, self.health, serving)
             text += tables(own, EXPORTER_FAMILIES, openmetrics=openmetrics)
+        if recording:
+            text += tables(recording_samples(recording), RECORDING_FAMILIES, openmetrics=openmetrics)
         if compressed:
             return pages.compressed(gathered, text, openmetrics=openmetrics)
         return list(pages.plain(gathered, text, openmetrics=openmetrics))
@@ -105,6 +111,28 @@ SERVING = Serving(
     requests={401: 2, 200: 18_446_744_073_709_551_615},
     refusals={"login": 2, "slow-head": 1},
 )
+
+RECORDING = Recording(
+    interval=30.0,
+    snapshots=Counter(spooled=100, recorded=97, lost=2),
+    gaps=Counter({"spool-full": 1}),
+    spooled_at=NOW - 5.25,
+    recorded_at=NOW - 95,
+    take_duration=0.012_345_678_9,
+    write_duration=1.5,
+    spool_snapshots=3,
+    spool_bytes=65_536,
+    spool_quota=1 << 30,
+    spool_oldest=NOW - 65.001,
+    spool_full=True,
+    database="argus@db.example.com:5432/argus",
+    database_errors=Counter(unreachable=4),
+    failing={"unreachable": "no answer"},
+    default_rows=7,
+    partitions_until=NOW + 3 * 86400,
+    work={"replay": Work(1, 4)},
+)
+TOTALS = {"wg0": {key(1): (2**53 + 1, 5), key(7): (1, 1)}}  # the others are not in the database yet
 
 WG0 = Device(
     "wg0",
@@ -167,11 +195,18 @@ def failures() -> tuple[Reading, ...]:
 
 def everything(*, openmetrics: bool = False, compressed: bool = False) -> bytes:
     """The page of the gateway that has everything, with the exporter's own families."""
-    exporter = Exporter()
+    exporter = Exporter(TOTALS)
     before, now = history()
     exporter.update(before)
     exporter.update(now)
-    pieces = exporter.pieces(now, DIRECTORY, openmetrics=openmetrics, compressed=compressed, serving=SERVING)
+    pieces = exporter.pieces(
+        now,
+        DIRECTORY,
+        openmetrics=openmetrics,
+        compressed=compressed,
+        serving=SERVING,
+        recording=RECORDING,
+    )
     return unzip(pieces) if compressed else b"".join(pieces)
 
 

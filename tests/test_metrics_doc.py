@@ -16,13 +16,20 @@ from exporter.directory import Criticality, Directory
 from exporter.errors import ReadError
 from exporter.liveness import Expected, State
 from exporter.metrics.exporter import EXPORTER_FAMILIES, Serving
-from exporter.metrics.families import INTERFACE_FAMILIES, PEER_FAMILIES
+from exporter.metrics.families import INTERFACE_FAMILIES, LIFETIME_FAMILIES, PEER_FAMILIES
+from exporter.metrics.recording import RECORDING_FAMILIES
 from exporter.model import Device, Peer, Reading, Snapshot
 from tests.gateways import NOW, WG0, Exporter, Row, everything, history, with_peers
 from tests.pages import PAGES, fenced, names, promtool, rows
 
 METRICS = PAGES["docs/metrics.md"]
-FAMILIES = (*PEER_FAMILIES, *INTERFACE_FAMILIES, *EXPORTER_FAMILIES)
+FAMILIES = (
+    *PEER_FAMILIES,
+    *LIFETIME_FAMILIES,
+    *INTERFACE_FAMILIES,
+    *EXPORTER_FAMILIES,
+    *RECORDING_FAMILIES,
+)
 WRONG = {what: names(query)[0] for what, query in rows(METRICS, "what is wrong")}
 
 

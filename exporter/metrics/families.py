@@ -10,6 +10,7 @@ from collections import Counter
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from itertools import compress
+from typing import Protocol
 
 from exporter.directory import Directory
 from exporter.liveness import SKEW_TOLERANCE, State, judge
@@ -126,6 +127,27 @@ PEER_FAMILIES = (
         "Changes of the peer's endpoint seen since the exporter started.",
     ),
 )
+LIFETIME_FAMILIES = (
+    Family(
+        "wireguard_peer_lifetime_receive_bytes_total",
+        "counter",
+        "Bytes received from the peer through every restart of its counters, as of the last snapshot in the "
+        "database.",
+    ),
+    Family(
+        "wireguard_peer_lifetime_transmit_bytes_total",
+        "counter",
+        "Bytes sent to the peer through every restart of its counters, as of the last snapshot in the "
+        "database.",
+    ),
+)
+
+
+class Totals(Protocol):
+    """What was counted on an interface through every restart."""
+
+    def get(self, public_key: str) -> Sequence[int] | None:
+        """Received and sent, first of all; None = not known."""
 
 
 @dataclass(slots=True)
@@ -181,6 +203,16 @@ def gather(device: Device, blocks: list[Block], observed: Observed, now: float) 
             "wireguard_peer_endpoint_changes_total": observed.endpoint_changes,
         },
     )
+
+
+def lifetime(peers: Sequence[Peer], totals: Totals) -> dict[str, Sequence[int | None]]:
+    """The columns of the lifetime families. The database's totals, as they are: they never go back, also not
+    when the counters and the exporter start anew together."""
+    found = [totals.get(peer.public_key) or _UNKNOWN for peer in peers]
+    return {family.name: [total[side] for total in found] for side, family in enumerate(LIFETIME_FAMILIES)}
+
+
+_UNKNOWN = (None, None)
 
 
 def ages(handshakes: Sequence[int], now: int) -> Sequence[int | None]:

@@ -2,17 +2,20 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Iterator, Mapping
+from collections.abc import Callable, Iterable, Iterator, Mapping
 
 from exporter.directory import Directory
 from exporter.metrics.families import (
+    LIFETIME_FAMILIES,
     PEER_FAMILIES,
     DeviceText,
     Family,
     Gathered,
     Samples,
+    Totals,
     gather,
     interface_samples,
+    lifetime,
     states,
 )
 from exporter.metrics.text import Joined, encoded, gzip, join, joined
@@ -23,15 +26,18 @@ from exporter.observe import Observed
 class NativePages:
     """Renders snapshots, one at a time, on one thread. Keeps the text of peers between them."""
 
-    def __init__(self, organisation: str) -> None:
+    def __init__(self, organisation: str, totals: Callable[[], Mapping[str, Totals]] | None = None) -> None:
+        """`totals`: what was counted through every restart, by interface; None = it is not told."""
         self._organisation = organisation
+        self._totals = totals
+        self._families = (*PEER_FAMILIES, *LIFETIME_FAMILIES) if totals else PEER_FAMILIES
         self._texts: dict[str, DeviceText] = {}
         self._joined: dict[tuple[str, str], Joined] = {}
 
     def plain(self, gathered: list[Gathered], tables: Iterable[str], *, openmetrics: bool) -> Iterator[bytes]:
         """The page as it is read, piece by piece. `tables` are the families without peers, as text."""
         yield encoded("".join(tables))
-        for family in PEER_FAMILIES:
+        for family in self._families:
             title = family.head(openmetrics=openmetrics).encode()
             for one in gathered:
                 for block, values in one.values(family.name):
@@ -46,7 +52,7 @@ class NativePages:
     ) -> list[bytes]:
         """The same page as the pieces of one gzip member."""
         runs = [joined(encoded("".join(tables)))]
-        for family in PEER_FAMILIES:
+        for family in self._families:
             peers = [run for one in gathered if (run := self._run(one, family)).size]
             if peers:
                 runs += [joined(family.head(openmetrics=openmetrics).encode()), *peers]
@@ -74,12 +80,16 @@ class NativePages:
         for key in [key for key in self._joined if key[0] not in present]:
             del self._joined[key]
         gathered, counts = [], {}
+        totals = self._totals() if self._totals else {}
         for device in snapshot.devices:
             text = self._texts.setdefault(device.label, DeviceText())
             text.update(device, directory, generation)
             seen = observed[device.label]
             counts[device.label] = states(device, text.blocks, seen, snapshot.taken_at)
-            gathered.append(gather(device, text.blocks, seen, snapshot.taken_at))
+            one = gather(device, text.blocks, seen, snapshot.taken_at)
+            if self._totals:
+                one.columns |= lifetime(device.peers, totals.get(device.label, {}))
+            gathered.append(one)
         unread = {label: len(seen.peers) for label, seen in observed.items() if label not in present}
         return gathered, interface_samples(snapshot, counts, unread, self._organisation)
 
