@@ -12,6 +12,7 @@ import os
 import signal
 import socket
 import time
+from collections.abc import Mapping
 from pathlib import Path
 
 from exporter import __version__, config, logs
@@ -20,8 +21,11 @@ from exporter.config import Config, ListenAddress
 from exporter.directory import DirectoryWatch
 from exporter.errors import InputError
 from exporter.metrics.exporter import Serving
+from exporter.metrics.families import Totals
 from exporter.reader import gateway_of
+from exporter.recording import Recording
 from exporter.scrape import Scraper
+from exporter.store.service import Service
 from exporter.web.server import Limits, Server
 
 log = logging.getLogger("argus")
@@ -60,7 +64,18 @@ class Daemon:
     def __init__(self, settings: Config) -> None:
         self._settings = settings
         self.directory = DirectoryWatch(settings.directory.files, settings.directory.wg_quick, log)
-        self._scraper = Scraper(gateway_of(settings), settings, self.directory, self._serving)
+        self._recording = Recording() if settings.recording.enabled else None
+        self._scraper = Scraper(
+            gateway_of(settings),
+            settings,
+            self.directory,
+            self._serving,
+            self._recording,
+            self._totals if self._recording and settings.recording.lifetime_counters else None,
+        )
+        self._store: Service | None = None
+        if self._recording:
+            self._store = Service(settings, self.directory, self._scraper.read, self._recording)
         self.server = Server(
             [(address.host, address.port) for address in settings.listen],
             self._scraper.scrape,
@@ -82,11 +97,15 @@ class Daemon:
         """Listen. The first reading goes on behind it; `/-/ready` says when it is done."""
         await self.server.start()
         self._tasks = [asyncio.create_task(self._warm_up()), asyncio.create_task(self._watch())]
+        if self._store:
+            self._store.start()
 
     async def stop(self) -> None:
         for task in self._tasks:
             task.cancel()
         await self.server.stop(GRACE)
+        if self._store:
+            await self._store.stop()
         self._scraper.close()
 
     def reload(self) -> None:
@@ -135,7 +154,12 @@ class Daemon:
     def _ready(self) -> tuple[bool, list[str]]:
         if not self._warm:
             return False, ["the first reading is under way"]
+        if self._recording and self._recording.problems:
+            return False, self._recording.problems
         return True, [f"serving {self._settings.gateway}"]
+
+    def _totals(self) -> Mapping[str, Totals]:
+        return self._store.totals if self._store else {}
 
     def _serving(self) -> Serving:
         reloads = {"directory": self.directory.error is None}

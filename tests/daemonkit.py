@@ -130,8 +130,9 @@ def daemon(folder: Path, config: str = "", *, netlink: bool = False) -> Iterator
     """An exporter on a free port that reads the UAPI sockets in `folder`, and with `netlink` the kernel."""
     file = folder / "argus.yml"
     directory = "" if "directory:" in config else "directory: {wg_quick: []}\n"
+    recording = "" if "recording:" in config else "recording: {enabled: false}\n"
     file.write_text(
-        f'listen: "127.0.0.1:0"\ngateway: gw\n{config}{directory}'
+        f'listen: "127.0.0.1:0"\ngateway: gw\n{config}{directory}{recording}state_directory: {folder}/state\n'
         f"sources: {{uapi_directory: {folder}, netlink: {str(netlink).lower()}}}\n"
     )
     with (folder / "log").open("wb") as log:

@@ -1,0 +1,161 @@
+"""Recording, on a thread of its own: a scrape never waits for it."""
+
+from __future__ import annotations
+
+import asyncio
+import logging
+import os
+import socket
+import threading
+from collections.abc import Awaitable, Callable, Mapping
+from contextlib import closing
+from pathlib import Path
+from uuid import uuid4
+
+from exporter.config import Config
+from exporter.model import Snapshot
+from exporter.recording import Recording
+from exporter.store.access import Access
+from exporter.store.backoff import Backoff
+from exporter.store.drain import Drain
+from exporter.store.errors import SpoolBroken
+from exporter.store.keeper import Keeper, Watch
+from exporter.store.mirror import Totals
+from exporter.store.recorder import Recorder
+from exporter.store.spool import Spool
+from exporter.store.stamp import Stamp
+from exporter.store.tracker import Tracker
+from exporter.store.upkeep import Upkeep
+from exporter.store.writer import Writer
+
+NOBODYS = "default"  # the organisation of a gateway that names none
+KEYFRAME_SECONDS = 3600.0
+BOOT_ID = Path("/proc/sys/kernel/random/boot_id")
+STOP = 30.0  # seconds: the private server gets 20 of them
+
+_log = logging.getLogger(__name__)
+
+
+class Service:
+    """Made in any thread; `start` and `stop` in the event loop in which `read` is to be called.
+
+    The constructor raises InputError for settings of the database that are wrong. `recording` tells how it
+    goes, `totals` what the database holds of each interface's peers.
+    """
+
+    def __init__(
+        self, settings: Config, watch: Watch, read: Callable[[], Awaitable[Snapshot]], recording: Recording
+    ) -> None:
+        self._settings = settings
+        self._watch = watch
+        self._read = read
+        self._recording = recording
+        self._access = Access(settings.database, settings.state_directory, os.environ, recording)
+        self._writer: Writer | None = None
+        self._thread = threading.Thread(target=self._main, name="store", daemon=True)
+        self._stopping: asyncio.Event | None = None
+        self._started = threading.Event()
+
+    @property
+    def totals(self) -> Mapping[str, Totals]:
+        """By interface; any thread may read it."""
+        return self._writer.totals if self._writer else {}
+
+    def start(self) -> None:
+        self._home = asyncio.get_running_loop()
+        self._thread.start()
+
+    async def stop(self) -> None:
+        """Ends it. What is in the spool stays there for the next start."""
+        await asyncio.to_thread(self._started.wait)
+        if self._stopping:
+            self._loop.call_soon_threadsafe(self._stopping.set)
+        await asyncio.to_thread(self._thread.join, STOP)
+
+    def _main(self) -> None:
+        asyncio.run(self._run())
+
+    async def _run(self) -> None:
+        self._loop = asyncio.get_running_loop()
+        self._stopping = asyncio.Event()
+        self._started.set()
+        try:
+            make_state_directory(self._settings.state_directory)
+            spool = Spool(
+                self._settings.state_directory / "spool.sqlite",
+                self._settings.recording.spool_megabytes << 20,
+            )
+        except SpoolBroken as error:
+            self._recording.spool_broken = str(error)
+            _log.error("nothing is recorded: %s", error)
+            return
+        with closing(spool):
+            await self._record(spool)
+
+    async def _record(self, spool: Spool) -> None:
+        writer = self._writer = Writer(spool.installation, socket.gethostname())
+        drain = Drain(self._access, spool, writer, self._recording)
+        recorder = Recorder(
+            self._settings.recording.interval,
+            self._read_at_home,
+            self._keeper(spool),
+            spool,
+            self._recording,
+            drain.wake,
+        )
+        upkeep = Upkeep(self._access, self._settings.recording, self._recording)
+        tasks = [asyncio.create_task(self._lasting(each.run)) for each in (recorder, drain, upkeep)]
+        assert self._stopping  # noqa: S101 - `_run` made it
+        await self._stopping.wait()
+        for task in tasks:
+            task.cancel()
+        await asyncio.gather(*tasks, return_exceptions=True)
+        await self._access.close()
+
+    def _keeper(self, spool: Spool) -> Keeper:
+        settings = self._settings
+        interval = settings.recording.interval
+        tracker = Tracker(
+            settings.gateway,
+            settings.organisation or NOBODYS,
+            settings.recording.clearance,
+            uuid4(),
+            BOOT_ID.read_text().strip(),
+            max(1, round(KEYFRAME_SECONDS / interval)),
+        )
+        stamp = Stamp(spool.last_instant)
+        return Keeper(interval, self._watch, tracker, stamp, spool, self._recording.gaps)
+
+    async def _read_at_home(self) -> Snapshot:
+        async def read() -> Snapshot:
+            return await self._read()
+
+        return await asyncio.wrap_future(asyncio.run_coroutine_threadsafe(read(), self._home))
+
+    async def _lasting(self, run: Callable[[], Awaitable[None]]) -> None:
+        """Nothing that nobody thought of ends the recording for good."""
+        backoff, said = Backoff(), ""
+        while True:
+            try:
+                return await run()
+            except Exception as error:
+                self._recording.database_errors["internal"] += 1
+                if said != repr(error):
+                    said = repr(error)
+                    _log.exception("the recording failed in a way that it should not; it is tried again")
+            await asyncio.sleep(backoff.next())
+
+
+def make_state_directory(path: Path) -> None:
+    """Raises SpoolBroken where it cannot be made. Root lets others pass through it: the private server,
+    which is never root, has a directory of its own in there."""
+    if path.is_dir():
+        return
+    try:
+        path.mkdir(parents=True)
+        path.chmod(0o711 if os.geteuid() == 0 else 0o700)
+    except OSError as error:
+        raise SpoolBroken(
+            f"{path}: {error.strerror}; name a state_directory that this user may write to, or set "
+            "recording.enabled: false"
+        ) from error

@@ -1,0 +1,108 @@
+"""Every hour: what is to be done every day, by whichever gateway of a database comes first."""
+
+from __future__ import annotations
+
+import asyncio
+import logging
+import math
+import random
+from typing import Protocol
+
+import asyncpg
+
+from exporter.config import Recording as Settings
+from exporter.recording import Recording, Work
+from exporter.store.backoff import Backoff
+from exporter.store.database import Connection, leave
+from exporter.store.errors import DatabaseRefused, StoreError
+from exporter.store.maintenance import maintain
+from exporter.store.partitions import make_ahead
+from exporter.store.progress import Progress
+
+EVERY = 3600.0  # seconds
+REASON = "maintenance"
+
+_log = logging.getLogger(__name__)
+
+
+class Access(Protocol):
+    """The way to the database."""
+
+    async def open(self) -> Connection:
+        """A collector's connection. Raises StoreError."""
+
+    async def open_as_owner(self) -> Connection:
+        """The owner's. Raises StoreError."""
+
+    def explain(self, error: BaseException) -> StoreError:
+        """What an error of the driver means."""
+
+
+class Upkeep:
+    """Makes partitions ahead, compacts days and drops them, for as long as the daemon runs. A login that is
+    no member of argus_owner makes partitions, and leaves the rest to one that is."""
+
+    def __init__(self, access: Access, settings: Settings, recording: Recording) -> None:
+        self._access = access
+        self._raw_days = math.ceil(settings.keep_raw / 86400)
+        self._history_days = math.ceil(settings.keep_history / 86400)
+        self._recording = recording
+        self._backoff = Backoff(first=30.0, most=EVERY)
+        self._limited = False
+
+    async def run(self) -> None:
+        """Until it is cancelled."""
+        while True:
+            try:
+                await self._once()
+            except (OSError, asyncpg.PostgresError, asyncpg.InterfaceError, StoreError) as error:
+                self._fail(self._access.explain(error))
+                await asyncio.sleep(self._backoff.next())
+            else:
+                self._recover()
+                await asyncio.sleep(EVERY * random.uniform(0.9, 1.1))  # noqa: S311 - so that they spread
+
+    async def _once(self) -> None:
+        try:
+            connection = await self._access.open_as_owner()
+        except DatabaseRefused as error:
+            connection = await self._access.open()  # the reason may be another than the missing right
+            self._tell_limit(error)
+            try:
+                await make_ahead(connection, self._recording)
+            finally:
+                await leave(connection)
+            return
+        work = self._recording.work["maintain"] = Work()
+        try:
+            await maintain(
+                connection,
+                raw_days=self._raw_days,
+                history_days=self._history_days,
+                progress=Progress(work, _log.info),
+                recording=self._recording,
+                wait=False,
+            )
+        finally:
+            del self._recording.work["maintain"]
+            await leave(connection)
+
+    def _tell_limit(self, error: StoreError) -> None:
+        if not self._limited:
+            self._limited = True
+            _log.warning(
+                "days are neither compacted nor dropped from here: %s. Grant it argus_owner, or run "
+                "`argus-wg maintain` every day with a login that has it",
+                error,
+            )
+
+    def _fail(self, error: StoreError) -> None:
+        self._recording.database_errors[REASON] += 1
+        if REASON not in self._recording.failing:
+            _log.error("days are not made ahead, compacted or dropped: %s", error)
+        self._recording.failing[REASON] = str(error)
+
+    def _recover(self) -> None:
+        self._backoff.reset()
+        if self._recording.failing.pop(REASON, None):
+            _log.info("days are made ahead, compacted and dropped again")
