@@ -79,7 +79,7 @@ class Demo:
         return 1 if self._lost else 0
 
     def _set_up(self, silent_after: float) -> Traffic:
-        traces.DIRECTORY.mkdir(mode=0o700)
+        traces.make_directory()
         kind = self._build_mesh()
         self._tell.step("Starting the traffic")
         self._traffic = Traffic(MESH)
@@ -114,15 +114,21 @@ class Demo:
         return kind
 
     def _start_exporters(self) -> list[Exporter]:
+        """The first one keeps the records of all in a private PostgreSQL."""
         planned = exporters.plan_exporters(MESH, traces.DIRECTORY)
+        records: Exporter | None = planned[0]
         for number, exporter in enumerate(planned):
             wanted = exporters.FIRST_PORT + number
             taken = f" ({wanted} is taken)" if exporter.port != wanted else ""
             self._tell.step(f"Starting {exporter.name} on port {exporter.port}{taken}")
-            exporters.write_config(exporter, traces.DIRECTORY / "directory.yml")
-        running = [(exporter, exporters.start(exporter, self._processes)) for exporter in planned]
-        for exporter, process in running:
+            exporters.write_config(exporter, traces.DIRECTORY / "directory.yml", records)
+            process = exporters.start(exporter, self._processes)
             exporters.await_ready(exporter, process, self._interrupts)
+            if exporter is records:
+                self._tell.step("Waiting for its private PostgreSQL")
+                if not exporters.await_database(exporter, self._interrupts):
+                    records = None
+                    self._tell.event(f"It does not come up, so nothing is recorded; see {exporter.log}")
         return planned
 
     def _watch(self, traffic: Traffic, silent_after: float, exit_after: float | None) -> None:

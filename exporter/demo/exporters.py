@@ -22,6 +22,8 @@ FIRST_PORT = 9586
 PORTS_TRIED = 100
 READY_SECONDS = 20.0
 POLL_SECONDS = 0.1
+DATABASE_SECONDS = 60.0
+RECORD_EVERY = "5s"  # the mesh does not last for long
 
 
 @dataclass(frozen=True, slots=True)
@@ -33,6 +35,16 @@ class Exporter:
     port: int
     config: Path
     log: Path
+    state: Path
+
+    @property
+    def database(self) -> Path:
+        """The directory of the private PostgreSQL's socket, while this exporter runs one."""
+        return self.state / "postgres/run"
+
+    @property
+    def password_file(self) -> Path:
+        return self.state / "postgres/argus.password"
 
     @property
     def url(self) -> str:
@@ -50,7 +62,8 @@ def plan_exporters(mesh: Mesh, directory: Path) -> list[Exporter]:
     for gateway in mesh.gateways:
         port = _free_port(port)
         stem = directory / gateway.name
-        exporters.append(Exporter(gateway, port, stem.with_suffix(".yml"), stem.with_suffix(".log")))
+        files = stem.with_suffix(".yml"), stem.with_suffix(".log"), stem.with_suffix(".state")
+        exporters.append(Exporter(gateway, port, *files))
         port += 1
     return exporters
 
@@ -65,17 +78,28 @@ def write_directory(mesh: Mesh, keys: Keys, path: Path) -> None:
     write_private(path, yaml.safe_dump({"sites": sites, "peers": peers}, sort_keys=False))
 
 
-def write_config(exporter: Exporter, directory_file: Path) -> None:
-    """The interface of its own gateway and no other; the rest is as the exporter has it by default."""
+def write_config(exporter: Exporter, directory_file: Path, records: Exporter | None) -> None:
+    """The interface of its own gateway and no other; the rest is as the exporter has it by default.
+
+    `records`: whose private PostgreSQL to record in, perhaps its own; None = nothing is recorded.
+    """
     gateway = exporter.gateway
-    settings = {
+    settings: dict[str, object] = {
         "gateway": gateway.entry.name,
         "organisation": "argus-demo",
         "listen": f"{HOST}:{exporter.port}",
         "namespaces": [gateway.namespace],
         "interfaces": {"include": [gateway.interface, f"{gateway.namespace}/{gateway.interface}"]},
         "directory": {"files": [str(directory_file)], "wg_quick": []},
+        "state_directory": str(exporter.state),
+        "recording": {"enabled": records is not None, "interval": RECORD_EVERY},
     }
+    if records and records is not exporter:
+        settings["database"] = {
+            "address": str(records.database),
+            "user": "argus",
+            "password_file": str(records.password_file),
+        }
     write_private(exporter.config, yaml.safe_dump(settings, sort_keys=False))
 
 
@@ -89,10 +113,22 @@ def await_ready(exporter: Exporter, process: Process, interrupts: Interrupts) ->
     for _ in range(int(READY_SECONDS / POLL_SECONDS)):
         if process.poll() is not None:
             raise DemoError(f"{exporter.name} ended at once: {last_lines(exporter.log)}")
-        if _is_ready(exporter):
+        if _get(exporter, "/-/ready"):
             return
         interrupts.wait(POLL_SECONDS)
     raise DemoError(f"{exporter.name} is not ready after {READY_SECONDS:.0f} s: {last_lines(exporter.log)}")
+
+
+def await_database(exporter: Exporter, interrupts: Interrupts) -> bool:
+    """Whether its private PostgreSQL takes connections, as its metrics say. False: it does not come up."""
+    for _ in range(int(DATABASE_SECONDS / POLL_SECONDS)):
+        page = _get(exporter, "/metrics")
+        if 'wireguard_exporter_database_up{database="embedded"} 1' in page:
+            return True
+        if 'wireguard_exporter_database_failing{reason="embedded"} 1' in page:
+            return False
+        interrupts.wait(POLL_SECONDS)
+    return False
 
 
 def write_private(path: Path, text: str) -> None:
@@ -102,13 +138,15 @@ def write_private(path: Path, text: str) -> None:
         file.write(text)
 
 
-def _is_ready(exporter: Exporter) -> bool:
+def _get(exporter: Exporter, path: str) -> str:
+    """What a page says; nothing unless it is well."""
     connection = http.client.HTTPConnection(HOST, exporter.port, timeout=READY_SECONDS)
     try:
-        connection.request("GET", "/-/ready")
-        return connection.getresponse().status == http.HTTPStatus.OK
+        connection.request("GET", path)
+        response = connection.getresponse()
+        return response.read().decode() if response.status == http.HTTPStatus.OK else ""
     except OSError:
-        return False
+        return ""
     finally:
         connection.close()
 

@@ -59,6 +59,13 @@ class Narrator:
         node = first.gateway
         wg = f"ip netns exec {node.namespace} wg show" if kind == "kernel" else f"wg show {node.interface}"
         self._command(wg, "the same tunnels as WireGuard's own tool shows them")
+        if first.password_file.exists():
+            self._heading("What is recorded, of both gateways")
+            psql = f'PGPASSWORD="$(cat {first.password_file})" psql -h {first.database} -U argus argus'
+            self._command(
+                f"{psql} -c 'select gateway, name, receive_total, transmit_total from argus.peer_latest'",  # noqa: S608
+                "totals that outlive every restart",
+            )
 
     def _heading(self, text: str) -> None:
         self._console.print(Text("\n" + text, "bold"))

@@ -42,7 +42,7 @@ class Processes:
         """
 
         def spawn() -> Process:
-            with log.open("ab") as output:
+            with open(log, "ab", opener=_private) as output:
                 return subprocess.Popen(  # noqa: S603 - no shell
                     command,
                     stdin=subprocess.DEVNULL,
@@ -71,6 +71,10 @@ class Processes:
         for each in self._running:
             each.process.kill()
             each.process.wait()
+
+
+def _private(path: str, flags: int) -> int:
+    return os.open(path, flags, 0o600)
 
 
 def start_time(pid: int) -> int:

@@ -7,17 +7,19 @@ import fcntl
 import os
 import shutil
 import socket
+import time
 from collections.abc import Iterable, Iterator
 from pathlib import Path
 
 from exporter.demo import namespaces
 from exporter.demo.errors import DemoError
-from exporter.demo.processes import end_recorded
+from exporter.demo.processes import end_recorded, start_time
 from exporter.demo.tunnels import SOCKET_DIRECTORY
 
-DIRECTORY = Path("/run/argus-demo")  # configuration, logs and the record of processes; for root alone
+DIRECTORY = Path("/run/argus-demo")  # configuration, logs, records and the record of processes
 RECORD = DIRECTORY / "processes"
 LOCK = Path("/run/argus-demo.lock")
+ENDING = 20.0  # seconds that a private PostgreSQL gets when its exporter was killed
 
 
 @contextlib.contextmanager
@@ -41,6 +43,13 @@ def only_one() -> Iterator[None]:
         os.close(descriptor)
 
 
+def make_directory() -> None:
+    """Others may pass through to what is theirs, as PostgreSQL has to, which is never root; they see nothing
+    of it, and whoever puts a file there makes it root's alone."""
+    DIRECTORY.mkdir()
+    DIRECTORY.chmod(0o711)
+
+
 def present() -> bool:
     """Whether a demo left anything behind."""
     return DIRECTORY.exists() or bool(namespaces.existing())
@@ -51,11 +60,22 @@ def remove(interfaces: Iterable[str]) -> None:
     with contextlib.ExitStack() as last_first:
         if DIRECTORY.exists():
             last_first.callback(shutil.rmtree, DIRECTORY)
+            last_first.callback(_await_databases)
         for name in namespaces.existing():
             last_first.callback(namespaces.remove, name)
         for interface in interfaces:
             last_first.callback(_remove_dead_socket, SOCKET_DIRECTORY / f"{interface}.sock")
         last_first.callback(end_recorded, RECORD)
+
+
+def _await_databases() -> None:
+    """A private PostgreSQL is told by the kernel when its exporter ends, and takes a moment."""
+    deadline = time.monotonic() + ENDING
+    for file in DIRECTORY.glob("*.state/postgres/data/postmaster.pid"):
+        with contextlib.suppress(FileNotFoundError, ValueError):
+            pid = int(file.read_text().splitlines()[0])
+            while start_time(pid) and file.exists() and time.monotonic() < deadline:
+                time.sleep(0.05)
 
 
 def _remove_dead_socket(path: Path) -> None:

@@ -1,4 +1,4 @@
-"""The demo as a person runs it: real namespaces, tunnels, handshakes and exporters; nothing left behind."""
+"""The demo as a person runs it: namespaces, tunnels, exporters and records, all real; nothing left behind."""
 
 from __future__ import annotations
 
@@ -28,6 +28,8 @@ from exporter.demo.plan import MESH
 from exporter.demo.processes import start_time
 from exporter.demo.traces import DIRECTORY, LOCK, RECORD
 from exporter.demo.tunnels import SOCKET_DIRECTORY
+from exporter.store.settings import Target
+from tests.schemakit import ask
 
 T = TypeVar("T")
 PATIENCE = 30.0  # seconds; a bound for waiting, far above what is needed
@@ -134,6 +136,14 @@ def received(name: str) -> float:
     return metrics("gw1")["wireguard_peer_receive_bytes_total"][name]
 
 
+def recorded_totals() -> dict[tuple[str, str], int]:
+    """(gateway, peer) → bytes received, as the private PostgreSQL of gw1 has them."""
+    state = DIRECTORY / "gw1.state/postgres"
+    target = Target(str(state / "run"), 5432, "argus", "argus", (state / "argus.password").read_text())
+    rows = ask(target, "select gateway, name, receive_total from argus.peer_latest")
+    return {(gateway, name): total for gateway, name, total in rows}
+
+
 @needs_root
 def test_it_exports_a_living_mesh_and_leaves_nothing(tmp_path: Path) -> None:
     """Both exporters see real handshakes, one peer never connects, one falls silent; Ctrl-C removes all."""
@@ -157,6 +167,11 @@ def test_it_exports_a_living_mesh_and_leaves_nothing(tmp_path: Path) -> None:
         silent = received("elbe-gauge")
         until("other traffic", lambda: received("hamburg-office") > reference + 120_000)
         assert received("elbe-gauge") == silent
+
+        until("records of gw2", lambda: ("lisbon-gateway", "porto-office") in recorded_totals())
+        totals = recorded_totals()
+        assert len(totals) == sum(len(metrics(gw)["wireguard_peer_allowed_ips"]) for gw in ("gw1", "gw2"))
+        assert 0 < totals["berlin-gateway", "hamburg-office"] <= received("hamburg-office")
 
         second = subprocess.run(run.process.args, check=False, capture_output=True, timeout=PATIENCE)
         assert second.returncode == 1
