@@ -19,6 +19,7 @@ gateway: bench
 sources: {uapi: false, timeout: 120}
 directory: {wg_quick: []}
 limits: {request_timeout: 300}
+recording: {enabled: false}
 """
 SERVING = re.compile(r" on 127\.0\.0\.1:([0-9]+)")
 
