@@ -54,24 +54,35 @@ class Upkeep:
         """Until it is cancelled."""
         while True:
             try:
-                await self._once()
-            except (OSError, asyncpg.PostgresError, asyncpg.InterfaceError, StoreError) as error:
+                connection = await self._open()
+                try:
+                    await self._work(connection)
+                finally:
+                    await leave(connection)
+            except StoreError:  # no connection: that is told by whoever writes snapshots
+                await asyncio.sleep(self._backoff.next())
+            except (OSError, asyncpg.PostgresError, asyncpg.InterfaceError) as error:
                 self._fail(self._access.explain(error))
                 await asyncio.sleep(self._backoff.next())
             else:
                 self._recover()
                 await asyncio.sleep(EVERY * random.uniform(0.9, 1.1))  # noqa: S311 - so that they spread
 
-    async def _once(self) -> None:
+    async def _open(self) -> Connection:
+        """The owner's connection, or a collector's where the login is no owner."""
         try:
             connection = await self._access.open_as_owner()
         except DatabaseRefused as error:
             connection = await self._access.open()  # the reason may be another than the missing right
             self._tell_limit(error)
-            try:
-                await make_ahead(connection, self._recording)
-            finally:
-                await leave(connection)
+            self._limited = True
+        else:
+            self._limited = False
+        return connection
+
+    async def _work(self, connection: Connection) -> None:
+        if self._limited:
+            await make_ahead(connection, self._recording)
             return
         work = self._recording.work["maintain"] = Work()
         try:
@@ -85,11 +96,9 @@ class Upkeep:
             )
         finally:
             del self._recording.work["maintain"]
-            await leave(connection)
 
     def _tell_limit(self, error: StoreError) -> None:
         if not self._limited:
-            self._limited = True
             _log.warning(
                 "days are neither compacted nor dropped from here: %s. Grant it argus_owner, or run "
                 "`argus-wg maintain` every day with a login that has it",
