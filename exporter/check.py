@@ -19,6 +19,7 @@ from exporter.checkfinding import Finding, Status
 from exporter.checkhost import host
 from exporter.checklisten import addresses, protection
 from exporter.checkmend import user
+from exporter.checkrecords import records
 from exporter.cli import config_argument, config_path
 from exporter.config import Config
 from exporter.showtext import plain, write_anything
@@ -60,6 +61,7 @@ def examine(settings: Config) -> Iterator[Finding]:
     yield from host(settings)
     yield from addresses(settings)
     yield from protection(settings)
+    yield from records(settings)
 
 
 def document(findings: Sequence[Finding]) -> dict[str, object]:

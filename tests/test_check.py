@@ -33,7 +33,7 @@ def gateway(tmp_path: Path) -> Path:
     file = tmp_path / "argus-wg.yml"
     file.write_text(
         f"listen: 127.0.0.1:0\nsources: {{netlink: false, uapi_directory: {tmp_path}}}\n"
-        "directory: {wg_quick: []}\n"
+        f"directory: {{wg_quick: []}}\nstate_directory: {tmp_path}/state\nrecording: {{enabled: false}}\n"
     )
     return file
 
@@ -62,6 +62,7 @@ def test_no_interface_is_a_warning(gateway: Path, capsys: pytest.CaptureFixture[
         "interfaces": "warning",
         "listen 127.0.0.1:0": "ok",
         "authentication": "ok",
+        "database": "ok",
     }
 
 
@@ -72,7 +73,7 @@ def test_the_report_has_a_line_for_each_finding(gateway: Path, capsys: pytest.Ca
     assert lines[0] == f"ok       configuration: {gateway} is valid"
     warning = lines.index("warning  interfaces: no WireGuard interface is there to be read")
     assert lines[warning + 1].startswith("         mend: `wg-quick up NAME`")
-    assert lines[-1].startswith("6 ok, 1 warning (as ")
+    assert lines[-1].startswith("7 ok, 1 warning (as ")
 
 
 def test_a_readable_interface_is_well(gateway: Path, capsys: pytest.CaptureFixture[str]) -> None:

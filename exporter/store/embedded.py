@@ -187,6 +187,16 @@ class Embedded:
                 return
 
 
+async def would_start(state_directory: Path) -> str:
+    """What `start` would run and on what, in words. Makes nothing. Raises EmbeddedFailed, OSError."""
+    home = state_directory.absolute() / "postgres"
+    there = (home / "data").exists()
+    nearest = next(path for path in (home / "data", *home.parents) if path.exists())
+    cluster = Cluster(home, account_for(nearest))
+    binaries = await find(directories(), cluster.account, cluster.major() if there else None)
+    return f"{binaries} as {cluster.account}, {'on' if there else 'which makes'} {home}"
+
+
 async def _provision(site: _Site) -> None:
     """The login and its database; at every start, so that a password that was replaced holds."""
     try:
