@@ -43,7 +43,7 @@ def records(settings: Config, environ: Mapping[str, str] = os.environ) -> Iterat
 def _state_directory(settings: Config) -> Iterator[Finding]:
     path, wanted = settings.state_directory, settings.recording.spool_megabytes << 20
     there = next(each for each in (path, *path.absolute().parents) if _is_seen(each))
-    if not os.access(there, os.W_OK | os.X_OK) or not there.is_dir():
+    if not os.access(there, os.W_OK | os.X_OK, effective_ids=True) or not there.is_dir():
         mend = f"`install -d -o {user()} -m 711 {quote(str(path))}` as root, or set `state_directory`"
         yield failed(STATE, f"{user()} may not write to {there}", mend)
         return
