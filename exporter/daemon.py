@@ -103,9 +103,10 @@ class Daemon:
     async def stop(self) -> None:
         for task in self._tasks:
             task.cancel()
-        await self.server.stop(GRACE)
+        stopping = [self.server.stop(GRACE)]
         if self._store:
-            await self._store.stop()
+            stopping.append(self._store.stop())
+        await asyncio.gather(*stopping)
         self._scraper.close()
 
     def reload(self) -> None:
