@@ -16,7 +16,7 @@ from pathlib import Path
 
 import pytest
 
-from tests.postgres import directory
+from tests.postgres import children, directory
 
 ROOT = Path(__file__).parent.parent
 UNIT = ROOT / "deploy/argus-wg.service"
@@ -132,7 +132,7 @@ def traced(folder: Path, state: Path) -> str:
     with process, process.stderr:
         try:
             scrape(port)  # so the daemon is there, and its signal handlers are
-            child = int(Path(f"/proc/{process.pid}/task/{process.pid}/children").read_text().split()[0])
+            (child,) = children(process.pid)
             os.kill(child, signal.SIGHUP)
             while "wireguard_exporter_database_up" in (page := scrape(port)) and RECORDED not in page:
                 assert FAILING not in page, page
@@ -141,7 +141,9 @@ def traced(folder: Path, state: Path) -> str:
             process.stderr.read()
             assert process.wait(30) == 0
         finally:
-            process.kill()
+            if process.poll() is None:
+                for each in (*children(process.pid), process.pid):  # strace's end is not the daemon's
+                    os.kill(each, signal.SIGKILL)
     return calls.read_text()
 
 
