@@ -45,6 +45,11 @@ async def make_ahead(connection: Connection, recording: Recording) -> None:
 
     await without_waiting(connection, make)
     recording.partitions_until = start(today + DAY * (AHEAD_DAYS + 1)).timestamp()
+    await count_strays(connection, recording)
+
+
+async def count_strays(connection: Connection, recording: Recording) -> None:
+    """Tells how many rows lie in the default partitions; from 1,000 on, at least so many."""
     recording.default_rows = await connection.fetchval("select argus.default_partition_rows()")
 
 
@@ -112,13 +117,13 @@ def if_not_in_use(name: str, progress: Progress) -> Iterator[None]:
 
 async def without_waiting(connection: Connection, work: Callable[[], Awaitable[None]]) -> None:
     """`work` in a transaction that gives up soon when it does not get a lock, a few times."""
-    for tries_left, wait in zip(reversed(range(len(WAITS))), WAITS, strict=True):
+    for wait in WAITS:
         try:
             async with connection.transaction():
                 await connection.execute(f"set local lock_timeout = {wait}")
                 await work()
         except IN_USE:
-            if not tries_left:
+            if wait == WAITS[-1]:
                 raise
             await asyncio.sleep(PAUSE)
         else:

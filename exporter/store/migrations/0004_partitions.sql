@@ -1,9 +1,10 @@
 -- Daily partitions. They are made ahead by whoever writes; what finds none lies in the default partition, which
 -- an alert watches.
 
--- One partition of one table, [first, first + 1 day), UTC. Rows that lie in the default partition move in. It is
--- filled before it is attached: an insert through the parent is what Citus refuses here, and attaching does not
--- lock out who reads the parent. Its row security comes last, because Citus copies what is in it.
+-- One partition of one table, [first, first + 1 day), UTC. Rows that lie in the default partition move in; it is
+-- locked first, so that no other comes after the look. The new one is filled before it is attached: an insert
+-- through the parent is what Citus refuses here, and attaching does not lock out who reads the parent. Its row
+-- security comes last, because Citus copies what is in it.
 create function argus.make_partition(parent regclass, first date) returns boolean
 language plpgsql
 set search_path = pg_catalog, pg_temp
@@ -22,6 +23,7 @@ begin
         return false;
     end if;
     execute format('create table argus.%I (like argus.%I including all)', child, base);
+    execute format('lock table argus.%I in access exclusive mode', base || '_default');
     execute 'select true ' || stray || ' limit 1' into found_stray;
     if found_stray then
         execute format('insert into argus.%I select * ', child) || stray;
@@ -34,7 +36,8 @@ end
 $$;
 revoke execute on function argus.make_partition from public;
 
--- The partitions for samples and snapshots of some days; how many are new. Simultaneous callers wait.
+-- The partitions for samples and snapshots of some days; how many are new. Simultaneous callers wait, if there is
+-- anything to do.
 create function argus.ensure_partitions(first date, days integer) returns integer
 language plpgsql security definer
 set search_path = pg_catalog, pg_temp
@@ -45,6 +48,10 @@ declare
 begin
     if days not between 1 and 31 then
         raise exception 'days must be from 1 to 31, not %', days;
+    end if;
+    if not exists (select from generate_series(0, days - 1) i, unnest('{snapshot,sample}'::text[]) base
+                   where to_regclass('argus.' || base || to_char(first + i, '_YYYYMMDD')) is null) then
+        return 0;
     end if;
     perform pg_advisory_xact_lock(hashtext('argus.partitions'));
     foreach day in array array(select first + i from generate_series(0, days - 1) i) loop
