@@ -21,6 +21,7 @@ from exporter.metrics.exporter import EXPORTER_FAMILIES, Serving, exporter_sampl
 from exporter.metrics.families import INTERFACE_FAMILIES, Totals
 from exporter.metrics.native import NativePages, tables
 from exporter.metrics.recording import RECORDING_FAMILIES, recording_samples
+from exporter.metrics.sites import SITE_FAMILIES, site_samples
 from exporter.metrics.text import LEVEL, OPENMETRICS, PROMETHEUS, encoded
 from exporter.model import Snapshot
 from exporter.observe import Observer
@@ -116,7 +117,8 @@ class Scraper:
         extra = self._about_itself(snapshot, openmetrics)
         if schema == "native":
             gathered, samples = self._native.gather(snapshot, self._observer.devices, directory, generation)
-            rest = [*tables(samples, INTERFACE_FAMILIES, openmetrics=openmetrics), *extra]
+            samples |= site_samples(directory)
+            rest = [*tables(samples, (*INTERFACE_FAMILIES, *SITE_FAMILIES), openmetrics=openmetrics), *extra]
             kind = OPENMETRICS if openmetrics else PROMETHEUS
             if gzip:
                 return Page(kind, "gzip", self._native.compressed(gathered, rest, openmetrics=openmetrics))

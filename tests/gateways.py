@@ -10,13 +10,14 @@ from dataclasses import replace
 
 from hypothesis import strategies as st
 
-from exporter.directory import Directory, Entry
+from exporter.directory import Directory, Entry, Site
 from exporter.errors import ReadError
 from exporter.health import Health
 from exporter.metrics.exporter import EXPORTER_FAMILIES, Serving, exporter_samples
 from exporter.metrics.families import INTERFACE_FAMILIES, Totals
 from exporter.metrics.native import NativePages, tables
 from exporter.metrics.recording import RECORDING_FAMILIES, recording_samples
+from exporter.metrics.sites import SITE_FAMILIES, site_samples
 from exporter.model import Device, Link, Peer, Reading, Snapshot
 from exporter.observe import Observer
 from exporter.recording import Recording, Work
@@ -77,7 +78,8 @@ class Exporter:
         """The page of a snapshot; its own families only if `serving` and `recording` are given."""
         pages = pages or self.pages
         gathered, samples = pages.gather(snapshot, self.observer.devices, directory, generation)
-        text = tables(samples, INTERFACE_FAMILIES, openmetrics=openmetrics)
+        samples |= site_samples(directory)
+        text = tables(samples, (*INTERFACE_FAMILIES, *SITE_FAMILIES), openmetrics=openmetrics)
         if serving:
             own = exporter_samples(snapshot, self.health, serving)
             text += tables(own, EXPORTER_FAMILIES, openmetrics=openmetrics)
@@ -100,7 +102,8 @@ DIRECTORY = Directory(
             criticality="high",
         ),
         key(7): Entry(key(7), name="slow", expected="always-on", criticality="low", stale_after=3600),
-    }
+    },
+    {"Köln\nSüd ☃": Site("Köln\nSüd ☃", 50.9, 7), "Tierra": Site("Tierra", -54.8, -68.3)},
 )
 
 SERVING = Serving(

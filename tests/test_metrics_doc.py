@@ -18,6 +18,7 @@ from exporter.liveness import Expected, State
 from exporter.metrics.exporter import EXPORTER_FAMILIES, Serving
 from exporter.metrics.families import INTERFACE_FAMILIES, LIFETIME_FAMILIES, PEER_FAMILIES
 from exporter.metrics.recording import RECORDING_FAMILIES
+from exporter.metrics.sites import SITE_FAMILIES
 from exporter.model import Device, Peer, Reading, Snapshot
 from tests.gateways import NOW, WG0, Exporter, Row, everything, history, with_peers
 from tests.pages import PAGES, fenced, names, promtool, rows
@@ -27,6 +28,7 @@ FAMILIES = (
     *PEER_FAMILIES,
     *LIFETIME_FAMILIES,
     *INTERFACE_FAMILIES,
+    *SITE_FAMILIES,
     *EXPORTER_FAMILIES,
     *RECORDING_FAMILIES,
 )
@@ -92,7 +94,7 @@ def test_metrics_that_pages_name_exist(page: str) -> None:
     others = {"wireguard_peer_last_handshake_seconds", "wireguard_peer_allowed_ips_info"}  # mdlayher's
     if page == "docs/migrating.md":
         known |= others
-    for name in set(re.findall(r"\bwireguard_(?:interface|peer|exporter)_\w*", PAGES[page])):
+    for name in set(re.findall(r"\bwireguard_(?:interface|peer|site|exporter)_\w*", PAGES[page])):
         assert name in known or (name.endswith("_") and any(one.startswith(name) for one in known)), name
 
 
