@@ -104,8 +104,8 @@ class TestMadeAhead:
         assert ask(login, partitions, ["argus.sample", "argus.snapshot"])[0][0] == 10 * 2 + 2
 
     def test_who_comes_second_waits_for_the_first(self, login: Target) -> None:
-        """Whoever finds the lock taken gives up soon when there is something to make, and is told why; with
-        nothing to make there is nothing to wait for."""
+        """Whoever finds the lock taken gives up soon when there is something to make; with nothing to make
+        there is nothing to wait for."""
 
         async def run() -> None:
             async with session(login) as first, session(login, "argus_collector") as second:
@@ -153,7 +153,7 @@ class TestMadeAhead:
 
 class TestStrays:
     def test_are_counted_and_taken_in(self, login: Target) -> None:
-        """Rows without a partition are in the default one, are told, and move into partitions of their own."""
+        """Rows without a partition are in the default one, are told, and move into ones of their own."""
 
         async def run() -> None:
             async with session(login) as owner, session(login, "argus_collector") as collector:

@@ -23,7 +23,8 @@ FIRST, LAST = -(2**31), 2**31 - 1  # peers
 # $1 org_id, $2 and $3 the peers, without the first; $4 the start of the day, $5 its end, $6 its date.
 RAW = """
     select org_id, peer_id, r.at, clearance, receive_total, transmit_total, active,
-           least(r.at / 1000 - handshake_age::bigint, 2147483647)::integer as handshake
+           case when handshake_age is not null  -- of null and a number, the least is the number
+                then least(r.at / 1000 - handshake_age::bigint, 2147483647)::integer end as handshake
     from argus.sample s,
          lateral (select (date_part('epoch', s.taken_at - $4::timestamptz) * 1000)::integer as at) r
     where org_id = $1 and peer_id > $2 and peer_id <= $3 and taken_at >= $4 and taken_at < $5"""
@@ -210,7 +211,6 @@ class _Day:
 
     async def _switch(self) -> None:
         compacted, connection = table("sample_day", self._day), self._connection
-        await connection.execute("lock table only argus.sample in access exclusive mode")
         await connection.execute(f"drop table {table('sample', self._day)}")
         if self._merging:
             await connection.execute(f"drop table {compacted}")
