@@ -2,11 +2,13 @@
 
 from __future__ import annotations
 
-from collections.abc import AsyncIterator, Callable
+import asyncio
+from collections.abc import AsyncIterator, Callable, Coroutine
 from contextlib import asynccontextmanager
 from datetime import date
 from uuid import UUID
 
+import pytest
 from asyncpg import Record
 
 from exporter.store.database import Connection, Role, connect, leave
@@ -98,6 +100,17 @@ class Interruptible(Progress):
         super().step(name, steps)
         if self.work.done == self._after:
             self._interrupt()
+
+
+async def cancelled(work: Callable[[Progress], Coroutine[None, None, object]], after: int) -> None:
+    """`work`, cancelled when so many of its steps are done."""
+
+    def cancel() -> None:
+        task.cancel()
+
+    task = asyncio.create_task(work(Interruptible(after, cancel)))
+    with pytest.raises(asyncio.CancelledError):
+        await task
 
 
 def name_of(parent: str, day: date) -> str:

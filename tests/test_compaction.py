@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 from collections.abc import Awaitable, Callable
 from datetime import timedelta
+from functools import partial
 
 import asyncpg
 import pytest
@@ -20,6 +21,7 @@ from tests.historykit import (
     DAYS,
     OLD,
     Interruptible,
+    cancelled,
     everything,
     lies,
     name_of,
@@ -282,12 +284,7 @@ class TestInterrupted:
         """What was built of a day that is not kept any more goes, too."""
 
         async def work(owner: Connection, org_id: int) -> None:
-            def interrupt() -> None:
-                task.cancel()
-
-            task = asyncio.create_task(compact(owner, Interruptible(1, interrupt)))
-            with pytest.raises(asyncio.CancelledError):
-                await task
+            await cancelled(partial(compact, owner), after=1)
             assert await owner.fetchval("select to_regclass($1)::text", BUILDING) == BUILDING
             await drop_before(owner, OLD + DAY, Progress())
             await compact(owner)
