@@ -209,22 +209,29 @@ def test_a_failing_statement_is_told_by_what_it_is_worth(database: Target) -> No
 
 
 def test_a_server_that_dies_is_unreachable(private_postgres: Callable[..., Server]) -> None:
-    """A query under way when the server is killed, and the next one, end as unreachable."""
+    """A query under way when the server is killed, its transaction, and the next query, end as unreachable,
+    in words that are not the driver's about itself."""
     server = private_postgres()
     target = server.target()
 
+    async def wait(connection: Connection) -> None:
+        async with connection.transaction():
+            await connection.execute("select pg_sleep(60)")
+
     async def work() -> None:
         connection = await connect(target, application="test")
-        query = asyncio.create_task(connection.fetchval("select pg_sleep(60)"))
+        query = asyncio.create_task(wait(connection))
         while not server.sql(
             "select 1 from pg_stat_activity where query like '%pg_sleep(60)' and pid <> pg_backend_pid()"
         ):
             await asyncio.sleep(0.01)
         await asyncio.to_thread(server.kill)
-        with pytest.raises(DatabaseUnreachable), errors(target):
+        with pytest.raises(DatabaseUnreachable) as amid, errors(target):
             await query
-        with pytest.raises(DatabaseUnreachable), errors(target):
+        assert "connection was closed in the middle of operation; the server was stopped" in str(amid.value)
+        with pytest.raises(DatabaseUnreachable) as after, errors(target):
             await connection.fetchval("select 1")
+        assert "connection is closed; the server was stopped" in str(after.value)
         await leave(connection)
 
     asyncio.run(work())

@@ -27,7 +27,11 @@ PASSING = {"08", "40", "53", "55", "57", "58"}
 REFUSING = {"28", "3D", "42501", "22023"}
 MISSING = {"3F", "42P01", "42703", "42883"}
 
+DRIVER = asyncpg.InterfaceError, asyncpg.InternalClientError  # the driver cannot use the connection
+
+CLOSED = "the server was stopped, or something between closed the connection"
 MENDS = {
+    "08": CLOSED,
     "28P01": "check database.user and database.password_file",
     "28": "check database.user, and the line of pg_hba.conf that is meant for it",
     "3D": "create the database, or correct database.name",
@@ -124,6 +128,11 @@ def errors(target: Target) -> Iterator[None]:
 def explain(error: BaseException, target: Target) -> StoreError:
     """What went wrong with this database, what mends it, and whether to try again."""
     place = f"the database {target}"
+    first = error.__context__
+    if isinstance(error, DRIVER) and isinstance(first, (OSError, asyncpg.PostgresError, *DRIVER)):
+        return explain(
+            first, target
+        )  # a transaction whose connection is gone cannot be ended: that is no news
     if isinstance(error, asyncpg.PostgresError):
         return _answered(error, place)
     if isinstance(error, ssl.SSLCertVerificationError):
@@ -137,7 +146,15 @@ def explain(error: BaseException, target: Target) -> StoreError:
         return DatabaseUnreachable(f"{place}: no answer in time; is the server up, and reachable from here?")
     if isinstance(error, OSError):
         return _not_reached(error, place)
-    return DatabaseUnreachable(f"{place}: {error}")  # the driver: the connection is closed, or will not do
+    return DatabaseUnreachable(f"{place}: {error}; {CLOSED}")
+
+
+def _first(error: BaseException) -> BaseException:
+    """A transaction cannot be ended when its connection is gone: what came before says why it is."""
+    before = error.__context__
+    if isinstance(error, DRIVER) and isinstance(before, (OSError, asyncpg.PostgresError, *DRIVER)):
+        return _first(before)
+    return error
 
 
 def _not_reached(error: OSError, place: str) -> StoreError:
@@ -154,7 +171,7 @@ def _not_reached(error: OSError, place: str) -> StoreError:
     elif isinstance(error, FileNotFoundError) or f"[Errno {errno.ECONNREFUSED}]" in text:
         mend = "start the server, or correct database.address"
     elif isinstance(error, ConnectionError):
-        mend = "the server was stopped, or something between closed the connection"
+        mend = CLOSED
     else:
         mend = "is the server up, and reachable from here?"
     reason = os.strerror(error.errno) if error.errno and error.errno > 0 else error.strerror or text

@@ -88,6 +88,7 @@ class Service:
         except SpoolBroken as error:
             self._recording.spool_broken = str(error)
             _log.error("nothing is recorded: %s", error)
+            await self._stopping.wait()
             return
         with closing(spool):
             await self._record(spool)
@@ -149,9 +150,9 @@ class Service:
 def make_state_directory(path: Path) -> None:
     """Raises SpoolBroken where it cannot be made. Root lets others pass through it: the private server,
     which is never root, has a directory of its own in there."""
-    if path.is_dir():
-        return
     try:
+        if path.is_dir():
+            return
         path.mkdir(parents=True)
         path.chmod(0o711 if os.geteuid() == 0 else 0o700)
     except OSError as error:
