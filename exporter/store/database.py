@@ -128,11 +128,7 @@ def errors(target: Target) -> Iterator[None]:
 def explain(error: BaseException, target: Target) -> StoreError:
     """What went wrong with this database, what mends it, and whether to try again."""
     place = f"the database {target}"
-    first = error.__context__
-    if isinstance(error, DRIVER) and isinstance(first, (OSError, asyncpg.PostgresError, *DRIVER)):
-        return explain(
-            first, target
-        )  # a transaction whose connection is gone cannot be ended: that is no news
+    error = _first(error)
     if isinstance(error, asyncpg.PostgresError):
         return _answered(error, place)
     if isinstance(error, ssl.SSLCertVerificationError):
