@@ -1,0 +1,160 @@
+"""A whole dashboard: its variables, rows of panels that flow over the screen, alerts as annotations."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from itertools import count
+
+from grafana_foundation_sdk.models.common import DataSourceRef
+from grafana_foundation_sdk.models.dashboard import (
+    AnnotationContainer,
+    AnnotationQuery,
+    Dashboard,
+    DashboardCursorSync,
+    DashboardDashboardTemplating,
+    DashboardDashboardTime,
+    DashboardLink,
+    DashboardLinkType,
+    GridPos,
+    Panel,
+    RowPanel,
+    VariableHide,
+    VariableModel,
+    VariableRefresh,
+    VariableSort,
+    VariableType,
+)
+from grafana_foundation_sdk.models.prometheus import Dataquery
+
+from dashboards.promql import INFO, PEERS, of
+from dashboards.queries import POSTGRESQL, PROMETHEUS
+
+WIDTH = 24
+TAG = "argus-wireguard"
+
+Rows = Mapping[str, Sequence[Panel]]
+
+
+def board(
+    uid: str,
+    title: str,
+    question: str,
+    variables: Sequence[VariableModel],
+    rows: Rows,
+    *,
+    alerts: Sequence[str] = (),
+    since: str = "now-6h",
+) -> Dashboard:
+    """`rows`: panels under their heading; `alerts`: matchers of those that are shown in graphs."""
+    return Dashboard(
+        uid=uid,
+        title=f"WireGuard / {title}",
+        description=question,
+        tags=[TAG],
+        editable=False,
+        graph_tooltip=DashboardCursorSync.CROSSHAIR,
+        time=DashboardDashboardTime(since, "now"),
+        refresh="1m",
+        templating=DashboardDashboardTemplating(list(variables)),
+        annotations=AnnotationContainer([_alerts(alerts)]),
+        links=[_others()],
+        panels=_flow(rows),
+    )
+
+
+def _flow(rows: Rows) -> list[Panel | RowPanel]:
+    """Panels from left to right and from top to bottom, numbered, each row under its heading."""
+    placed: list[Panel | RowPanel] = []
+    numbers = count(1)
+    y = 0
+    for heading, panels in rows.items():
+        placed.append(RowPanel(title=heading, id_val=next(numbers), grid_pos=GridPos(h=1, w=WIDTH, x=0, y=y)))
+        y, x, height = y + 1, 0, 0
+        for panel in panels:
+            place = panel.grid_pos or GridPos()
+            if x + place.w > WIDTH:
+                y, x, height = y + height, 0, 0
+            panel.id_val, place.x, place.y = next(numbers), x, y
+            x, height = x + place.w, max(height, place.h)
+            placed.append(panel)
+        y += height
+    return placed
+
+
+def _alerts(matchers: Sequence[str]) -> AnnotationQuery:
+    firing = ", ".join(('alertname=~"WireGuard.+"', 'alertstate="firing"', *matchers))
+    return AnnotationQuery(
+        name="Alerts",
+        datasource=PROMETHEUS,
+        enable=True,
+        icon_color="red",
+        target=Dataquery(expr=of("ALERTS", firing), ref_id="Alerts", interval="1m"),
+        title_format="{{alertname}}",
+        text_format="{{peer}} {{interface}} {{instance}}",
+        tag_keys="severity",
+    )
+
+
+def _others() -> DashboardLink:
+    return DashboardLink(
+        title="WireGuard",
+        type_val=DashboardLinkType.DASHBOARDS,
+        tags=[TAG],
+        as_dropdown=True,
+        include_vars=True,
+        keep_time=True,
+    )
+
+
+def _source(name: str, label: str, kind: DataSourceRef) -> VariableModel:
+    return VariableModel(VariableType.DATASOURCE, name, label, query=kind.type_val)
+
+
+def _values(
+    name: str, label: str, query: str, everything: str | None = None, *, hidden: bool = False, regex: str = ""
+) -> VariableModel:
+    """Values of a label, several at once. `everything`: the pattern of all, where all can be chosen."""
+    return VariableModel(
+        VariableType.QUERY,
+        name,
+        label,
+        datasource=PROMETHEUS,
+        query=query,
+        definition=query,
+        regex=regex,
+        multi=True,
+        include_all=everything is not None,
+        all_value=everything or None,
+        hide=VariableHide.HIDE_VARIABLE if hidden else None,
+        refresh=VariableRefresh.ON_TIME_RANGE_CHANGED,
+        sort=VariableSort.NATURAL_ASC,
+    )
+
+
+DATASOURCE = _source("datasource", "Data source", PROMETHEUS)
+RECORDS = _source("records", "Records", POSTGRESQL)
+JOB = _values("job", "Job", "label_values(wireguard_exporter_build_info, job)", ".+")
+ORGANISATION = _values(
+    "organisation",
+    "Organisation",
+    'label_values(wireguard_interface_info{job=~"$job"}, organisation)',
+    ".*",
+)
+INSTANCE = _values(
+    "instance", "Instance", 'label_values(wireguard_exporter_build_info{job=~"$job"}, instance)', ".+"
+)
+INTERFACE = _values(
+    "interface", "Interface", f"label_values({of('wireguard_interface_info')}, interface)", ".+"
+)
+SITE = _values("site", "Site", f"label_values({of(INFO)}, site)", ".*")
+PEER = _values(
+    "peer",
+    "Peer",
+    f"query_result({of(INFO, PEERS)})",
+    regex='/peer="(?<text>[^"]+)".*public_key="(?<value>[^"]+)"/',
+)
+# The records know gateways by name. All of them stand in the query, since SQL has no pattern for all.
+GATEWAY = _values(
+    "gateway", "Gateway", f"label_values({of('wireguard_interface_info')}, gateway)", "", hidden=True
+)
+FLEET = (DATASOURCE, JOB, ORGANISATION, INSTANCE)

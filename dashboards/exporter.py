@@ -1,0 +1,216 @@
+"""The exporter itself: what its answers cost, what it cannot read, whether its snapshots arrive."""
+
+from __future__ import annotations
+
+from grafana_foundation_sdk.models.dashboard import Dashboard, Panel
+
+from dashboards import links
+from dashboards.board import DATASOURCE, INSTANCE, JOB, board
+from dashboards.fields import YES_OR_NO, Column, limits
+from dashboards.panels import graph, stat_panel, table_panel
+from dashboards.promql import increase, of, rate
+
+OWN = "wireguard_exporter_"
+SPOOL_FILLING = 0.5
+LATE = 3  # snapshot intervals without one in the database
+
+
+def by_instance(legend: str = "") -> str:
+    return f"{legend} {{{{instance}}}}".strip()
+
+
+def dashboard() -> Dashboard:
+    return board(
+        links.EXPORTER,
+        "Exporter",
+        "The exporters: what do scrapes cost, what cannot be read, do snapshots reach the database?",
+        (DATASOURCE, JOB, INSTANCE),
+        {
+            "Now": [*_figures(), _failing()],
+            "Scrapes": [_scrape_time(), _read_time(), _read_errors(), _requests(), _cpu(), _memory()],
+            "Records": [_snapshots(), _behind(), _spool(), _take_and_write(), _database_errors(), _gaps()],
+            "Versions": [_versions()],
+        },
+    )
+
+
+def _figures() -> list[Panel]:
+    def failing(title: str, question: str, metric: str, condition: str) -> Panel:
+        query = f"count({of(metric)} {condition}) or vector(0)"
+        return stat_panel(title, question, {"exporters": query}, thresholds=limits(red=1), span=4)
+
+    return [
+        failing("Down", "How many exporters do not answer?", "up", "== 0"),
+        failing("Readings failing", "How many readings fail?", f"{OWN}read_success", "== 0"),
+        failing(
+            "Files refused",
+            "How many directories or web configurations have a mistake, so that an older one serves?",
+            f"{OWN}reload_success",
+            "== 0",
+        ),
+        failing(
+            "Databases away", "How many exporters cannot use their database?", f"{OWN}database_up", "== 0"
+        ),
+        failing("Spools full", "How many exporters lose snapshots?", f"{OWN}spool_full", "== 1"),
+        failing(
+            "Rows astray",
+            "How many databases have rows outside of their partitions?",
+            f"{OWN}database_default_partition_rows",
+            "> 0",
+        ),
+    ]
+
+
+def _failing() -> Panel:
+    return table_panel(
+        "What fails, and why",
+        "Which readings fail, for which reason? The page of metrics says what mends each.",
+        [of(f"{OWN}read_failing")],
+        [
+            Column("instance", "Instance"),
+            Column("source", "Source"),
+            Column("interface", "Interface"),
+            Column("reason", "Reason"),
+        ],
+        empty="Everything can be read",
+        height=6,
+    )
+
+
+def _scrape_time() -> Panel:
+    return graph(
+        "Scrape duration",
+        "How long does Prometheus wait for a page?",
+        {by_instance(): of("scrape_duration_seconds")},
+        "s",
+    )
+
+
+def _read_time() -> Panel:
+    return graph(
+        "Reading duration",
+        "How long does it take to read every interface of a gateway?",
+        {by_instance("{{source}}"): f"sum by (instance, source) ({of(f'{OWN}read_duration_seconds')})"},
+        "s",
+    )
+
+
+def _read_errors() -> Panel:
+    return graph(
+        "Readings that failed",
+        "How often do readings fail, for which reason, and how often was a dump read again?",
+        {
+            by_instance("{{reason}}"): f"sum by (instance, reason) ({rate(f'{OWN}read_errors_total')})",
+            by_instance("read again"): f"sum by (instance) ({rate(f'{OWN}dump_retries_total')})",
+        },
+        "ops",
+    )
+
+
+def _requests() -> Panel:
+    return graph(
+        "Requests",
+        "How many requests are answered with which code, and how many clients turned away?",
+        {
+            "{{code}}": f"sum by (code) ({rate(f'{OWN}http_requests_total')})",
+            "refused: {{reason}}": f"sum by (reason) ({rate(f'{OWN}http_refusals_total')})",
+        },
+        "reqps",
+    )
+
+
+def _cpu() -> Panel:
+    return graph(
+        "Processor",
+        "How much of a processor does each exporter take?",
+        {by_instance(): rate("process_cpu_seconds_total")},
+        "percentunit",
+    )
+
+
+def _memory() -> Panel:
+    return graph(
+        "Memory",
+        "How much memory does each exporter hold?",
+        {by_instance(): of("process_resident_memory_bytes")},
+        "bytes",
+    )
+
+
+def _snapshots() -> Panel:
+    return graph(
+        "Snapshots",
+        "How many snapshots are spooled, recorded, lost or failed?",
+        {"{{result}}": f"sum by (result) ({rate(f'{OWN}snapshots_total')})"},
+        "ops",
+    )
+
+
+def _behind() -> Panel:
+    last, interval = (of(f"{OWN}snapshot_{name}_seconds") for name in ("last_success_timestamp", "interval"))
+    return graph(
+        "Snapshots behind",
+        f"How old is the last snapshot in the database, in intervals? Above {LATE} it is late.",
+        {by_instance(): f"(time() - {last}) / {interval}"},
+        "none",
+        thresholds=limits("transparent", red=LATE),
+    )
+
+
+def _spool() -> Panel:
+    return graph(
+        "Spool",
+        "How much of the spool's quota is taken?",
+        {by_instance(): f"{of(f'{OWN}spool_bytes')} / {of(f'{OWN}spool_quota_bytes')}"},
+        "percentunit",
+        thresholds=limits("transparent", orange=SPOOL_FILLING, red=1),
+    )
+
+
+def _take_and_write() -> Panel:
+    return graph(
+        "Cost of a snapshot",
+        "How long does a snapshot take to the spool, and how long does the database take for it?",
+        {by_instance(word): of(f"{OWN}snapshot_{word}_duration_seconds") for word in ("take", "write")},
+        "s",
+    )
+
+
+def _database_errors() -> Panel:
+    return graph(
+        "Database errors",
+        "How often does the database fail, and for which reason?",
+        {by_instance("{{reason}}"): rate(f"{OWN}database_errors_total")},
+        "ops",
+    )
+
+
+def _gaps() -> Panel:
+    return graph(
+        "Gaps",
+        "In which hours are there times of which nothing is recorded, and why?",
+        {by_instance("{{reason}}"): f"{increase(f'{OWN}snapshot_gaps_total', '1h')} > 0"},
+        "short",
+        bars=True,
+    )
+
+
+def _versions() -> Panel:
+    return table_panel(
+        "Versions",
+        "Which version does each exporter run, on which Python, since when?",
+        [
+            f"max by (instance, version, python) ({of(f'{OWN}build_info')})",
+            f"max by (instance) ({of('process_start_time_seconds')} * 1000)",
+            f"max by (instance) ({of('up')})",
+        ],
+        [
+            Column("instance", "Instance", link=links.ROW_TO_GATEWAY),
+            Column("version", "Version"),
+            Column("python", "Python"),
+            Column("Value #B", "Since", "dateTimeAsIso"),
+            Column("Value #C", "Up", mapping=YES_OR_NO),
+        ],
+        empty="No exporter is scraped",
+        height=6,
+    )

@@ -1,0 +1,182 @@
+"""All gateways at once: what is wrong, where, and how bad it is."""
+
+from __future__ import annotations
+
+from grafana_foundation_sdk.models.dashboard import Dashboard, Panel
+
+from dashboards import links
+from dashboards.board import FLEET, SITE, board
+from dashboards.fields import STATE_COLOURS, YES_OR_NO, Column, limits
+from dashboards.panels import graph, map_panel, stat_panel, table_panel
+from dashboards.promql import (
+    FIRING,
+    GATEWAY,
+    INFO,
+    LAST,
+    OWED,
+    RECEIVED,
+    SENT,
+    count,
+    named,
+    of,
+    overdue,
+    rate,
+    within,
+)
+
+HERE = 'site=~"$site"'
+SEVERITIES = ("critical", "warning")
+
+
+def dashboard() -> Dashboard:
+    return board(
+        links.FLEET,
+        "Fleet",
+        "All gateways: what is wrong, where, and how bad is it? A click leads to the gateway or the peer.",
+        (*FLEET, SITE),
+        {
+            "Now": [_gateways(), _peers(), _open(), _map(), _throughput()],
+            "Who": [_stale(), _never(), _alerts(), _talkers()],
+            "Where": [_each_gateway()],
+        },
+    )
+
+
+def _gateways() -> Panel:
+    answering = {word: count(within(f"{of('up')} == {value}")) for word, value in (("up", 1), ("down", 0))}
+    return stat_panel(
+        "Gateways",
+        "How many gateways answer, and how many do not?",
+        answering,
+        colours={"up": "green"},
+        thresholds=limits("text", red=1),
+    )
+
+
+def _peers() -> Panel:
+    return stat_panel(
+        "Peers by state",
+        "How many peers are in which state? Stale, one-way and unobserved ones want a look.",
+        {"{{state}}": f"sum by (state) ({within(of('wireguard_interface_peers'))})"},
+        colours=STATE_COLOURS,
+        span=12,
+    )
+
+
+def _open() -> Panel:
+    firing = {severity: count(of("ALERTS", *FIRING, f'severity="{severity}"')) for severity in SEVERITIES}
+    return stat_panel("Open alerts", "What fires now, by severity?", firing, thresholds=limits(red=1))
+
+
+def _map() -> Panel:
+    late = within(named(overdue(), HERE, OWED))
+    return map_panel(
+        "Sites",
+        "Where are peers missing? Each site that the directory has a place for; red with a stale always-on "
+        "peer. The background comes from the map server that Grafana is set to.",
+        {
+            "latitude": f"max by (site) ({of('wireguard_site_latitude_degrees', HERE)})",
+            "longitude": f"max by (site) ({of('wireguard_site_longitude_degrees', HERE)})",
+            "peers": count(within(of(INFO, HERE)), by="site"),
+            "stale": f"{count(late, by='site')}\nor 0 * {count(within(of(INFO, HERE)), by='site')}",
+        },
+        colour="stale",
+        thresholds=limits(red=1),
+    )
+
+
+def _throughput() -> Panel:
+    sums = {word: f"sum({within(rate(metric))})" for word, metric in (("received", RECEIVED), ("sent", SENT))}
+    return graph(
+        "Throughput",
+        "How much do all peers receive and send? Encrypted bytes; sent is drawn below zero.",
+        sums,
+        "Bps",
+        mirrored="sent",
+        height=12,
+    )
+
+
+def _stale() -> Panel:
+    return table_panel(
+        "Stale always-on peers",
+        "Which peers that ought to be there are not, worst first? At most 100.",
+        [f"topk(100, {within(named(overdue(), HERE, OWED))})"],
+        [*links.WHO, *links.WHERE, Column("Value", "Handshake age", "s"), links.KEY],
+        sort="Handshake age",
+        empty="No always-on peer is stale",
+        span=14,
+    )
+
+
+def _never() -> Panel:
+    return table_panel(
+        "Never connected",
+        "Which always-on peers had no handshake since their interface was made?",
+        [within(named(f"({of(LAST)} == 0)", HERE, OWED))],
+        [*links.WHO, *links.WHERE, links.KEY],
+        empty="Every always-on peer has connected",
+        span=10,
+    )
+
+
+def _alerts() -> Panel:
+    return table_panel(
+        "Alerts",
+        "Which alerts fire, for whom, and since when?",
+        [f"time() - {of('ALERTS_FOR_STATE', FIRING[0])} and ignoring (alertstate) {of('ALERTS', *FIRING)}"],
+        [
+            Column("alertname", "Alert"),
+            Column("severity", "Severity"),
+            Column("peer", "Peer"),
+            Column("site", "Site"),
+            *links.WHERE,
+            Column("Value", "Since", "s"),
+        ],
+        sort="Since",
+        empty="Nothing fires",
+        span=14,
+    )
+
+
+def _talkers() -> Panel:
+    both = within(named(f"({rate(RECEIVED)} + {rate(SENT)})", HERE))
+    return table_panel(
+        "Top talkers",
+        "Which peers move most, received and sent together?",
+        [f"topk(20, {both})"],
+        [*links.WHO, *links.WHERE, Column("Value", "Throughput", "Bps"), links.KEY],
+        sort="Throughput",
+        empty="No peer moves anything",
+        span=10,
+    )
+
+
+def _each_gateway() -> Panel:
+    def each(expression: str) -> str:
+        return f"sum by (instance) ({within(expression)})"
+
+    return table_panel(
+        "Gateways",
+        "How is each gateway, and how much does it carry?",
+        [
+            f"max by (instance, gateway, organisation) ({within(of(GATEWAY))})",
+            f"max by (instance) ({within(of('up'))})",
+            each(of("wireguard_interface_peers")),
+            each(of("wireguard_interface_peers", 'state=~"stale|one-way|unobserved"')),
+            each(rate(RECEIVED)),
+            each(rate(SENT)),
+        ],
+        [
+            Column("instance", "Instance", link=links.ROW_TO_GATEWAY),
+            Column("gateway", "Gateway"),
+            Column("organisation", "Organisation"),
+            Column("Value #B", "Up", mapping=YES_OR_NO),
+            Column("Value #C", "Peers", "short"),
+            Column("Value #D", "In trouble", "short", limits(red=1)),
+            Column("Value #E", "Received", "Bps"),
+            Column("Value #F", "Sent", "Bps"),
+        ],
+        sort="In trouble",
+        empty="No gateway is scraped",
+    )

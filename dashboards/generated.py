@@ -1,0 +1,56 @@
+"""The files that the code generates: JSON for each dashboard, and what docs/dashboards.md shows of it."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Iterator
+from pathlib import Path
+
+from grafana_foundation_sdk.cog.encoder import JSONEncoder
+from grafana_foundation_sdk.models.dashboard import Dashboard, Panel, RowPanel
+from grafana_foundation_sdk.models.prometheus import Dataquery
+
+from dashboards import exporter, fleet, gateway, mesh, peer, security
+from dashboards.queries import Sql
+
+ROOT = Path(__file__).parent.parent
+JSON = ROOT / "dashboards/json"
+PAGE = ROOT / "docs/dashboards.md"
+BEGIN = "<!-- panels: written by `python -m dashboards` -->\n"
+
+
+def dashboards() -> list[Dashboard]:
+    """In the order of the way down, from the fleet to the peer."""
+    return [module.dashboard() for module in (fleet, gateway, peer, mesh, security, exporter)]
+
+
+def files() -> dict[Path, str]:
+    """The text of every file, by its path. What stands above the panels of the page is written by hand."""
+    every = dashboards()
+    by_hand, begin, _ = PAGE.read_text().partition(BEGIN)
+    page = "\n".join(line for one in every for line in _section(one))
+    return {JSON / f"{one.uid}.json": _json(one) for one in every} | {PAGE: f"{by_hand}{begin}{page}\n"}
+
+
+def _json(dashboard: Dashboard) -> str:
+    return json.dumps(dashboard, cls=JSONEncoder, indent=2, sort_keys=True, ensure_ascii=False) + "\n"
+
+
+def _section(dashboard: Dashboard) -> Iterator[str]:
+    yield from ("", f"## {dashboard.title}", "", dashboard.description or "")
+    for panel in dashboard.panels or []:
+        if isinstance(panel, RowPanel):
+            yield from ("", f"### {panel.title}")
+        else:
+            yield from _entry(panel)
+
+
+def _entry(panel: Panel) -> Iterator[str]:
+    """A panel's question, and the query that answers it. No fence of PromQL: variables are not part of it."""
+    yield from ("", f"**{panel.title}.** {panel.description}")
+    for target in panel.targets or []:
+        if isinstance(target, Sql):
+            yield from ("", "```sql", target.sql.strip(), "```")
+        elif isinstance(target, Dataquery):
+            legend = [f"# {target.legend_format}"] if target.legend_format else []
+            yield from ("", "```text", *legend, target.expr, "```")

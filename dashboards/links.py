@@ -1,0 +1,43 @@
+"""From the fleet to a gateway to a peer: where a click on a row or on a line leads."""
+
+from __future__ import annotations
+
+from grafana_foundation_sdk.models.dashboard import DashboardLink, DashboardLinkType
+
+from dashboards.fields import Column
+
+FLEET, GATEWAY, PEER = "argus-fleet", "argus-gateway", "argus-peer"
+MESH, SECURITY, EXPORTER = "argus-mesh", "argus-security", "argus-exporter"
+
+
+def to(title: str, uid: str, **values: str) -> DashboardLink:
+    """A link that keeps data source, job and time. `values`: what else to choose, and where the data has it.
+
+    Values are percent-encoded one by one: a public key may have a plus, which would arrive as a space.
+    """
+    kept = ["${datasource:queryparam}", "${job:queryparam}"]
+    chosen = [f"var-{name}=${{{value}:percentencode}}" for name, value in values.items()]
+    url = f"/d/{uid}?{'&'.join((*kept, *chosen))}&${{__url_time_range}}"
+    return DashboardLink(title=title, type_val=DashboardLinkType.LINK, url=url)
+
+
+ROW_TO_GATEWAY = to("Gateway", GATEWAY, instance="__data.fields.instance")
+ROW_TO_PEER = to(
+    "Peer",
+    PEER,
+    instance="__data.fields.instance",
+    interface="__data.fields.interface",
+    peer="__data.fields.public_key",
+)
+LINE_TO_GATEWAY = to("Gateway", GATEWAY, instance="__field.labels.instance")
+LINE_TO_PEER = to(
+    "Peer",
+    PEER,
+    instance="__field.labels.instance",
+    interface="__field.labels.interface",
+    peer="__field.labels.public_key",
+)
+
+WHO = (Column("peer", "Peer", link=ROW_TO_PEER), Column("site", "Site"))
+WHERE = (Column("instance", "Gateway", link=ROW_TO_GATEWAY), Column("interface", "Interface"))
+KEY = Column("public_key", "Public key")

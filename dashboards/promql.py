@@ -1,0 +1,67 @@
+"""Pieces of PromQL that panels share.
+
+Selectors keep to the variables `job` and `instance`; names and expectations stand on `wireguard_peer_info`
+alone and are joined by `KEY`.
+"""
+
+from __future__ import annotations
+
+KEY = "job, instance, interface, public_key"  # of a peer on a gateway
+PEERS = 'interface=~"$interface"'  # of the chosen interfaces
+PEER = 'interface=~"$interface", public_key=~"$peer"'  # the chosen one
+
+AGE = "wireguard_peer_handshake_age_seconds"
+WINDOW = "wireguard_peer_stale_after_seconds"
+LAST = "wireguard_peer_last_handshake_timestamp_seconds"
+INFO = "wireguard_peer_info"
+RECEIVED = "wireguard_peer_receive_bytes_total"
+SENT = "wireguard_peer_transmit_bytes_total"
+GATEWAY = "wireguard_interface_info"
+FIRING = ('alertname=~"WireGuard.+"', 'alertstate="firing"')
+OWED = 'expected="always-on"'
+STATES = ("never", "active", "idle", "stale")  # the numbers that `state` gives
+
+
+def of(metric: str, *matchers: str) -> str:
+    """The series of the chosen gateways."""
+    chosen = ('job=~"$job"', 'instance=~"$instance"', *matchers)
+    return f"{metric}{{{', '.join(chosen)}}}"
+
+
+def rate(metric: str, *matchers: str) -> str:
+    return f"rate({of(metric, *matchers)}[$__rate_interval])"
+
+
+def increase(metric: str, span: str, *matchers: str) -> str:
+    return f"increase({of(metric, *matchers)}[{span}])"
+
+
+def count(expression: str, by: str = "") -> str:
+    """How many series there are; 0 and not nothing, unless by a label."""
+    return f"count by ({by}) ({expression})" if by else f"count({expression}) or vector(0)"
+
+
+def named(expression: str, *matchers: str, labels: str = "peer, site") -> str:
+    """Series of peers with what the directory says of them; those alone that `matchers` let pass."""
+    return f"{expression}\n* on ({KEY}) group_left ({labels})\n{of(INFO, *matchers)}"
+
+
+def within(expression: str) -> str:
+    """Without gateways that are known to be another organisation's. One that is down is still there."""
+    others = of(GATEWAY, 'organisation!~"$organisation"')
+    return f"{expression}\nunless on (job, instance) last_over_time({others}[1d])"
+
+
+def overdue(*matchers: str) -> str:
+    """The ages of handshakes that are older than their peer's window."""
+    return f"({of(AGE, *matchers)} > {of(WINDOW, *matchers)})"
+
+
+def state(*matchers: str) -> str:
+    """The state of each peer, as a number of `STATES`."""
+    late = f"({of(AGE, *matchers)} > bool {of(WINDOW, *matchers)})"
+    owed = of(INFO, *matchers, OWED)
+    return (
+        f"1 + {late}\n* on ({KEY}) group_left ()\n(2 * {owed} or on ({KEY}) {of(INFO, *matchers)})"
+        f"\nor ({of(LAST, *matchers)} == 0)"
+    )

@@ -1,0 +1,85 @@
+"""What panels ask of the records in PostgreSQL, whose row-level security says what they may see."""
+
+from __future__ import annotations
+
+PEER = """
+  gateway in (${gateway:sqlstring}) and interface in (${interface:sqlstring})
+  and public_key in (${peer:sqlstring})"""
+
+# The last total of each day less that of the day before; the first day has what came after its first sample.
+VOLUME_PER_DAY = f"""
+select day as time, sum(received) as received, sum(sent) as sent
+from (
+  select peer_id, date_trunc('day', taken_at, 'UTC') as day,
+    max(receive_total) - coalesce(lag(max(receive_total)) over days, min(receive_total)) as received,
+    max(transmit_total) - coalesce(lag(max(transmit_total)) over days, min(transmit_total)) as sent
+  from argus.peer_history
+  where $__timeFilter(taken_at) and peer_id in (select peer_id from argus.peer_latest where {PEER})
+  group by peer_id, date_trunc('day', taken_at, 'UTC')
+  window days as (partition by peer_id order by date_trunc('day', taken_at, 'UTC'))
+) daily
+group by day order by day"""
+
+CONFIGURATIONS = f"""
+select c.valid_from, c.valid_to, c.endpoint, array_to_string(c.allowed_ips, ', ') as allowed_ips,
+  c.persistent_keepalive, c.has_preshared_key
+from argus.peer_config c
+join argus.peer_latest p using (org_id, peer_id)
+where c.valid_from <= $__timeTo() and coalesce(c.valid_to, 'infinity') >= $__timeFrom() and {PEER}
+order by c.valid_from desc limit 200"""
+
+# A name that had other keys before has had its key changed.
+KEYS_OF_NAME = f"""
+select name, public_key, gateway, interface, first_seen, last_seen, removed
+from argus.peer_latest
+where name <> '' and name in (select name from argus.peer_latest where {PEER})
+order by first_seen desc limit 200"""
+
+GATEWAYS = "gateway in (${gateway:sqlstring})"
+
+KEY_AGES = f"""
+select name, site, gateway, interface, extract(epoch from now() - first_seen) as age, public_key
+from argus.peer_latest where not removed and {GATEWAYS}
+order by first_seen limit 200"""
+
+INTERFACE_KEY_AGES = """
+select g.name as gateway, i.name as interface, extract(epoch from now() - k.first_seen) as age, k.public_key
+from argus.key_seen k
+join argus.interface i using (org_id, interface_id)
+join argus.gateway g using (org_id, gateway_id)
+where k.role = 'interface' and i.removed_at is null and k.last_seen >= i.seen_until
+  and g.name in (${gateway:sqlstring})
+order by k.first_seen limit 200"""
+
+UNKNOWN_KEYS = f"""
+select gateway, interface, first_seen, endpoint, array_to_string(allowed_ips, ', ') as allowed_ips, public_key
+from argus.peer_latest where not removed and name = '' and {GATEWAYS}
+order by first_seen desc limit 200"""
+
+WITHOUT_PRESHARED_KEY = f"""
+select name, site, gateway, interface, public_key
+from argus.peer_latest where not removed and not has_preshared_key and {GATEWAYS}
+order by name limit 200"""
+
+
+def changes(before: str, after: str) -> str:
+    """Two configurations of a peer that follow one another, `o` and `c`, and what is different in them."""
+    return f"""
+select c.valid_from as time, p.name, p.gateway, p.interface, {before} as before, {after} as after,
+  p.public_key
+from argus.peer_config c
+join argus.peer_config o on (o.org_id, o.peer_id, o.valid_to) = (c.org_id, c.peer_id, c.valid_from)
+join argus.peer_latest p on (p.org_id, p.peer_id) = (c.org_id, c.peer_id)
+where $__timeFilter(c.valid_from) and {before} <> {after} and {GATEWAYS}
+order by c.valid_from desc limit 200"""
+
+
+ALLOWED_IP_CHANGES = changes("array_to_string(o.allowed_ips, ', ')", "array_to_string(c.allowed_ips, ', ')")
+ENDPOINT_CHANGES = changes("o.endpoint", "c.endpoint")
+
+COME_AND_GONE = f"""
+select time, happened, name, site, gateway, interface, public_key
+from argus.peer_latest,
+lateral (values (first_seen, 'new'), (case when removed then last_seen end, 'removed')) event (time, happened)
+where $__timeFilter(time) and {GATEWAYS}
+order by time desc limit 200"""
