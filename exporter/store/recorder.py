@@ -79,7 +79,7 @@ class Recorder:
         """Sleeps until the next tick that is not yet over, and returns its number. Those between are lost."""
         passed = int((boot_clock() - start) / self._interval)
         if passed > tick:
-            problem = f"{passed - tick} snapshots are left out: one took too long, or the host slept"
+            problem = f"snapshots are left out ({passed - tick}): one took too long, or the host slept"
             await self._lose(LATE, passed - tick, problem)
         else:
             self._well(LATE, "snapshots are on time again")
