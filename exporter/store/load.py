@@ -14,7 +14,8 @@ CHUNK = 5000  # peers to a fetch: between two the event loop goes on
 
 _ORGANISATION = "select argus.organisation_id($1)"
 _GATEWAY = """
-select gateway_id, clearance, holder, held_by from argus.gateway where org_id = $1 and name = $2"""
+select gateway_id, clearance, reclassified, holder, held_by from argus.gateway
+where org_id = $1 and name = $2"""
 _INTERFACES = """
 select i.interface_id, i.name, i.clearance, i.instance, extract(epoch from i.seen_until)::float8 as seen,
        i.removed_at is not null as removed, c.kind, c.public_key, c.listen_port, c.fwmark,
@@ -58,6 +59,7 @@ async def _load_member(connection: Connection, mirror: Mirror, member: Member, i
     if gateway is None:
         return
     member.gateway_id, member.clearance = gateway["gateway_id"], gateway["clearance"]
+    member.reclassified = gateway["reclassified"]
     member.holder = "" if gateway["holder"] == installation else gateway["held_by"]
     places = {}
     for row in await connection.fetch(_INTERFACES, member.org_id, member.gateway_id):

@@ -33,6 +33,7 @@ class Member:
     org_id: int
     clearance: int
     gateway_id: int = 0  # 0 = it has no row yet
+    reclassified: int = 0  # how often
     holder: str = ""  # the host of another installation that held the name; "" = none did, or this one
 
 

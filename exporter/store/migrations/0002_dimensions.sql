@@ -3,15 +3,16 @@
 -- organisation. A gateway that serves several organisations has a row in each.
 
 create table argus.gateway (
-    org_id     integer     not null references argus.organisation (org_id),
-    gateway_id bigint      not null generated always as identity,
-    name       text        not null check (name <> ''),
-    clearance  smallint    not null default 0 check (clearance >= 0),
-    first_seen timestamptz not null,
-    seen_until timestamptz not null,  -- when the last snapshot was taken
-    holder     uuid        not null,  -- the installation that may write here; see claims in docs/storage.md
-    held_by    text        not null,  -- its host, for people
-    held_at    timestamptz not null,  -- this server's clock at its last write
+    org_id       integer     not null references argus.organisation (org_id),
+    gateway_id   bigint      not null generated always as identity,
+    name         text        not null check (name <> ''),
+    clearance    smallint    not null default 0 check (clearance >= 0),
+    first_seen   timestamptz not null,
+    seen_until   timestamptz not null,  -- when the last snapshot was taken
+    holder       uuid        not null,  -- the installation that may write here; see claims in docs/storage.md
+    held_by      text        not null,  -- its host, for people
+    held_at      timestamptz not null,  -- this server's clock at its last write
+    reclassified integer     not null default 0,  -- how often: what a collector knew before is void
     primary key (org_id, gateway_id),
     unique (org_id, name)
 );
