@@ -64,35 +64,40 @@ class Recorder:
 
     async def run(self) -> None:
         """Until it is cancelled, which waits for a frame that is being written, or the spool is broken."""
-        start, tick = boot_clock(), 0
+        self._start, self._tick = boot_clock(), -1
         with ThreadPoolExecutor(1, "recorder") as pool:
             self._pool = pool
             try:
                 while True:
                     await self._snapshot()
-                    tick = await self._next(start, tick)
+                    due = max(self._tick, self._passed()) + 1
+                    await asyncio.sleep(max(0.0, self._start + due * self._interval - boot_clock()))
             except SpoolBroken as error:
                 self._recording.spool_broken = str(error)
                 _log.error("nothing is recorded any more: %s", error)
 
-    async def _next(self, start: float, tick: int) -> int:
-        """Sleeps until the next tick that is not yet over, and returns its number. Those between are lost."""
-        passed = int((boot_clock() - start) / self._interval)
-        if passed > tick:
-            problem = f"snapshots are left out ({passed - tick}): one took too long, or the host slept"
-            await self._lose(LATE, passed - tick, problem)
+    def _passed(self) -> int:
+        """The number of the last tick."""
+        return int((boot_clock() - self._start) / self._interval)
+
+    async def _count_ticks(self) -> None:
+        """Up to the reading that just ended, before it is kept: it tells what it came too late for."""
+        tick = max(self._tick + 1, self._passed())
+        late, self._tick = tick - self._tick - 1, tick
+        if late:
+            problem = f"snapshots are left out ({late}): one took too long, or the host slept"
+            await self._lose(LATE, late, problem)
         else:
             self._well(LATE, "snapshots are on time again")
-        tick = max(tick, passed) + 1
-        await asyncio.sleep(max(0.0, start + tick * self._interval - boot_clock()))
-        return tick
 
     async def _snapshot(self) -> None:
         try:
             snapshot = await self._read()
         except Exception as error:  # whatever it is, the next one may be well
+            await self._count_ticks()
             await self._lose(READ_FAILED, 1, f"a snapshot could not be read: {error or type(error).__name__}")
             return
+        await self._count_ticks()
         self._well(READ_FAILED, "snapshots can be read again")
         read_at = time.monotonic()
         try:
