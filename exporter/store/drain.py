@@ -8,6 +8,7 @@ import logging
 import time
 from collections.abc import Callable, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
+from dataclasses import replace
 from typing import ParamSpec, Protocol, TypeVar
 
 import asyncpg
@@ -21,6 +22,7 @@ from exporter.store.errors import (
     DatabaseUnreachable,
     EmbeddedFailed,
     FrameCorrupt,
+    GatewayClaimed,
     SchemaMismatch,
     SpoolBroken,
     StoreError,
@@ -28,7 +30,7 @@ from exporter.store.errors import (
 from exporter.store.frame import Frame
 from exporter.store.recorder import show_spool
 from exporter.store.spool import Entry, Spool
-from exporter.store.writer import Writer
+from exporter.store.writer import Keys, Writer
 
 P = ParamSpec("P")
 T = TypeVar("T")
@@ -60,6 +62,8 @@ class Drain:
     """Writes what is in the spool, in order, and takes it out. Losing the database is told once, and so is
     its return; in between it tries again, at growing intervals. A frame that can never be written is left
     out after some tries: that is logged, and told by a later frame as a gap.
+
+    `gateway`: its present name. Frames of an earlier one that another installation has are written under it.
     """
 
     def __init__(
@@ -69,12 +73,15 @@ class Drain:
         writer: Writer,
         recording: Recording,
         backoff: Backoff | None = None,
+        gateway: str = "",
     ) -> None:
         self._access = access
         self._spool = spool
         self._writer = writer
         self._recording = recording
         self._backoff = backoff or Backoff()
+        self._gateway = gateway
+        self._others = set[str]()  # names of gateways that are not ours
         self._more = asyncio.Event()
         self._connection: Connection | None = None
         self._refused = (0, 0)  # a frame that the database did not take: its id, and how often
@@ -142,7 +149,7 @@ class Drain:
         connection = await self._connected()
         start = time.monotonic()
         try:
-            is_new = await self._writer.write(connection, frame, keys)
+            is_new = await self._write_as_ours(connection, frame, keys)
         except StoreError:
             raise
         except (OSError, asyncpg.PostgresError, asyncpg.InterfaceError, asyncpg.InternalClientError) as error:
@@ -155,6 +162,17 @@ class Drain:
             self._recording.write_duration = time.monotonic() - start
             self._recording.snapshots["recorded"] += 1
         self._recover()
+
+    async def _write_as_ours(self, connection: Connection, frame: Frame, keys: Keys) -> bool:
+        """Who was told to take another name has done so: what waits must not wait for ever."""
+        if frame.gateway not in self._others:
+            try:
+                return await self._writer.write(connection, frame, keys)
+            except GatewayClaimed:
+                if self._gateway in ("", frame.gateway):
+                    raise
+                self._others.add(frame.gateway)
+        return await self._writer.write(connection, replace(frame, gateway=self._gateway), keys)
 
     def _unwritable(self, entry: Entry, error: Exception) -> Unwritable:
         last, times = self._refused

@@ -95,7 +95,7 @@ class Service:
 
     async def _record(self, spool: Spool) -> None:
         writer = self._writer = Writer(spool.installation, socket.gethostname())
-        drain = Drain(self._access, spool, writer, self._recording)
+        drain = Drain(self._access, spool, writer, self._recording, gateway=self._settings.gateway)
         recorder = Recorder(
             self._settings.recording.interval,
             self._read_at_home,
