@@ -76,12 +76,12 @@ class RowWriter:
             if not member.gateway_id:
                 raise Outdated
             return
-        clearance = await run.fetchval(
+        found = await run.fetchrow(
             sql.GATEWAY_CLAIM, member.org_id, self._at, member.gateway_id, member.clearance, *who
         )
-        if clearance is None:
+        if found is None:
             raise await self._claimed(member)
-        if clearance != member.clearance:
+        if tuple(found) != (member.clearance, member.reclassified):
             raise Outdated
         if member.holder:
             await self._audit(member, "gateway-claimed", name, {"from": member.holder, "to": self._host})
@@ -162,18 +162,18 @@ class RowWriter:
                 sql.PEER_INSERT, org, at, self._ids(chunk), self._interface_ids(chunk), keys, clearances
             )
         for chunk in _chunks(rows.returned):
-            await run(sql.PEER_RETURN, org, self._ids(chunk))
+            await run(sql.PEER_RETURN, org, self._numbers(chunk))
         for (clearance, label), numbers in rows.raised.items():
             await self._raise(self._peers.place[numbers[0]].member, label, clearance, numbers)
         for chunk in _chunks(rows.closed):
-            await run(sql.CONFIG_CLOSE, org, at, self._ids(chunk))
+            await run(sql.CONFIG_CLOSE, org, at, self._numbers(chunk))
         for opened in _chunks(rows.opened):
             await self._configs(org, opened)
 
     async def _raise(self, member: Member, label: str, clearance: int, numbers: Sequence[int]) -> None:
         for chunk in _chunks(numbers):
             for statement in sql.PEER_RAISE:
-                await self._connection.execute(statement, member.org_id, clearance, self._ids(chunk))
+                await self._connection.execute(statement, member.org_id, clearance, self._numbers(chunk))
         keys = [self._peers.key[row] for row in numbers]
         subject = f"{storable(self._mirror.gateway)}/{label}"
         await self._audit(member, "clearance-raised", subject, {"clearance": clearance, "peers": keys})
@@ -200,7 +200,9 @@ class RowWriter:
         )
         scope = org, at, batch.clearance
         if batch.fresh is None:
-            count = await self._connection.fetchval(sql.STATE_COUNT, org, batch.clearance, columns[0])
+            count = await self._connection.fetchval(
+                sql.STATE_COUNT, org, batch.clearance, self._numbers(rows)
+            )
         else:
             counters = _column(peers.receive, rows), _column(peers.transmit, rows)
             if batch.fresh:
@@ -215,8 +217,8 @@ class RowWriter:
 
     async def _remove(self, org: int, rows: Sequence[int]) -> None:
         for chunk in _chunks(rows):
-            await self._connection.execute(sql.PEER_REMOVE, org, self._at, self._ids(chunk))
-            await self._connection.execute(sql.CONFIG_CLOSE, org, self._at, self._ids(chunk))
+            await self._connection.execute(sql.PEER_REMOVE, org, self._at, self._numbers(chunk))
+            await self._connection.execute(sql.CONFIG_CLOSE, org, self._at, self._numbers(chunk))
 
     # Gaps
 
@@ -233,6 +235,9 @@ class RowWriter:
             span = instant(start_seconds), self._at
             count = await self._connection.fetchval(sql.GAP_SNAPSHOTS, org, gateway, *span)
             await self._connection.execute(sql.GAP_CLOSE, org, self._at, place.interface_id, count)
+
+    def _numbers(self, rows: Iterable[int]) -> list[int]:
+        return list(map(self._peers.peer_id.__getitem__, rows))
 
     def _ids(self, rows: Iterable[int]) -> str:
         return _column(self._peers.peer_id, rows)

@@ -86,6 +86,8 @@ class Writer:
         await self._number(connection, mirror, rows)
         rows_writer = RowWriter(connection, mirror, frame, self._installation, self._host, merge)
         async with connection.transaction():
+            # A plan that does not know how many rows arrive may well join each of them with each peer.
+            await connection.execute("set local plan_cache_mode = force_custom_plan")
             for name in sorted(rows, key=lambda name: mirror.members[name].org_id):
                 await enter(connection, mirror.members[name].org_id)
                 await rows_writer.write(mirror.members[name], rows[name])
