@@ -125,18 +125,29 @@ def replace(file: Path, text: str) -> None:
     new.rename(file)
 
 
+def command(*arguments: str) -> list[str]:
+    return [sys.executable, "-m", "exporter.cli", "serve", *arguments]
+
+
 @contextlib.contextmanager
-def daemon(folder: Path, config: str = "", *, netlink: bool = False) -> Iterator[Daemon]:
+def daemon(
+    folder: Path,
+    config: str = "",
+    *,
+    netlink: bool = False,
+    program: Callable[..., list[str]] = command,
+) -> Iterator[Daemon]:
     """An exporter on a free port that reads the UAPI sockets in `folder`, and with `netlink` the kernel."""
     file = folder / "argus.yml"
+    name = "" if "gateway:" in config else "gateway: gw\n"
     directory = "" if "directory:" in config else "directory: {wg_quick: []}\n"
     recording = "" if "recording:" in config else "recording: {enabled: false}\n"
     file.write_text(
-        f'listen: "127.0.0.1:0"\ngateway: gw\n{config}{directory}{recording}state_directory: {folder}/state\n'
+        f'listen: "127.0.0.1:0"\n{name}{config}{directory}{recording}state_directory: {folder}/state\n'
         f"sources: {{uapi_directory: {folder}, netlink: {str(netlink).lower()}}}\n"
     )
     with (folder / "log").open("wb") as log:
-        process = subprocess.Popen(command("--config", str(file)), cwd=PROJECT, stdout=log, stderr=log)
+        process = subprocess.Popen(program("--config", str(file)), cwd=PROJECT, stdout=log, stderr=log)
     running = Daemon(process, folder)
     try:
         until(lambda: "ready: " in running.log() or process.poll() is not None)
@@ -145,10 +156,6 @@ def daemon(folder: Path, config: str = "", *, netlink: bool = False) -> Iterator
     finally:
         process.kill()
         process.wait(PATIENCE)
-
-
-def command(*arguments: str) -> list[str]:
-    return [sys.executable, "-m", "exporter.cli", "serve", *arguments]
 
 
 def follows(folder: Path, reload_every: str) -> str:

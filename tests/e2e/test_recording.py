@@ -1,0 +1,482 @@
+"""The recording under failure: a daemon and a PostgreSQL as they run; then every snapshot is counted."""
+
+from __future__ import annotations
+
+import asyncio
+import contextlib
+import logging
+import operator
+import os
+import random
+import re
+import signal
+import time
+from collections.abc import Iterator
+from dataclasses import replace
+from pathlib import Path
+
+import pytest
+
+from exporter import config
+from exporter.directory import DirectoryWatch
+from exporter.model import Snapshot
+from exporter.reader import gateway_of
+from exporter.recording import Recording
+from exporter.store import migrate
+from exporter.store.database import Connection, connect, leave
+from exporter.store.embedded import Embedded
+from exporter.store.progress import Progress
+from exporter.store.service import Service
+from exporter.store.settings import Target
+from tests import hurrieddaemon, postgres
+from tests.daemonkit import PATIENCE, Daemon, daemon, interface
+from tests.embeddedkit import state_directory, while_up
+from tests.hurrieddaemon import TICK
+from tests.postgres import Server
+from tests.postgresproxy import Proxy
+from tests.recordingkit import (
+    LOGIN,
+    Gateway,
+    Records,
+    Site,
+    come_to_rest,
+    conserved,
+    kept_by,
+    prepare_state,
+    read,
+    site,
+    value,
+)
+from tests.schemakit import ask, populate, with_connection
+from tests.spoolkit import in_thread, on_small_disk
+from tests.webkit import until
+
+LOST = "snapshots stay in the spool"  # said when the database is lost
+FOUND = "snapshots reach the database again"
+WHILE_DOWN = {"not-running", "late"}  # reasons for gaps where daemons are killed and started
+SLOW = {"late"}  # on a machine that has more to do
+
+
+@pytest.fixture(scope="module")
+def server(_templates: None) -> Iterator[Server]:
+    """What it confirms is on the disk: every test may kill it, and starts it again."""
+    with postgres.running(postgres.available("15"), {}) as running:
+        yield running
+
+
+@pytest.fixture
+def berlin(tmp_path: Path, server: Server) -> Iterator[Site]:
+    with site(tmp_path, server) as made:
+        yield made
+
+
+@contextlib.contextmanager
+def killed(server: Server) -> Iterator[None]:
+    """The server is killed as a failing machine would, and starts again afterwards."""
+    server.kill()
+    try:
+        yield
+    finally:
+        server.start()
+
+
+@contextlib.contextmanager
+def locked(target: Target, table: str) -> Iterator[None]:
+    """Another session holds a lock on the table: nobody reads or writes it."""
+    with asyncio.Runner() as runner:
+        connection = runner.run(connect(target, application="test"))
+        try:
+            runner.run(connection.execute(f"begin; lock table {table}"))
+            yield
+        finally:
+            runner.run(leave(connection))
+
+
+def recorded(running: Daemon) -> float:
+    """Snapshots that this daemon has written."""
+    return value(running, 'snapshots_total{result="recorded"}')
+
+
+def until_recorded(running: Daemon, more: int) -> None:
+    before = recorded(running)
+    until(lambda: recorded(running) >= before + more)
+
+
+def until_drained(running: Daemon) -> None:
+    until(lambda: value(running, "spool_snapshots") <= 1)
+
+
+def is_failing(running: Daemon, reason: str) -> bool:
+    return value(running, f'database_failing{{reason="{reason}"}}') == 1
+
+
+def end(running: Daemon) -> None:
+    """Told to stop, it stops, in good order."""
+    running.process.send_signal(signal.SIGTERM)
+    assert running.process.wait(PATIENCE) == 0
+    assert "Traceback" not in running.log()
+
+
+# The server fails
+
+
+def test_the_server_is_killed_amid_writes(berlin: Site, server: Server) -> None:
+    """Killed and started again, over and over, it has all that the daemon took out of its spool, and gets the
+    rest. Each loss is logged once, and so is each return."""
+    with berlin.daemon() as running:
+        for kill in range(1, 4):
+            until_recorded(running, 5)
+            time.sleep(random.uniform(0, TICK))
+            with killed(server):
+                until(lambda: value(running, "spool_snapshots") > 5)
+                assert value(running, f'database_up{{database="{berlin.login}"}}') == 0
+            until_drained(running)
+            assert (running.said(LOST), running.said(FOUND)) == (kill, kill)
+        come_to_rest(berlin.gateway, running)
+        end(running)
+    assert berlin.check().keys() <= SLOW
+
+
+def test_the_server_is_away_for_fifty_snapshots(berlin: Site, server: Server) -> None:
+    """Meanwhile scrapes are answered and the daemon is ready, for nothing is lost; then all fifty go in."""
+    with berlin.daemon() as running:
+        until_recorded(running, 1)
+        with killed(server):
+            until(lambda: value(running, "spool_snapshots") > 50)
+            assert running.get("/-/ready")[0] == 200
+            assert is_failing(running, "unreachable")
+        until_drained(running)
+        assert not is_failing(running, "unreachable")
+        assert (running.said(LOST), running.said(FOUND)) == (1, 1)
+        assert running.said("snapshots that waited in the spool are in the database") >= 1
+        come_to_rest(berlin.gateway, running)
+        end(running)
+    assert berlin.check().keys() <= SLOW
+
+
+def test_connections_are_cut_amid_transactions(berlin: Site, server: Server) -> None:
+    """Cut after any number of bytes, a transaction is there as a whole, once, or not yet."""
+    with Proxy(server.socket) as proxy:
+        through = berlin.at(f"127.0.0.1:{proxy.port}")
+        with berlin.daemon(database=through) as running:
+            for cut in range(1, 7):
+                until_recorded(running, 2)
+                proxy.cut_after(random.randrange(1, 10_000))
+                until(lambda cut=cut: proxy.cuts == cut)  # type: ignore[misc]
+            come_to_rest(berlin.gateway, running)
+            end(running)
+    assert berlin.check().keys() <= SLOW
+
+
+def test_another_session_holds_a_lock(berlin: Site) -> None:
+    """While nothing can be written the page is served and the spool grows; each try waits as long as it may,
+    and all of them are one line of the log."""
+    with berlin.daemon() as running:
+        until_recorded(running, 1)
+        with locked(berlin.records, "argus.peer_state"):
+            until(lambda: value(running, 'database_errors_total{reason="unreachable"}') >= 2)
+            assert value(running, "spool_snapshots") > 10
+        until_drained(running)
+        assert running.said("pg_stat_activity shows which") == running.said(LOST) == running.said(FOUND) == 1
+        come_to_rest(berlin.gateway, running)
+        end(running)
+    assert berlin.check().keys() <= SLOW
+
+
+# The daemon fails
+
+
+def test_the_daemon_is_killed_at_random(berlin: Site) -> None:
+    """Killed at any instant, over and over, it goes on where it was, and says how long it was away."""
+    for _ in range(6):
+        with berlin.daemon():
+            time.sleep(random.uniform(0, 8 * TICK))
+    with berlin.daemon() as running:
+        come_to_rest(berlin.gateway, running)
+        end(running)
+    told = berlin.check()
+    assert told.keys() <= WHILE_DOWN
+    assert told["not-running"] >= 6
+
+
+def test_it_is_told_to_stop_amid_a_write(berlin: Site) -> None:
+    """With a transaction that waits for a lock, SIGTERM ends the daemon at once; the next one writes it."""
+    waiting = "select true from pg_stat_activity where wait_event_type = 'Lock' and application_name = $1"
+    with berlin.daemon("interval: 1s", hurried=False) as running:
+        until_recorded(running, 1)
+        with locked(berlin.records, "argus.peer_state"):
+            until(lambda: bool(ask(berlin.records, waiting, "argus-wg recorder")))
+            started = time.monotonic()
+            end(running)
+            assert time.monotonic() - started < 5
+    assert kept_by(berlin.state).waiting
+    with berlin.daemon() as running:
+        come_to_rest(berlin.gateway, running)
+        end(running)
+    assert berlin.check(tick=None).keys() <= WHILE_DOWN
+
+
+def test_lifetime_counters_never_go_back(berlin: Site) -> None:
+    """Through restarts of the counters, of the daemon and of both, they are what was counted."""
+    last: dict[str, tuple[int, ...]] = dict.fromkeys(berlin.gateway.counted, (0, 0))
+
+    def look(running: Daemon, times: int = 1) -> None:
+        for _ in range(times):
+            for peer, counted in lifetime(running).items():
+                assert all(map(operator.ge, counted, last[peer]))
+                last[peer] = counted
+            time.sleep(TICK)
+
+    for ends_first in (True, False, True):
+        with berlin.daemon("interval: 1s, lifetime_counters: true") as running:
+            berlin.gateway.go_on()
+            until(lambda: lifetime(running).keys() == last.keys())
+            look(running, 5)
+            come_to_rest(berlin.gateway, running)
+            look(running)
+            assert last == berlin.gateway.counted
+            if not ends_first:
+                berlin.gateway.go_on(anew=True)
+                look(running, 5)
+                come_to_rest(berlin.gateway, running)
+        berlin.gateway.go_on(anew=True)
+        berlin.gateway.rest()
+    assert berlin.check().keys() <= WHILE_DOWN
+
+
+def lifetime(running: Daemon) -> dict[str, tuple[int, ...]]:
+    """The lifetime counters of each peer: received and sent."""
+    pattern = r'^wireguard_peer_lifetime_{}_bytes_total{{interface="wg0",public_key="(.*)"}} (\S+)$'
+    page = running.metrics()
+    both = [dict(re.findall(pattern.format(way), page, re.MULTILINE)) for way in ("receive", "transmit")]
+    return {peer: tuple(int(float(each[peer])) for each in both) for peer in both[0]}
+
+
+# The host fails
+
+
+def test_the_spool_is_on_a_full_disk(tmp_path: Path, server: Server) -> None:
+    """With the server away and the disk full, snapshots are lost and the daemon says so; when the server is
+    back it is well again, and a gap tells how many."""
+    (tmp_path / "state").mkdir()
+
+    def drill() -> None:
+        on_small_disk(tmp_path / "state", "544k")
+        with Proxy(server.socket) as proxy, site(tmp_path, server, peers=100) as berlin:
+            with berlin.daemon(database=berlin.at(f"127.0.0.1:{proxy.port}")) as running:
+                until_recorded(running, 1)
+                proxy.refuse()
+                proxy.cut()
+                until(lambda: value(running, "spool_full") == 1)
+                lost = value(running, 'snapshots_total{result="lost"}')
+                until(lambda: value(running, 'snapshots_total{result="lost"}') >= lost + 5)
+                status, text = running.get("/-/ready")
+                assert status == 503
+                assert "snapshots are being lost: the spool is full" in text
+                proxy.accept()
+                until(lambda: value(running, "spool_full") == 0)
+                until_drained(running)
+                assert running.get("/-/ready")[0] == 200
+                come_to_rest(berlin.gateway, running)
+                end(running)
+                full, well = (
+                    running.said("snapshots are being lost"),
+                    running.said("the spool keeps snapshots again"),
+                )
+                assert full == well == 1
+            told = berlin.check()
+            assert told.keys() <= {"spool-full", *SLOW}
+            assert told["spool-full"] >= 5
+
+    in_thread(drill)
+
+
+def test_the_clock_is_set_back_an_hour(berlin: Site) -> None:
+    """Instants stand still until the clock is right again: nothing is lost or mixed up, and a gap says when
+    instants are not to be believed."""
+    file = berlin.folder / "argus.yml"
+    file.write_text(
+        f"gateway: gw\nstate_directory: {berlin.state}\ndirectory: {{wg_quick: []}}\n{berlin.database}"
+        f"sources: {{uapi_directory: {berlin.folder}, netlink: false}}\n"
+    )
+    settings = config.load(file)
+    settings = replace(settings, recording=replace(settings.recording, interval=TICK))
+    reader, back, recording = gateway_of(settings), 0.0, Recording()
+
+    async def read_at() -> Snapshot:
+        snapshot = reader.read()
+        return replace(snapshot, taken_at=snapshot.taken_at - back)
+
+    async def more() -> None:
+        goal = recording.snapshots["recorded"] + 10
+        while recording.snapshots["recorded"] < goal:
+            await asyncio.sleep(TICK)
+
+    async def drill() -> None:
+        nonlocal back
+        service = Service(settings, DirectoryWatch([], [], logging.getLogger()), read_at, recording)
+        service.start()
+        for step in (0.0, 3600.0, 0.0):
+            back = step
+            await more()
+        berlin.gateway.rest()
+        await more()
+        await service.stop()
+
+    asyncio.run(asyncio.wait_for(drill(), PATIENCE))
+    assert berlin.check(tick=None).keys() <= {"clock", *SLOW}
+    query = "select ended_at - started_at < '10 s' as short from argus.gap where reason = 'clock'"
+    assert [row["short"] for row in ask(berlin.records, query)] == [True]
+    order = ask(berlin.records, "select sequence from argus.snapshot order by taken_at")
+    assert [row["sequence"] for row in order] == list(range(1, len(order) + 1))
+
+
+# The private server
+
+
+def test_the_private_server_and_its_daemon() -> None:
+    """Where no database is configured one is made. It ends with a daemon that is killed; killed itself, it is
+    started again; told to stop, both stop. Nothing is lost with either."""
+    gateway = Gateway()
+    with state_directory() as folder, interface(folder, "wg0", gateway.reply):
+        state = folder / "state"
+        prepare_state(state)
+        configuration, program = "recording: {interval: 1s}\n", hurrieddaemon.command
+        with daemon(folder, configuration, program=program) as running:
+            until_recorded(running, 5)
+            assert value(running, 'database_up{database="embedded"}') == 1
+            server = postmaster(state)
+        until(lambda: not postgres.runs(server))
+        with daemon(folder, configuration, program=program) as running:
+            until_recorded(running, 5)
+            os.kill(postmaster(state), signal.SIGKILL)
+            until(lambda: running.said("PostgreSQL runs again") == 1)
+            until_recorded(running, 5)
+            come_to_rest(gateway, running)
+            server = postmaster(state)
+            end(running)
+            assert not postgres.runs(server)
+        told = conserved(gateway, kept_by(state), while_up(Embedded(state), read_privately), TICK)
+    assert told.keys() <= WHILE_DOWN
+
+
+def postmaster(state: Path) -> int:
+    """The private server's first process."""
+    return int((state / "postgres/data/postmaster.pid").read_text().split()[0])
+
+
+async def read_privately(embedded: Embedded) -> Records:
+    connection = await connect(embedded.superuser, application="test")
+    try:
+        return await read(connection)
+    finally:
+        await leave(connection)
+
+
+# What cannot be used
+
+
+def test_a_state_directory_that_cannot_be(tmp_path: Path) -> None:
+    """Where the spool can be nowhere nothing is recorded: the page says so, is served, and the end is a good
+    one."""
+    (tmp_path / "state").write_text("a file\n")
+    with (
+        interface(tmp_path, "wg0", Gateway().reply),
+        daemon(tmp_path, "recording: {interval: 1s}\n") as running,
+    ):
+        until(lambda: value(running, "spool_broken") == 1)
+        status, text = running.get("/-/ready")
+        assert status == 503
+        assert f"nothing is recorded: {tmp_path}/state" in text
+        assert running.said("nothing is recorded") == 1
+        end(running)
+
+
+def test_a_database_that_is_not_there(berlin: Site) -> None:
+    """The page is served and the daemon ready, for snapshots are kept; what is wrong is said once."""
+    with berlin.daemon(database=berlin.at(str(berlin.folder))) as running:
+        until(lambda: value(running, 'database_errors_total{reason="unreachable"}') >= 2)
+        assert "wireguard_peer_receive_bytes_total" in running.metrics()
+        assert running.get("/-/ready")[0] == 200
+        assert running.said(LOST) == running.said("start the server, or correct database.address") == 1
+        end(running)
+    assert len(kept_by(berlin.state).waiting) > 10
+    with berlin.daemon() as running:
+        come_to_rest(berlin.gateway, running)
+        end(running)
+    assert berlin.check().keys() <= WHILE_DOWN
+
+
+def test_a_database_of_a_newer_version(berlin: Site, server: Server) -> None:
+    """Nothing is written to a schema that this program does not know, until it does."""
+    name = berlin.records.database
+    with berlin.daemon() as running:
+        until_recorded(running, 1)
+        server.sql(
+            "insert into argus.migration values (9999, 'later')",
+            f"select pg_terminate_backend(pid) from pg_stat_activity where datname = '{name}' "
+            "and pid <> pg_backend_pid()",
+            database=name,
+        )
+        until(lambda: running.get("/-/ready")[0] == 503)
+        assert "the schema argus has version 9999" in running.get("/-/ready")[1]
+        assert value(running, "database_schema_ok") == 0
+        assert is_failing(running, "schema")
+        server.sql("delete from argus.migration where version = 9999", database=name)
+        until(lambda: running.get("/-/ready")[0] == 200)
+        assert value(running, "database_schema_ok") == 1
+        assert running.said("the schema argus has version 9999") == running.said(FOUND) == 1
+        come_to_rest(berlin.gateway, running)
+        end(running)
+    assert berlin.check().keys() <= SLOW
+
+
+def test_an_older_schema_is_brought_up_to_date(berlin: Site, monkeypatch: pytest.MonkeyPatch) -> None:
+    """A daemon that may migrates what it finds at its start, and what was there stays."""
+    every = migrate.migrations()
+    login = replace(berlin.records, user=LOGIN)
+
+    async def older(connection: Connection) -> None:
+        await migrate.migrate(connection, progress=Progress())
+        await connection.execute("set role argus_owner")
+        await populate(connection, ["before"])
+
+    with monkeypatch.context() as patch:
+        patch.setattr(migrate, "migrations", lambda: every[:-1])
+        with_connection(login, older)
+    with berlin.daemon() as running:
+        come_to_rest(berlin.gateway, running)
+        assert running.said(f"migration {every[-1].version}, {every[-1].name}: applied") == 1
+        end(running)
+    assert with_connection(berlin.records, migrate.version) == every[-1].version
+    assert berlin.check().keys() <= SLOW
+    assert ask(berlin.records, "select count(*) from argus.gateway")[0][0] == 2
+
+
+def test_a_name_that_another_gateway_has(berlin: Site, tmp_path: Path) -> None:
+    """Who comes second is refused, in one sentence, and keeps its snapshots; the first notices nothing. Under
+    a name of its own the second brings all that it kept."""
+    folder = tmp_path / "other"
+    (folder / "wg").mkdir(parents=True)
+    prepare_state(folder / "state")
+    second = Site(folder, Gateway(), berlin.records)
+    with berlin.daemon() as running, interface(folder, "wg0", second.gateway.reply):
+        until_recorded(running, 1)
+        with second.daemon() as refused:
+            until(lambda: is_failing(refused, "claimed"))
+            status, text = refused.get("/-/ready")
+            assert status == 503
+            assert "records under this name" in text
+            until(lambda: value(refused, 'database_errors_total{reason="claimed"}') >= 2)
+            assert refused.said("records under this name") == refused.said(LOST) == 1
+            end(refused)
+        until_recorded(running, 1)
+        with second.daemon(name="other") as renamed:
+            come_to_rest(second.gateway, renamed)
+            assert renamed.get("/-/ready")[0] == 200
+            end(renamed)
+        come_to_rest(berlin.gateway, running)
+        assert running.said(LOST) == 0
+        end(running)
+    assert berlin.check().keys() <= SLOW
+    assert second.check(name="other").keys() <= WHILE_DOWN
