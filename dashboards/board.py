@@ -20,6 +20,7 @@ from grafana_foundation_sdk.models.dashboard import (
     RowPanel,
     VariableHide,
     VariableModel,
+    VariableOption,
     VariableRefresh,
     VariableSort,
     VariableType,
@@ -111,9 +112,17 @@ def _source(name: str, label: str, kind: DataSourceRef) -> VariableModel:
 
 
 def _values(
-    name: str, label: str, query: str, everything: str | None = None, *, hidden: bool = False, regex: str = ""
+    name: str,
+    label: str,
+    query: str,
+    everything: str | None = None,
+    *,
+    first: bool = False,
+    hidden: bool = False,
+    regex: str = "",
 ) -> VariableModel:
-    """Values of a label, several at once. `everything`: the pattern of all, where all can be chosen."""
+    """Values of a label, several at once. `everything`: the pattern of all, where all can be chosen, and are
+    chosen until somebody else is, or the `first`."""
     return VariableModel(
         VariableType.QUERY,
         name,
@@ -125,6 +134,7 @@ def _values(
         multi=True,
         include_all=everything is not None,
         all_value=everything or None,
+        current=None if first else VariableOption(text=["All"], value=["$__all"]),
         hide=VariableHide.HIDE_VARIABLE if hidden else None,
         refresh=VariableRefresh.ON_TIME_RANGE_CHANGED,
         sort=VariableSort.NATURAL_ASC,
@@ -140,9 +150,9 @@ ORGANISATION = _values(
     'label_values(wireguard_interface_info{job=~"$job"}, organisation)',
     ".*",
 )
-INSTANCE = _values(
-    "instance", "Instance", 'label_values(wireguard_exporter_build_info{job=~"$job"}, instance)', ".+"
-)
+_INSTANCES = 'label_values(wireguard_exporter_build_info{job=~"$job"}, instance)'
+INSTANCE = _values("instance", "Instance", _INSTANCES, ".+")
+ONE_INSTANCE = _values("instance", "Instance", _INSTANCES, ".+", first=True)
 INTERFACE = _values(
     "interface", "Interface", f"label_values({of('wireguard_interface_info')}, interface)", ".+"
 )
@@ -151,6 +161,7 @@ PEER = _values(
     "peer",
     "Peer",
     f"query_result({of(INFO, PEERS)})",
+    first=True,
     regex='/peer="(?<text>[^"]+)".*public_key="(?<value>[^"]+)"/',
 )
 # The records know gateways by name. All of them stand in the query, since SQL has no pattern for all.

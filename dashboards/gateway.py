@@ -5,7 +5,7 @@ from __future__ import annotations
 from grafana_foundation_sdk.models.dashboard import Dashboard, Panel
 
 from dashboards import links
-from dashboards.board import DATASOURCE, INSTANCE, INTERFACE, JOB, board
+from dashboards.board import DATASOURCE, INTERFACE, JOB, ONE_INSTANCE, board
 from dashboards.fields import STATE_COLOURS, STATE_WORDS, YES_OR_NO, Column, limits
 from dashboards.panels import graph, stat_panel, table_panel, timeline
 from dashboards.promql import (
@@ -31,7 +31,7 @@ def dashboard() -> Dashboard:
         links.GATEWAY,
         "Gateway",
         "One gateway: are its interfaces read and up, and how is each of its peers? A click leads there.",
-        (DATASOURCE, JOB, INSTANCE, INTERFACE),
+        (DATASOURCE, JOB, ONE_INSTANCE, INTERFACE),
         {
             "Interfaces": [_read(), _states(), _interfaces(), _throughput(), _errors()],
             "Peers": [_peers(), _timeline(), _moves()],

@@ -5,7 +5,7 @@ from __future__ import annotations
 from grafana_foundation_sdk.models.dashboard import Dashboard, Panel
 
 from dashboards import links, records
-from dashboards.board import DATASOURCE, GATEWAY, INSTANCE, INTERFACE, JOB, PEER, RECORDS, board
+from dashboards.board import DATASOURCE, GATEWAY, INTERFACE, JOB, ONE_INSTANCE, PEER, RECORDS, board
 from dashboards.fields import STATE_WORDS, Column, limits
 from dashboards.panels import graph, stat_panel, table_panel, timeline
 from dashboards.promql import AGE, INFO, RECEIVED, SENT, WINDOW, increase, named, of, rate, state
@@ -20,7 +20,7 @@ def dashboard() -> Dashboard:
         links.PEER,
         "Peer",
         "One peer: is it there, how does it behave against its own past, and how was it configured?",
-        (DATASOURCE, RECORDS, JOB, INSTANCE, INTERFACE, PEER, GATEWAY),
+        (DATASOURCE, RECORDS, JOB, ONE_INSTANCE, INTERFACE, PEER, GATEWAY),
         {
             "Handshakes": [*_figures(), _age(), _timeline()],
             "Traffic": [_throughput(), _resets(), _volume()],

@@ -2,9 +2,7 @@
 
 from __future__ import annotations
 
-PEER = """
-  gateway in (${gateway:sqlstring}) and interface in (${interface:sqlstring})
-  and public_key in (${peer:sqlstring})"""
+PEER = "gateway in (${gateway:sqlstring}) and public_key in (${peer:sqlstring})"
 
 # The last total of each day less that of the day before; the first day has what came after its first sample.
 VOLUME_PER_DAY = f"""

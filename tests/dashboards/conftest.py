@@ -1,0 +1,152 @@
+"""The demo's mesh with everything in it that a dashboard can show, scraped by a real Prometheus."""
+
+from __future__ import annotations
+
+import os
+import shutil
+import subprocess
+import time
+from base64 import b64encode
+from collections.abc import Iterator
+from contextlib import ExitStack
+from dataclasses import dataclass
+from pathlib import Path
+
+import pytest
+import yaml
+from asyncpg import Record
+
+from exporter.demo.plan import MESH
+from exporter.demo.traces import DIRECTORY
+from exporter.demo.tunnels import SOCKET_DIRECTORY
+from exporter.store.settings import Target
+from tests.dashboards.prometheus import Prometheus, prometheus
+from tests.e2e.test_demo import demo, recorded_totals, until
+from tests.pages import ROOT
+from tests.schemakit import ask
+
+SCRAPES = 20  # one a second, before the tests look
+ELSEWHERE = "192.0.2.1:9"
+UNKNOWN = b64encode(bytes(range(32))).decode()  # a key that no directory knows
+PROVOKED = [
+    {
+        "alert": f"WireGuardProvoked{severity.title()}",
+        "expr": 'wireguard_peer_info{peer="elbe-gauge"}',
+        "labels": {"severity": severity, "category": "security"},
+    }
+    for severity in ("critical", "warning")
+]
+
+
+@dataclass(frozen=True, slots=True)
+class Living:
+    """Where to ask."""
+
+    prometheus: Prometheus
+    records: Target  # as Grafana's login
+    keys: dict[str, str]  # by name
+    started: float  # UNIX seconds
+
+
+@pytest.fixture(scope="session")
+def living(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Living]:
+    """A mesh in which a peer is silent, one never came, one is unknown, one has moved, and one is gone."""
+    if os.geteuid() != 0:
+        pytest.skip("the demo makes network namespaces: needs root")
+    folder = tmp_path_factory.mktemp("dashboards")
+    started = time.time()
+    with ExitStack() as stack:
+        run = stack.enter_context(demo(folder / "output", "--silent-after", "1"))
+        until("the exporters", lambda: run.said("Running"))
+        server = stack.enter_context(prometheus(folder, _config(folder)))
+        until("Prometheus", server.is_ready)
+        until("scrapes", lambda: _fewest_scrapes(server) >= 2)  # as it was before
+        keys = _expect_more()
+        until("records", lambda: len(recorded_totals()) == len(MESH.peers) + len(MESH.gateways))
+        until("silence", lambda: run.said("is pulled"))
+        _change(keys)
+        until("the move", lambda: _moved(server, keys["elbe-gauge"]))
+        until(
+            "records of it", lambda: _records(f"select from argus.peer_config where endpoint = '{ELSEWHERE}'")
+        )
+        until("the alert", lambda: server.instant('ALERTS{alertstate="firing"}'))
+        until("the silent peer", lambda: server.instant(f"{LATE}{{public_key='{keys['elbe-gauge']}'}} > 5"))
+        until("scrapes", lambda: _fewest_scrapes(server) >= SCRAPES)
+        login = _login(folder)
+        yield Living(server, login, keys, started)
+
+
+LATE = "wireguard_peer_handshake_age_seconds"
+
+
+def _fewest_scrapes(server: Prometheus) -> float:
+    gateways = [float(found["value"][1]) for found in server.instant("count_over_time(up[10m])")]
+    return min(gateways) if len(gateways) == len(MESH.gateways) else 0
+
+
+def _config(folder: Path) -> dict[str, object]:
+    """Scrapes every second; besides the project's rules, alerts that fire at once."""
+    rules = folder / "provoked.yml"
+    rules.write_text(yaml.safe_dump({"groups": [{"name": "provoked", "interval": "1s", "rules": PROVOKED}]}))
+    listening = [yaml.safe_load((DIRECTORY / f"{gateway.name}.yml").read_text()) for gateway in MESH.gateways]
+    targets = [{"targets": [config["listen"] for config in listening]}]
+    return {
+        "global": {"scrape_interval": "1s", "evaluation_interval": "1s"},
+        "rule_files": [str(rules), str(ROOT / "alerts/rules/*.yml")],
+        "scrape_configs": [{"job_name": "wireguard", "static_configs": targets}],
+    }
+
+
+def _expect_more() -> dict[str, str]:
+    """The directory says that the silent peer is late already, and that one which never came is to be there.
+    Gives the public key of each name."""
+    path = DIRECTORY / "directory.yml"
+    directory = yaml.safe_load(path.read_text())
+    keys = {entry["name"]: key for key, entry in directory["peers"].items()}
+    directory["peers"][keys["elbe-gauge"]]["stale_after"] = 1
+    directory["peers"][keys["spare-phone"]]["expected"] = "always-on"
+    path.write_text(yaml.safe_dump(directory))
+    return keys
+
+
+def _change(keys: dict[str, str]) -> None:
+    """The silent peer gets other allowed IPs, one is removed, and an unknown one is added."""
+    _wg("gw1", "peer", keys["elbe-gauge"], "allowed-ips", "10.86.1.12/32,192.0.2.0/24")
+    _wg("gw1", "peer", keys["ada-laptop"], "remove")
+    _wg("gw1", "peer", UNKNOWN, "allowed-ips", "198.51.100.0/24")
+
+
+def _moved(server: Prometheus, key: str) -> bool:
+    """Gives a peer another endpoint, until no packet that was on its way gives it the old one again."""
+    _wg("gw1", "peer", key, "endpoint", ELSEWHERE)
+    return bool(server.instant(f'wireguard_peer_endpoint_changes_total{{public_key="{key}"}} > 0'))
+
+
+def _records(query: str) -> list[Record]:
+    """What the owner of the records sees."""
+    state = DIRECTORY / "gw1.state/postgres"
+    target = Target(str(state / "run"), 5432, "argus", "argus", (state / "argus.password").read_text())
+    return ask(target, query)
+
+
+def _wg(gateway: str, *words: str) -> None:
+    (node,) = (node for node in MESH.gateways if node.name == gateway)
+    userspace = (SOCKET_DIRECTORY / f"{node.interface}.sock").exists()
+    inside = [] if userspace else ["ip", "netns", "exec", node.namespace]
+    subprocess.run([*inside, "wg", "set", node.interface, *words], check=True)
+
+
+def _login(folder: Path) -> Target:
+    """What Grafana gets: a login made by the script that is shipped."""
+    psql = shutil.which("psql")
+    if psql is None:
+        pytest.skip("psql is not installed (Debian: apt install postgresql-client)")
+    state = DIRECTORY / "gw1.state/postgres"
+    password = (state / "superuser.password").read_text().strip()
+    variables = {"login": "grafana", "organisation": "argus-demo", "clearance": "0"}
+    command = [psql, "--quiet", "-h", str(state / "run"), "-U", "postgres", "-d", "argus"]
+    command += [f"--set={name}={value}" for name, value in variables.items()]
+    script = ROOT / "dashboards/provisioning/grafana-login.sql"
+    for end in (["-f", str(script)], ["-c", "alter role grafana password 'grafana'"]):
+        subprocess.run([*command, *end], check=True, env={**os.environ, "PGPASSWORD": password})
+    return Target(str(state / "run"), 5432, "argus", "grafana", "grafana")

@@ -1,0 +1,26 @@
+"""What is committed is what the code generates."""
+
+from __future__ import annotations
+
+from dashboards import generated
+from tests.dashboards import grafana
+from tests.pages import PAGES
+
+
+def test_files_are_what_the_code_generates() -> None:
+    """`python -m dashboards` would change neither a dashboard nor the page, and no dashboard is left over."""
+    files = generated.files()
+    assert {path for path in files if path.suffix == ".json"} == {*grafana.FILES}
+    for path, text in files.items():
+        assert path.read_text() == text, f"{path.name}: run python -m dashboards"
+
+
+def test_the_page_shows_every_panel() -> None:
+    """docs/dashboards.md has each panel with its question and each of its queries."""
+    page = PAGES["docs/dashboards.md"]
+    for dashboard in grafana.DASHBOARDS.values():
+        assert f"\n## {dashboard['title']}\n" in page
+        for panel in grafana.panels(dashboard):
+            assert f"\n**{panel['title']}.** {panel['description']}\n" in page
+    for target in grafana.targets():
+        assert target.text.strip() in page

@@ -1,0 +1,115 @@
+"""Every query of every panel and variable, asked of a living mesh: each answers, or has a reason not to."""
+
+from __future__ import annotations
+
+import re
+import time
+from collections.abc import Mapping, Sequence
+from datetime import UTC, datetime
+from typing import Any
+
+import pytest
+
+from exporter.store.database import Connection
+from tests.dashboards import grafana
+from tests.dashboards.conftest import Living
+from tests.dashboards.grafana import DASHBOARDS, Target, promql, sql, targets
+from tests.schemakit import with_connection
+
+CHOSEN = "elbe-gauge"  # that is silent, and has moved
+QUIET = {
+    "argus-mesh: Ends that disagree A": "both ends of a tunnel know of the same handshakes",
+    "argus-exporter: What fails, and why A": "everything can be read",
+    "argus-exporter: Readings that failed A": "nothing has ever failed",
+    "argus-exporter: Database errors A": "the database was there all the time",
+    "argus-exporter: Gaps A": "nothing is missing from the records",
+}
+TARGETS = {str(target): target for target in targets()}
+
+
+def values(living: Living, dashboard: str) -> dict[str, Sequence[str]]:
+    """Each variable as it is when a dashboard opens, but for the peer: its "all", or what its query gives."""
+    chosen: dict[str, Sequence[str]] = {}
+    for name, variable in grafana.variables(dashboard).items():
+        if variable["type"] == "query":
+            chosen[name] = variable.get("allValue") or options(living, variable, chosen)
+    if "peer" in chosen:
+        assert living.keys[CHOSEN] in chosen["peer"]
+        chosen["peer"] = [living.keys[CHOSEN]]
+    return chosen
+
+
+def options(living: Living, variable: Mapping[str, Any], chosen: Mapping[str, Sequence[str]]) -> list[str]:
+    """What the query of a variable finds, as Grafana understands it."""
+    query = promql(variable["query"], chosen)
+    if match := re.fullmatch(r"label_values\((.*), (\w+)\)", query, re.DOTALL):
+        return living.prometheus.label_values(match[2], match[1])
+    match = re.fullmatch(r"query_result\((.*)\)", query, re.DOTALL)
+    assert match, query
+    pattern = re.compile(variable["regex"].strip("/").replace("(?<", "(?P<"))
+    lines = []
+    for series in living.prometheus.instant(match[1]):
+        labels = ",".join(f'{name}="{value}"' for name, value in sorted(series["metric"].items()))
+        lines.append(f"{{{labels}}} 1 0")
+    found = [pattern.search(line) for line in lines]
+    return [one["value"] for one in found if one]
+
+
+def ask(living: Living, target: Target) -> list[dict[str, Any]]:
+    """The labels of each series that a query gives, or the columns of each row."""
+    chosen = values(living, target.dashboard)
+    now = time.time()
+    if target.is_sql:
+        low, high = (datetime.fromtimestamp(at, UTC).isoformat() for at in (living.started - 86400, now))
+        query = sql(target.text, chosen, low, high)
+
+        async def work(connection: Connection) -> list[dict[str, Any]]:
+            return [dict(row) for row in await connection.fetch(query)]
+
+        return with_connection(living.records, work)
+    query = promql(target.text, chosen)
+    assert "$" not in re.sub(r'"\$1"', "", query), query
+    if target.query["instant"]:
+        return [series["metric"] | {"Value": 1} for series in living.prometheus.instant(query)]
+    return [series["metric"] for series in living.prometheus.range(query, living.started, now)]
+
+
+@pytest.mark.parametrize("name", TARGETS)
+def test_it_answers(living: Living, name: str) -> None:
+    """A query gives series of the mesh, and where it gives none, that is what it says on a healthy one."""
+    found = ask(living, TARGETS[name])
+    assert bool(found) is (name not in QUIET), QUIET.get(name, "nothing came back")
+
+
+def test_no_exception_is_without_its_query() -> None:
+    """Each query that may stay without an answer is there."""
+    assert QUIET.keys() <= TARGETS.keys()
+
+
+TABLES = [
+    (dashboard, panel)
+    for dashboard in DASHBOARDS
+    for panel in grafana.panels(DASHBOARDS[dashboard])
+    if panel["type"] == "table"
+]
+
+
+@pytest.mark.parametrize(
+    ("dashboard", "panel"), TABLES, ids=[f"{one}: {two['title']}" for one, two in TABLES]
+)
+def test_columns_are_in_the_answers(living: Living, dashboard: str, panel: dict[str, Any]) -> None:
+    """Each column that a table shows or links by is a label, a value or a column of what its queries give."""
+    several = len(panel["targets"]) > 1
+    found = set()
+    for query in panel["targets"]:
+        target = Target(dashboard, panel, query)
+        for row in ask(living, target):
+            found |= row.keys() - {"Value"}
+            if "Value" in row:
+                found.add(f"Value #{query['refId']}" if several else "Value")
+        if str(target) in QUIET:
+            return
+    shown = {override["matcher"]["options"] for override in panel["fieldConfig"]["overrides"]}
+    assert shown <= found
+    linked = set(re.findall(r"__data\.fields\.(\w+)", str(panel)))
+    assert linked <= found
