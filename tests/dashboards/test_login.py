@@ -1,0 +1,124 @@
+"""grafana-login.sql on real servers: what the login sees, and that nothing it says shows it more."""
+
+from __future__ import annotations
+
+import os
+import shutil
+import subprocess
+from collections.abc import Iterator
+from dataclasses import replace
+
+import asyncpg
+import pytest
+
+from exporter.store.database import Connection
+from exporter.store.settings import Target
+from tests.pages import ROOT
+from tests.postgres import Server
+from tests.schemakit import ALPHA, BETA, ask, scoped, with_connection
+
+SCRIPT = ROOT / "dashboards/provisioning/grafana-login.sql"
+READABLE = """
+select c.relname as name, bool_or(a.attname = 'clearance') as cleared
+from pg_class c join pg_attribute a on a.attrelid = c.oid
+where c.relnamespace = 'argus'::regnamespace and c.relkind in ('r', 'p', 'v') and not c.relispartition
+      and c.relname <> 'migration' group by c.relname"""
+
+
+@pytest.fixture(scope="module")
+def target(postgres: Server) -> Iterator[Target]:
+    """A database with a row of each clearance in each table for two organisations, as the superuser."""
+    with scoped(postgres) as found:
+        yield found
+
+
+@pytest.fixture
+def login(target: Target) -> Iterator[Target]:
+    """Alpha's login for clearances up to 1; it is gone afterwards, with all that it was given."""
+    make(target)
+    yield replace(target, user="grafana_alpha")
+    ask(target, "drop owned by grafana_alpha")
+    ask(target, "drop role grafana_alpha")
+
+
+def make(target: Target, organisation: str = "alpha", clearance: int = 1) -> None:
+    psql = shutil.which("psql")
+    if psql is None:
+        pytest.skip("psql is not installed (Debian: apt install postgresql-client)")
+    place = ["-h", target.host, "-p", str(target.port), "-U", target.user, "-d", target.database]
+    values = {"login": "grafana_alpha", "organisation": organisation, "clearance": clearance}
+    given = [f"--set={name}={value}" for name, value in values.items()]
+    command = [psql, "--quiet", "--no-psqlrc", *place, *given, "-f", str(SCRIPT)]
+    subprocess.run(command, check=True, capture_output=True, env={**os.environ, "PGPASSWORD": ""})
+
+
+def seen(login: Target, table: str, column: str, *before: str) -> set[int]:
+    """The values of a column in the rows that the login sees after what it says `before`."""
+
+    async def work(connection: Connection) -> set[int]:
+        for statement in before:
+            await connection.execute(statement)
+        return {row[0] for row in await connection.fetch(f"select {column} from argus.{table}")}
+
+    return with_connection(login, work)
+
+
+def test_it_sees_its_organisation_up_to_its_clearance(target: Target, login: Target) -> None:
+    """In every table and view, whatever the session sets."""
+    lies = f"set app.org_id = {BETA}", "set app.clearance = 9"
+    tables = ask(target, READABLE)
+    assert len(tables) > 12
+    for name, cleared in tables:
+        for before in ((), lies):
+            assert seen(login, name, "org_id", *before) == {ALPHA}, name
+            if cleared:
+                assert seen(login, name, "clearance", *before) == {0, 1}, name
+
+
+def test_another_clearance_replaces_the_first(target: Target, login: Target) -> None:
+    """The script run again, with less, leaves nothing of what the login saw before."""
+    make(target, clearance=0)
+    assert seen(login, "peer_latest", "clearance") == {0}
+
+
+@pytest.mark.parametrize(
+    "statement",
+    [
+        "delete from argus.peer",
+        "insert into argus.organisation (name) values ('gamma')",
+        "update argus.peer_config set endpoint = ''",
+        "select from argus.sample_20260328",
+        "select from argus.migration",
+        "select argus.organisation_id('beta')",
+        "set role argus_reader",
+    ],
+)
+def test_it_can_nothing_else(login: Target, statement: str) -> None:
+    """It writes nothing, also in a session that says it may, and passes by no policy."""
+
+    async def work(connection: Connection) -> None:
+        await connection.execute("set default_transaction_read_only = off")
+        with pytest.raises(asyncpg.InsufficientPrivilegeError):
+            await connection.execute(statement)
+
+    with_connection(login, work)
+
+
+def test_no_login_for_an_organisation_that_is_not_there(target: Target) -> None:
+    """A name that was mistyped makes no login."""
+    with pytest.raises(subprocess.CalledProcessError):
+        make(target, organisation="alhpa")
+    assert ask(target, "select from pg_roles where rolname = 'grafana_alpha'") == []
+
+
+def test_a_setting_would_not_hold(target: Target) -> None:
+    """Why the numbers stand in policies: a reader whose role has a scope set can ask for another one."""
+    ask(target, "create role settled login in role argus_reader")
+    try:
+        ask(target, f"alter role settled set app.org_id = {ALPHA}")
+        ask(target, "alter role settled set app.clearance = 0")
+        settled = replace(target, user="settled")
+        assert seen(settled, "peer_latest", "org_id") == {ALPHA}
+        assert seen(settled, "peer_latest", "org_id", f"set app.org_id = {BETA}") == {BETA}
+    finally:
+        ask(target, "drop role settled")
