@@ -71,7 +71,7 @@ class Daemon:
             self.directory,
             self._serving,
             self._recording,
-            self._totals if self._recording and settings.recording.lifetime_counters else None,
+            self._totals if self._recording else None,
         )
         self._store: Service | None = None
         if self._recording:

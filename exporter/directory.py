@@ -68,6 +68,7 @@ class Directory:
 
     entries: Mapping[str, Entry] = field(default_factory=dict)
     sites: Mapping[str, Site] = field(default_factory=dict)
+    lists_peers: bool = False  # a directory file lists some: a key without an entry is one nobody knows
 
     def get(self, public_key: str) -> Entry | None:
         """The entry of a public key; None = nobody wrote one."""
@@ -195,13 +196,14 @@ def _merge(files: Iterable[_File], wg_quick: Iterable[Iterable[wgquick.Naming]])
         before.append(file)
         entries.update(file.entries)
         sites.update(file.sites)
+    lists_peers = bool(entries)
     named: set[str] = set()
     for naming in (naming for namings in wg_quick for naming in namings):
         if naming.public_key not in named:
             named.add(naming.public_key)
             entry = entries.get(naming.public_key) or Entry(naming.public_key)
             entries[naming.public_key] = replace(entry, name=entry.name or naming.name, extra=naming.extra)
-    return Directory(entries, sites)
+    return Directory(entries, sites, lists_peers=lists_peers)
 
 
 def _refuse_overlap(before: Iterable[_File], file: _File) -> None:

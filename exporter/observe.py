@@ -6,7 +6,7 @@ its own start on; a peer that is removed takes its counts with it.
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from itertools import compress, count
 from operator import is_not, ne
@@ -34,6 +34,7 @@ class Observed:
     transmitted_between: Sequence[int] = ()
     handshakes: list[int] = field(default_factory=list)  # how many were seen
     endpoint_changes: list[int] = field(default_factory=list)  # how many were seen
+    rerouted_at: Mapping[str, float] = field(default_factory=dict)  # key → when its allowed IPs changed
 
     def unanswered(self, index: int) -> bool:
         """Were bytes sent to this peer since the reading before, and none received?"""
@@ -84,6 +85,11 @@ def observe(before: Observed, device: Device, read_at: float = 0.0, look_back: f
             handshakes[place] += device.last_handshake[place] != 0
     places = range(len(moves)) if changed is None else changed
     moved = [place for place in places if _moved(old.peers[place], device.peers[place])]
+    rerouted = {
+        device.peers[place].public_key: read_at
+        for place in places
+        if old.peers[place].allowed_ips != device.peers[place].allowed_ips
+    }
     if moved:
         moves = moves.copy()
         for place in moved:
@@ -97,6 +103,7 @@ def observe(before: Observed, device: Device, read_at: float = 0.0, look_back: f
         transmit_bytes=device.transmit_bytes,
         handshakes=handshakes,
         endpoint_changes=moves,
+        rerouted_at={**old.rerouted_at, **rerouted} if rerouted else old.rerouted_at,
     )
     _look_back(observed, old, look_back)
     return observed
@@ -160,4 +167,9 @@ def _aligned(before: Observed, device: Device) -> Observed:
         transmitted_between=column(before.transmitted_between, transmitted),
         handshakes=column(before.handshakes, nothing),
         endpoint_changes=column(before.endpoint_changes, nothing),
+        rerouted_at={
+            peer.public_key: before.rerouted_at[peer.public_key]
+            for peer in (device.peers if before.rerouted_at else ())
+            if peer.public_key in before.rerouted_at
+        },
     )

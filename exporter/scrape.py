@@ -18,7 +18,7 @@ from exporter.directory import DirectoryWatch
 from exporter.health import Health
 from exporter.metrics import compat
 from exporter.metrics.exporter import EXPORTER_FAMILIES, Serving, exporter_samples
-from exporter.metrics.families import INTERFACE_FAMILIES, Totals
+from exporter.metrics.families import INTERFACE_FAMILIES, SOME_PEERS_FAMILIES, Totals
 from exporter.metrics.native import NativePages, tables
 from exporter.metrics.recording import RECORDING_FAMILIES, recording_samples
 from exporter.metrics.sites import SITE_FAMILIES, site_samples
@@ -42,7 +42,7 @@ class Round:
 
 class Scraper:
     """Makes pages. `serving` tells what the rest of the daemon counts, `recording` how the recording goes,
-    `totals` what was counted through every restart."""
+    `totals` what is recorded."""
 
     def __init__(
         self,
@@ -60,7 +60,7 @@ class Scraper:
         self._recording = recording
         self._observer = Observer(LOOK_BACK)
         self._health = Health()
-        self._native = NativePages(config.organisation, totals)
+        self._native = NativePages(config.organisation, totals, lifetime=config.recording.lifetime_counters)
         self._process = CollectorRegistry()
         for collector in (PROCESS_COLLECTOR, PLATFORM_COLLECTOR, GC_COLLECTOR):
             self._process.register(collector)
@@ -118,7 +118,14 @@ class Scraper:
         if schema == "native":
             gathered, samples = self._native.gather(snapshot, self._observer.devices, directory, generation)
             samples |= site_samples(directory)
-            rest = [*tables(samples, (*INTERFACE_FAMILIES, *SITE_FAMILIES), openmetrics=openmetrics), *extra]
+            rest = [
+                *tables(
+                    samples,
+                    (*INTERFACE_FAMILIES, *SOME_PEERS_FAMILIES, *SITE_FAMILIES),
+                    openmetrics=openmetrics,
+                ),
+                *extra,
+            ]
             kind = OPENMETRICS if openmetrics else PROMETHEUS
             if gzip:
                 return Page(kind, "gzip", self._native.compressed(gathered, rest, openmetrics=openmetrics))

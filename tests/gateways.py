@@ -5,8 +5,8 @@ from __future__ import annotations
 import zlib
 from base64 import b64encode
 from collections import Counter
-from collections.abc import Iterable, Mapping
-from dataclasses import replace
+from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import dataclass, replace
 
 from hypothesis import strategies as st
 
@@ -14,7 +14,7 @@ from exporter.directory import Directory, Entry, Site
 from exporter.errors import ReadError
 from exporter.health import Health
 from exporter.metrics.exporter import EXPORTER_FAMILIES, Serving, exporter_samples
-from exporter.metrics.families import INTERFACE_FAMILIES, Totals
+from exporter.metrics.families import INTERFACE_FAMILIES, SOME_PEERS_FAMILIES, Totals
 from exporter.metrics.native import NativePages, tables
 from exporter.metrics.recording import RECORDING_FAMILIES, recording_samples
 from exporter.metrics.sites import SITE_FAMILIES, site_samples
@@ -57,7 +57,7 @@ class Exporter:
     def __init__(self, totals: Mapping[str, Totals] | None = None) -> None:
         self.observer = Observer()
         self.health = Health()
-        self.pages = NativePages("example", None if totals is None else lambda: totals)
+        self.pages = NativePages("example", None if totals is None else lambda: totals, lifetime=True)
 
     def update(self, snapshot: Snapshot) -> None:
         self.observer.update(snapshot)
@@ -79,7 +79,9 @@ class Exporter:
         pages = pages or self.pages
         gathered, samples = pages.gather(snapshot, self.observer.devices, directory, generation)
         samples |= site_samples(directory)
-        text = tables(samples, (*INTERFACE_FAMILIES, *SITE_FAMILIES), openmetrics=openmetrics)
+        text = tables(
+            samples, (*INTERFACE_FAMILIES, *SOME_PEERS_FAMILIES, *SITE_FAMILIES), openmetrics=openmetrics
+        )
         if serving:
             own = exporter_samples(snapshot, self.health, serving)
             text += tables(own, EXPORTER_FAMILIES, openmetrics=openmetrics)
@@ -104,6 +106,7 @@ DIRECTORY = Directory(
         key(7): Entry(key(7), name="slow", expected="always-on", criticality="low", stale_after=3600),
     },
     {"Köln\nSüd ☃": Site("Köln\nSüd ☃", 50.9, 7), "Tierra": Site("Tierra", -54.8, -68.3)},
+    lists_peers=True,
 )
 
 SERVING = Serving(
@@ -135,7 +138,25 @@ RECORDING = Recording(
     partitions_until=NOW + 3 * 86400,
     work={"replay": Work(1, 4)},
 )
-TOTALS = {"wg0": {key(1): (2**53 + 1, 5), key(7): (1, 1)}}  # the others are not in the database yet
+
+OLD = int(NOW) - 100_000
+
+
+@dataclass(frozen=True)
+class Recorded:
+    """What the database holds of an interface: public key → both totals, and when it was first seen."""
+
+    rows: Mapping[str, tuple[int, int, int]]
+
+    def get(self, public_key: str) -> Sequence[int] | None:
+        return self.rows.get(public_key)
+
+    def first_seen(self, public_key: str) -> int | None:
+        row = self.rows.get(public_key)
+        return row and row[2]
+
+
+TOTALS = {"wg0": Recorded({key(1): (2**53 + 1, 5, OLD), key(7): (1, 1, OLD)})}  # the others are not in it yet
 
 WG0 = Device(
     "wg0",
@@ -147,8 +168,6 @@ WG0 = Device(
 ODD = Device('u"\\%s', "userspace", public_key=key(101), listen_port=65535, link=Link(up=False))
 BLUE = Device("wg0", "kernel", "blue")  # no key, no port, no peers, and a link that could not be read
 BUSY = Device("busy0", "kernel", public_key=key(102))
-
-OLD = int(NOW) - 100_000
 
 
 def history() -> tuple[Snapshot, Snapshot]:
@@ -162,7 +181,11 @@ def history() -> tuple[Snapshot, Snapshot]:
         (Peer(key(7)), int(NOW) - 1000, 1, 1),  # active: the directory gives it an hour
     ]
     before = [(one, int(NOW) - 130, 1, 2), (five, OLD, 10, 10), *others]
-    after = [(replace(one, endpoint="[2001:db8::1]:2"), int(NOW) - 10, 3, 4), (five, OLD, 10, 11), *others]
+    after = [
+        (replace(one, endpoint="[2001:db8::1]:2"), int(NOW) - 10, 3, 4),
+        (replace(five, allowed_ips=("10.0.0.5/32",)), OLD, 10, 11),
+        *others,
+    ]
     odd = with_peers(ODD, [(Peer(key(1)), int(NOW) - 180, 0, 148)])
     busy = with_peers(BUSY, [(Peer(key(number)), 0, 0, 0) for number in range(10, 13)])
     good = tuple(

@@ -16,7 +16,13 @@ from exporter.directory import Criticality, Directory
 from exporter.errors import ReadError
 from exporter.liveness import Expected, State
 from exporter.metrics.exporter import EXPORTER_FAMILIES, Serving
-from exporter.metrics.families import INTERFACE_FAMILIES, LIFETIME_FAMILIES, PEER_FAMILIES
+from exporter.metrics.families import (
+    FIRST_SEEN,
+    INTERFACE_FAMILIES,
+    LIFETIME_FAMILIES,
+    PEER_FAMILIES,
+    SOME_PEERS_FAMILIES,
+)
 from exporter.metrics.recording import RECORDING_FAMILIES
 from exporter.metrics.sites import SITE_FAMILIES
 from exporter.model import Device, Peer, Reading, Snapshot
@@ -26,7 +32,9 @@ from tests.pages import PAGES, fenced, names, promtool, rows
 METRICS = PAGES["docs/metrics.md"]
 FAMILIES = (
     *PEER_FAMILIES,
+    FIRST_SEEN,
     *LIFETIME_FAMILIES,
+    *SOME_PEERS_FAMILIES,
     *INTERFACE_FAMILIES,
     *SITE_FAMILIES,
     *EXPORTER_FAMILIES,

@@ -176,3 +176,18 @@ def test_readings_close_together_are_compared_over_the_look_back() -> None:
     assert look_back(10, *no_more) == [False, True, False]
     answered = [(0.0, 0, 0), (10.0, 0, 9), (11.0, 5, 9), (30.0, 5, 9)]
     assert look_back(10, *answered) == [False, True, False, False]
+
+
+def test_when_allowed_ips_changed() -> None:
+    """A change is known by its peer and its time, also when peers come and go; a new peer has none."""
+    observer = Observer()
+
+    def see(at: float, **routes: tuple[str, ...]) -> dict[str, float]:
+        rows: list[Row] = [(Peer(key(int(name[1:])), allowed), 0, 0, 0) for name, allowed in routes.items()]
+        observer.update(Snapshot("gw", at, (with_peers(WG0, rows),)))
+        return dict(observer.devices["wg0"].rerouted_at)
+
+    assert see(1.0, p1=("10.0.0.1/32",), p2=()) == {}
+    assert see(2.0, p1=("10.0.0.2/32",), p2=()) == {key(1): 2.0}
+    assert see(3.0, p3=("10.0.0.3/32",), p1=("10.0.0.2/32",), p2=("::/0",)) == {key(1): 2.0, key(2): 3.0}
+    assert see(4.0, p2=("::/0",), p3=("10.0.0.3/32",)) == {key(2): 3.0}

@@ -29,6 +29,8 @@ class Block:
     def __init__(self, interface: str, peers: tuple[Peer, ...], directory: Directory) -> None:
         self.keys = [peer.public_key for peer in peers]
         self._entries = [directory.get(key) for key in self.keys]
+        pairs = zip(self.keys, self._entries, strict=True)
+        self.unknown = [key for key, entry in pairs if entry is None] if directory.lists_peers else []
         self._lines = [_line({"interface": interface, "public_key": key}) for key in self.keys]
         self._interface = interface
         self._templates: dict[str, tuple[tuple[bool, ...] | None, bytes]] = {}

@@ -143,11 +143,32 @@ LIFETIME_FAMILIES = (
 )
 
 
+FIRST_SEEN = Family(
+    "wireguard_peer_first_seen_timestamp_seconds",
+    "gauge",
+    "UNIX time at which the database first heard of the peer on this interface.",
+)
+UNKNOWN = Family(
+    "wireguard_peer_unknown",
+    "gauge",
+    "Present, and 1, for a peer that no directory file lists, where one lists any.",
+)
+REROUTED = Family(
+    "wireguard_peer_allowed_ips_changed_timestamp_seconds",
+    "gauge",
+    "UNIX time at which the allowed IPs of the peer were last seen to change; absent if never.",
+)
+SOME_PEERS_FAMILIES = (UNKNOWN, REROUTED)
+
+
 class Totals(Protocol):
-    """What was counted on an interface through every restart."""
+    """What is recorded of an interface's peers."""
 
     def get(self, public_key: str) -> Sequence[int] | None:
-        """Received and sent, first of all; None = not known."""
+        """Received and sent through every restart, first of all; None = not known."""
+
+    def first_seen(self, public_key: str) -> int | None:
+        """UNIX seconds; None = not known."""
 
 
 @dataclass(slots=True)
@@ -205,14 +226,39 @@ def gather(device: Device, blocks: list[Block], observed: Observed, now: float) 
     )
 
 
-def lifetime(peers: Sequence[Peer], totals: Totals) -> dict[str, Sequence[int | None]]:
-    """The columns of the lifetime families. The database's totals, as they are: they never go back, also not
+def recorded(
+    peers: Sequence[Peer], totals: Totals | None, *, lifetime: bool
+) -> dict[str, Sequence[int | None]]:
+    """The columns of what is recorded. Totals are the database's, as they are: they never go back, also not
     when the counters and the exporter start anew together."""
-    found = [totals.get(peer.public_key) or _UNKNOWN for peer in peers]
-    return {family.name: [total[side] for total in found] for side, family in enumerate(LIFETIME_FAMILIES)}
+    nobody = [None] * len(peers)
+    keys = [peer.public_key for peer in peers]
+    columns: dict[str, Sequence[int | None]] = {
+        FIRST_SEEN.name: [totals.first_seen(key) for key in keys] if totals else nobody
+    }
+    if lifetime:
+        found = [(totals.get(key) if totals else None) or (None, None) for key in keys]
+        for side, family in enumerate(LIFETIME_FAMILIES):
+            columns[family.name] = [total[side] for total in found]
+    return columns
 
 
-_UNKNOWN = (None, None)
+def some_peers_samples(gathered: Sequence[Gathered], observed: Mapping[str, Observed]) -> dict[str, Samples]:
+    """The samples of families that few peers have."""
+
+    def of(device: Device, public_key: str) -> dict[str, str]:
+        return {"interface": device.label, "public_key": public_key}
+
+    return {
+        UNKNOWN.name: [
+            (of(one.device, key), 1) for one in gathered for block in one.blocks for key in block.unknown
+        ],
+        REROUTED.name: [
+            (of(one.device, key), round(at, 3))
+            for one in gathered
+            for key, at in observed[one.device.label].rerouted_at.items()
+        ],
+    }
 
 
 def ages(handshakes: Sequence[int], now: int) -> Sequence[int | None]:

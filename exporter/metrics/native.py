@@ -6,6 +6,7 @@ from collections.abc import Callable, Iterable, Iterator, Mapping
 
 from exporter.directory import Directory
 from exporter.metrics.families import (
+    FIRST_SEEN,
     LIFETIME_FAMILIES,
     PEER_FAMILIES,
     DeviceText,
@@ -15,7 +16,8 @@ from exporter.metrics.families import (
     Totals,
     gather,
     interface_samples,
-    lifetime,
+    recorded,
+    some_peers_samples,
     states,
 )
 from exporter.metrics.text import Joined, encoded, gzip, join, joined
@@ -26,11 +28,20 @@ from exporter.observe import Observed
 class NativePages:
     """Renders snapshots, one at a time, on one thread. Keeps the text of peers between them."""
 
-    def __init__(self, organisation: str, totals: Callable[[], Mapping[str, Totals]] | None = None) -> None:
-        """`totals`: what was counted through every restart, by interface; None = it is not told."""
+    def __init__(
+        self,
+        organisation: str,
+        totals: Callable[[], Mapping[str, Totals]] | None = None,
+        *,
+        lifetime: bool = False,
+    ) -> None:
+        """`totals`: what is recorded, by interface; None = nothing is. `lifetime`: tell the totals of each
+        peer, too."""
         self._organisation = organisation
         self._totals = totals
-        self._families = (*PEER_FAMILIES, *LIFETIME_FAMILIES) if totals else PEER_FAMILIES
+        self._lifetime = bool(totals) and lifetime
+        recorded = (FIRST_SEEN, *(LIFETIME_FAMILIES if lifetime else ())) if totals else ()
+        self._families = (*PEER_FAMILIES, *recorded)
         self._texts: dict[str, DeviceText] = {}
         self._joined: dict[tuple[str, str], Joined] = {}
 
@@ -88,10 +99,11 @@ class NativePages:
             counts[device.label] = states(device, text.blocks, seen, snapshot.taken_at)
             one = gather(device, text.blocks, seen, snapshot.taken_at)
             if self._totals:
-                one.columns |= lifetime(device.peers, totals.get(device.label, {}))
+                one.columns |= recorded(device.peers, totals.get(device.label), lifetime=self._lifetime)
             gathered.append(one)
         unread = {label: len(seen.peers) for label, seen in observed.items() if label not in present}
-        return gathered, interface_samples(snapshot, counts, unread, self._organisation)
+        samples = interface_samples(snapshot, counts, unread, self._organisation)
+        return gathered, samples | some_peers_samples(gathered, observed)
 
 
 def tables(samples: Mapping[str, Samples], families: Iterable[Family], *, openmetrics: bool) -> list[str]:

@@ -30,7 +30,8 @@ select p.interface_id, p.public_key, p.removed_at is null as present,
        p.removed_at = i.removed_at as has_left, s.clearance, s.peer_id,
        coalesce(extract(epoch from s.last_handshake)::bigint, 0) as handshake, s.receive_counter,
        s.transmit_counter, s.receive_total, s.transmit_total, c.endpoint, c.allowed_ips,
-       c.persistent_keepalive, c.has_preshared_key, c.clearance as config_clearance, c.name, c.site, c.owner
+       c.persistent_keepalive, c.has_preshared_key, c.clearance as config_clearance, c.name, c.site, c.owner,
+       extract(epoch from p.first_seen)::bigint as first_seen
 from argus.peer p
 join argus.interface i on i.org_id = p.org_id and i.interface_id = p.interface_id
 join argus.peer_state s on s.org_id = p.org_id and s.peer_id = p.peer_id
@@ -88,12 +89,12 @@ def _place(member: Member, row: Any) -> Place:
 
 def _add_peer(mirror: Mirror, place: Place, row: Any) -> None:
     _, key, present, has_left, clearance = row[:5]
-    endpoint, allowed_ips, keepalive, preshared, config_clearance, *names = row[11:]
+    endpoint, allowed_ips, keepalive, preshared, config_clearance, *names, first_seen = row[11:]
     config = None
     if present and endpoint is not None:
         told = endpoint, tuple(allowed_ips), keepalive, preshared
         config = PeerConfig(*told, place.member.organisation, config_clearance, *names)
-    number = mirror.peers.add(place, key, clearance, config, row[5:11])
+    number = mirror.peers.add(place, key, clearance, config, row[5:11], first_seen)
     if has_left:
         place.left.add(number)
     if config:

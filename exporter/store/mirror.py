@@ -74,6 +74,7 @@ class Peers:
         self.transmit = array("q")
         self.receive_total = array("q")
         self.transmit_total = array("q")
+        self.first_seen = array("q")  # UNIX seconds
         self.clearance = array("h")
         self.key: list[str] = []
         self.place: list[Place] = []
@@ -86,12 +87,14 @@ class Peers:
         clearance: int,
         config: PeerConfig | None,
         numbers: Sequence[int] = (0, 0, 0, 0, 0, 0),
+        first_seen: int = 0,
     ) -> int:
         """A row, its number. `numbers`: peer_id, handshake, both counters, both totals."""
         row = len(self.key)
         columns = self.peer_id, self.handshake, self.receive, self.transmit
         for column, number in zip((*columns, self.receive_total, self.transmit_total), numbers, strict=True):
             column.append(number)
+        self.first_seen.append(first_seen)
         self.clearance.append(clearance)
         self.key.append(key)
         self.place.append(place)
@@ -106,7 +109,7 @@ class Totals:
     may read it."""
 
     rows: Mapping[str, int]
-    columns: tuple[array[int], array[int], array[int], array[int]]
+    columns: tuple[array[int], array[int], array[int], array[int], array[int]]
 
     def get(self, public_key: str) -> tuple[int, int, int, int] | None:
         """Received and transmitted in total, and the counters at that time: what they are above them now is
@@ -114,8 +117,13 @@ class Totals:
         row = self.rows.get(public_key)
         if row is None:
             return None
-        received, transmitted, receive, transmit = self.columns
+        received, transmitted, receive, transmit, _ = self.columns
         return received[row], transmitted[row], receive[row], transmit[row]
+
+    def first_seen(self, public_key: str) -> int | None:
+        """When a peer was there for the first time; UNIX seconds, None = not known."""
+        row = self.rows.get(public_key)
+        return None if row is None else self.columns[-1][row]
 
 
 class Mirror:
@@ -143,6 +151,7 @@ class Mirror:
             peers.transmit_total[:],
             peers.receive[:],
             peers.transmit[:],
+            peers.first_seen[:],
         )
         return {
             label: Totals(dict(interface.present), columns) for label, interface in self.interfaces.items()
