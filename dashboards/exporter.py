@@ -8,11 +8,9 @@ from dashboards import links
 from dashboards.board import DATASOURCE, INSTANCE, JOB, board
 from dashboards.fields import YES_OR_NO, Column, limits
 from dashboards.panels import graph, stat_panel, table_panel
-from dashboards.promql import increase, of, rate
+from dashboards.promql import increase, of, rate, threshold
 
 OWN = "wireguard_exporter_"
-SPOOL_FILLING = 0.5
-LATE = 3  # snapshot intervals without one in the database
 
 
 def by_instance(legend: str = "") -> str:
@@ -150,20 +148,26 @@ def _behind() -> Panel:
     last, interval = (of(f"{OWN}snapshot_{name}_seconds") for name in ("last_success_timestamp", "interval"))
     return graph(
         "Snapshots behind",
-        f"How old is the last snapshot in the database, in intervals? Above {LATE} it is late.",
-        {by_instance(): f"(time() - {last}) / {interval}"},
+        "How old is the last snapshot in the database, in intervals? Above the limit it is late.",
+        {
+            by_instance(): f"(time() - {last}) / {interval}",
+            "limit": threshold("snapshot_behind:intervals"),
+        },
         "none",
-        thresholds=limits("transparent", red=LATE),
+        dashed="limit",
     )
 
 
 def _spool() -> Panel:
     return graph(
         "Spool",
-        "How much of the spool's quota is taken?",
-        {by_instance(): f"{of(f'{OWN}spool_bytes')} / {of(f'{OWN}spool_quota_bytes')}"},
+        "How much of the spool's quota is taken? When all of it is, snapshots are lost.",
+        {
+            by_instance(): f"{of(f'{OWN}spool_bytes')} / {of(f'{OWN}spool_quota_bytes')}",
+            "limit": threshold("spool_used:ratio"),
+        },
         "percentunit",
-        thresholds=limits("transparent", orange=SPOOL_FILLING, red=1),
+        dashed="limit",
     )
 
 

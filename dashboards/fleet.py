@@ -9,22 +9,26 @@ from dashboards.board import FLEET, SITE, board
 from dashboards.fields import STATE_COLOURS, YES_OR_NO, Column, limits
 from dashboards.panels import graph, map_panel, stat_panel, table_panel
 from dashboards.promql import (
+    BASELINE,
+    DIRECTIONS,
+    EXPECTED,
     FIRING,
     GATEWAY,
-    INFO,
+    KEY,
     LAST,
     OWED,
-    RECEIVED,
-    SENT,
+    RATE,
+    UNREACHABLE,
+    VOLUME,
     count,
     named,
     of,
     overdue,
-    rate,
     within,
 )
 
 HERE = 'site=~"$site"'
+THROUGHPUT = "interface_direction:wireguard_bytes:rate5m"
 SEVERITIES = ("critical", "warning")
 
 
@@ -36,7 +40,7 @@ def dashboard() -> Dashboard:
         (*FLEET, SITE),
         {
             "Now": [_gateways(), _peers(), _open(), _map(), _throughput()],
-            "Who": [_stale(), _never(), _alerts(), _talkers()],
+            "Who": [_stale(), _never(), _alerts(), _talkers(), _anomalies()],
             "Where": [_each_gateway()],
         },
     )
@@ -69,28 +73,29 @@ def _open() -> Panel:
 
 
 def _map() -> Panel:
-    late = within(named(overdue(), HERE, OWED))
+    def each(metric: str, how: str = "sum") -> str:
+        return f"{how} by (site) ({within(of(metric, HERE))})"
+
     return map_panel(
         "Sites",
-        "Where are peers missing? Each site that the directory has a place for; red with a stale always-on "
+        "Where are peers missing? Every site that the directory has a place for; red with a silent always-on "
         "peer. The background comes from the map server that Grafana is set to.",
         {
-            "latitude": f"max by (site) ({of('wireguard_site_latitude_degrees', HERE)})",
-            "longitude": f"max by (site) ({of('wireguard_site_longitude_degrees', HERE)})",
-            "peers": count(within(of(INFO, HERE)), by="site"),
-            "stale": f"{count(late, by='site')}\nor 0 * {count(within(of(INFO, HERE)), by='site')}",
+            "latitude": each("wireguard_site_latitude_degrees", "max"),
+            "longitude": each("wireguard_site_longitude_degrees", "max"),
+            "always-on": each(EXPECTED),
+            "silent": each(UNREACHABLE),
         },
-        colour="stale",
+        colour="silent",
         thresholds=limits(red=1),
     )
 
 
 def _throughput() -> Panel:
-    sums = {word: f"sum({within(rate(metric))})" for word, metric in (("received", RECEIVED), ("sent", SENT))}
     return graph(
         "Throughput",
         "How much do all peers receive and send? Encrypted bytes; sent is drawn below zero.",
-        sums,
+        {word: f"sum({within(of(THROUGHPUT, direction))})" for word, direction in DIRECTIONS.items()},
         "Bps",
         mirrored="sent",
         height=12,
@@ -101,7 +106,7 @@ def _stale() -> Panel:
     return table_panel(
         "Stale always-on peers",
         "Which peers that ought to be there are not, worst first? At most 100.",
-        [f"topk(100, {within(named(overdue(), HERE, OWED))})"],
+        [f"topk(100, {within(overdue(HERE))})"],
         [*links.WHO, *links.WHERE, Column("Value", "Handshake age", "s"), links.KEY],
         sort="Handshake age",
         empty="No always-on peer is stale",
@@ -140,15 +145,35 @@ def _alerts() -> Panel:
 
 
 def _talkers() -> Panel:
-    both = within(named(f"({rate(RECEIVED)} + {rate(SENT)})", HERE))
+    both = f"sum by ({KEY}) ({of(RATE)})"
     return table_panel(
         "Top talkers",
         "Which peers move most, received and sent together?",
-        [f"topk(20, {both})"],
+        [f"topk(20, {within(named(both, HERE))})"],
         [*links.WHO, *links.WHERE, Column("Value", "Throughput", "Bps"), links.KEY],
         sort="Throughput",
         empty="No peer moves anything",
-        span=10,
+        span=12,
+    )
+
+
+def _anomalies() -> Panel:
+    factor = f"({of(VOLUME)} / {of(BASELINE)} >= 1)"
+    return table_panel(
+        "Anomalies",
+        "Which peers moved more in the last 24 hours than on their busiest day, and how many times as much? "
+        "What alerts, and above how many bytes, is in the rules.",
+        [f"topk(20, {within(named(factor, HERE))})"],
+        [
+            *links.WHO,
+            *links.WHERE,
+            Column("direction", "Direction"),
+            Column("Value", "Times the busiest day", "none"),
+            links.KEY,
+        ],
+        sort="Times the busiest day",
+        empty="No peer moves more than on its busiest day",
+        span=12,
     )
 
 
@@ -164,8 +189,7 @@ def _each_gateway() -> Panel:
             f"max by (instance) ({within(of('up'))})",
             each(of("wireguard_interface_peers")),
             each(of("wireguard_interface_peers", 'state=~"stale|one-way|unobserved"')),
-            each(rate(RECEIVED)),
-            each(rate(SENT)),
+            *(each(of(THROUGHPUT, one)) for one in DIRECTIONS.values()),
         ],
         [
             Column("instance", "Instance", link=links.ROW_TO_GATEWAY),

@@ -10,17 +10,19 @@ from dashboards.fields import STATE_COLOURS, STATE_WORDS, YES_OR_NO, Column, lim
 from dashboards.panels import graph, stat_panel, table_panel, timeline
 from dashboards.promql import (
     AGE,
+    DIRECTIONS,
     GATEWAY,
     INFO,
     KEY,
+    MOVES,
     PEERS,
-    RECEIVED,
-    SENT,
+    RATE,
     increase,
     named,
     of,
     rate,
     state,
+    threshold,
 )
 
 SHOWN = 40  # bands of the timeline that can be told apart
@@ -34,7 +36,7 @@ def dashboard() -> Dashboard:
         (DATASOURCE, JOB, ONE_INSTANCE, INTERFACE),
         {
             "Interfaces": [_read(), _states(), _interfaces(), _throughput(), _errors()],
-            "Peers": [_peers(), _timeline(), _moves()],
+            "Peers": [_peers(), _unreachable(), _timeline(), _moves()],
         },
         alerts=('interface=~"$interface|"',),
     )
@@ -96,8 +98,8 @@ def _throughput() -> Panel:
         "Throughput",
         "How much does each interface receive and send? Encrypted bytes; sent is drawn below zero.",
         {
-            f"{word} {{{{interface}}}}": f"sum by (instance, interface) ({rate(metric, PEERS)})"
-            for word, metric in (("received", RECEIVED), ("sent", SENT))
+            f"{word} {{{{interface}}}}": of("interface_direction:wireguard_bytes:rate5m", PEERS, direction)
+            for word, direction in DIRECTIONS.items()
         },
         "Bps",
         mirrored="^sent",
@@ -117,6 +119,21 @@ def _errors() -> Panel:
     )
 
 
+def _unreachable() -> Panel:
+    return graph(
+        "Unreachable",
+        "Which share of the always-on peers is silent at once? Above the limit it is the gateway rather than "
+        "its peers.",
+        {
+            "{{gateway}}": of("gateway:wireguard_peers_unreachable:ratio"),
+            "limit": threshold("gateway_unreachable:ratio"),
+        },
+        "percentunit",
+        dashed="limit",
+        span=24,
+    )
+
+
 def _peers() -> Panel:
     def each(expression: str) -> str:
         return f"max by ({KEY}) ({expression})"
@@ -128,9 +145,8 @@ def _peers() -> Panel:
             f"max by ({KEY}, peer, site, expected) ({of(INFO, PEERS)})",
             each(state(PEERS)),
             each(of(AGE, PEERS)),
-            each(rate(RECEIVED, PEERS)),
-            each(rate(SENT, PEERS)),
-            each(increase("wireguard_peer_endpoint_changes_total", "1d", PEERS)),
+            *(each(of(RATE, PEERS, direction)) for direction in DIRECTIONS.values()),
+            each(increase(MOVES, "1d", PEERS)),
         ],
         [
             *links.WHO,
@@ -164,12 +180,16 @@ def _timeline() -> Panel:
 
 
 def _moves() -> Panel:
-    moves = increase("wireguard_peer_endpoint_changes_total", "1h", PEERS)
+    moves = increase(MOVES, "1h", PEERS)
     return graph(
         "Endpoint moves",
-        "Which endpoints moved within an hour? One that keeps moving has a bad network, or is in two places.",
-        {"{{peer}}": f"topk(10, {named(f'({moves} > 0)', PEERS, labels='peer')})"},
+        "Which endpoints moved within an hour? Above the limit, a key may be in two places.",
+        {
+            "{{peer}}": f"topk(10, {named(f'({moves} > 0)', PEERS, labels='peer')})",
+            "limit": threshold("peer_endpoint_changes:increase1h"),
+        },
         "short",
+        dashed="limit",
         link=links.LINE_TO_PEER,
         span=24,
     )

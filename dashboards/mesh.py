@@ -8,7 +8,7 @@ from dashboards import links
 from dashboards.board import FLEET, board
 from dashboards.fields import Column, limits, words
 from dashboards.panels import graph, matrix, stat_panel, table_panel
-from dashboards.promql import AGE, GATEWAY, LAST, RECEIVED, WINDOW, count, of, rate
+from dashboards.promql import AGE, DIRECTIONS, GATEWAY, LAST, RATE, WINDOW, count, of
 from exporter.liveness import default_window
 
 NEVER = -1  # what the matrix has for a tunnel without a handshake
@@ -113,7 +113,7 @@ def _traffic() -> Panel:
     return matrix(
         "Throughput",
         "How much does the gateway of the row receive from the gateway of the column?",
-        tunnels(rate(RECEIVED)),
+        tunnels(of(RATE, DIRECTIONS["received"])),
         row="from",
         column="to",
         unit="Bps",

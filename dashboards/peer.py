@@ -8,7 +8,21 @@ from dashboards import links, records
 from dashboards.board import DATASOURCE, GATEWAY, INTERFACE, JOB, ONE_INSTANCE, PEER, RECORDS, board
 from dashboards.fields import STATE_WORDS, Column, limits
 from dashboards.panels import graph, stat_panel, table_panel, timeline
-from dashboards.promql import AGE, INFO, RECEIVED, SENT, WINDOW, increase, named, of, rate, state
+from dashboards.promql import (
+    AGE,
+    BASELINE,
+    DIRECTIONS,
+    INFO,
+    MOVES,
+    RATE,
+    VOLUME,
+    WINDOW,
+    increase,
+    named,
+    of,
+    state,
+    threshold,
+)
 from dashboards.promql import PEER as CHOSEN
 from dashboards.queries import Sql
 
@@ -22,8 +36,8 @@ def dashboard() -> Dashboard:
         "One peer: is it there, how does it behave against its own past, and how was it configured?",
         (DATASOURCE, RECORDS, JOB, ONE_INSTANCE, INTERFACE, PEER, GATEWAY),
         {
-            "Handshakes": [*_figures(), _age(), _timeline()],
-            "Traffic": [_throughput(), _resets(), _volume()],
+            "Handshakes": [*_figures(), _age(), _timeline(), _handshakes(), _resets()],
+            "Traffic": [_throughput(), _against_baseline(), _volume()],
             "Records": [_configurations(), _keys()],
         },
         alerts=('interface=~"$interface|"', 'public_key=~"$peer|"'),
@@ -89,29 +103,56 @@ def _timeline() -> Panel:
 def _throughput() -> Panel:
     return graph(
         "Throughput",
-        "How much does the peer send to the gateway and get from it? What it gets is drawn below zero.",
+        "How much does the gateway receive from the peer, and send to it? Sent is drawn below zero.",
         {
-            f"{word} {NAME}": named(rate(metric, CHOSEN), CHOSEN, labels="peer")
-            for word, metric in (("received", RECEIVED), ("sent", SENT))
+            f"{word} {NAME}": named(of(RATE, CHOSEN, direction), CHOSEN, labels="peer")
+            for word, direction in DIRECTIONS.items()
         },
         "Bps",
         mirrored="^sent",
     )
 
 
+def _against_baseline() -> Panel:
+    factor, least = (f"scalar({threshold(f'volume_day:{name}')})" for name in ("factor", "bytes"))
+    baseline = of(BASELINE, CHOSEN)
+    return graph(
+        "Volume of 24 hours",
+        "How much did the peer move in the last 24 hours, against its busiest day? Above the limit it is an "
+        "anomaly.",
+        {
+            "{{direction}}": of(VOLUME, CHOSEN),
+            "busiest day, {{direction}}": baseline,
+            "limit, {{direction}}": f"clamp_min({factor} * {baseline}, {least})",
+        },
+        "bytes",
+        dashed="day|limit",
+    )
+
+
+def _handshakes() -> Panel:
+    made = increase("wireguard_peer_handshakes_total", "30m", CHOSEN)
+    return graph(
+        "Handshakes in 30 minutes",
+        "How often was the session renewed? 15 are usual while it is in use; above the limit it flaps.",
+        {
+            NAME: named(made, CHOSEN, labels="peer"),
+            "limit": threshold("peer_handshakes:increase30m"),
+        },
+        "short",
+        dashed="limit",
+    )
+
+
 def _resets() -> Panel:
+    resets = f"resets({of('wireguard_peer_receive_bytes_total', CHOSEN)}[$__rate_interval])"
+    moves = increase(MOVES, "$__rate_interval", CHOSEN)
     return graph(
         "Resets and moves",
         "Did the peer's counters begin anew (it was made again), or its endpoint move?",
         {
-            f"resets {NAME}": named(
-                f"resets({of(RECEIVED, CHOSEN)}[$__rate_interval])", CHOSEN, labels="peer"
-            ),
-            f"moves {NAME}": named(
-                increase("wireguard_peer_endpoint_changes_total", "$__rate_interval", CHOSEN),
-                CHOSEN,
-                labels="peer",
-            ),
+            f"{word} {NAME}": named(expression, CHOSEN, labels="peer")
+            for word, expression in (("resets", resets), ("moves", moves))
         },
         "short",
         bars=True,
@@ -127,6 +168,7 @@ def _volume() -> Panel:
         bars=True,
         mirrored="^sent",
         since="30d",
+        span=24,
     )
 
 

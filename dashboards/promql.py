@@ -1,7 +1,7 @@
 """Pieces of PromQL that panels share.
 
 Selectors keep to the variables `job` and `instance`; names and expectations stand on `wireguard_peer_info`
-alone and are joined by `KEY`.
+alone and are joined by `KEY`. Names with a colon are recorded by alerts/rules.
 """
 
 from __future__ import annotations
@@ -14,8 +14,14 @@ AGE = "wireguard_peer_handshake_age_seconds"
 WINDOW = "wireguard_peer_stale_after_seconds"
 LAST = "wireguard_peer_last_handshake_timestamp_seconds"
 INFO = "wireguard_peer_info"
-RECEIVED = "wireguard_peer_receive_bytes_total"
-SENT = "wireguard_peer_transmit_bytes_total"
+MOVES = "wireguard_peer_endpoint_changes_total"
+AGE_AND_NAMES = "peer:wireguard_handshake_age:seconds"
+RATE = "peer_direction:wireguard_bytes:rate5m"
+VOLUME = "peer_direction:wireguard_bytes:increase1d"
+BASELINE = "peer_direction:wireguard_bytes_baseline:max"
+UNREACHABLE = "interface_site:wireguard_peers_unreachable:count"
+EXPECTED = "interface_site:wireguard_peers_expected:count"
+DIRECTIONS = {"received": 'direction="receive"', "sent": 'direction="transmit"'}
 GATEWAY = "wireguard_interface_info"
 FIRING = ('alertname=~"WireGuard.+"', 'alertstate="firing"')
 OWED = 'expected="always-on"'
@@ -52,9 +58,14 @@ def within(expression: str) -> str:
     return f"{expression}\nunless on (job, instance) last_over_time({others}[1d])"
 
 
+def threshold(name: str) -> str:
+    """A number that alerts compare with, as alerts/rules/thresholds.yml has it now."""
+    return f"threshold:wireguard_{name}"
+
+
 def overdue(*matchers: str) -> str:
-    """The ages of handshakes that are older than their peer's window."""
-    return f"({of(AGE, *matchers)} > {of(WINDOW, *matchers)})"
+    """The ages of always-on peers' handshakes that are older than their peer's window, with names."""
+    return f"{of(AGE_AND_NAMES, OWED, *matchers)}\n> on ({KEY}) group_left () {of(WINDOW)}"
 
 
 def state(*matchers: str) -> str:

@@ -35,11 +35,6 @@ order by first_seen desc limit 200"""
 
 GATEWAYS = "gateway in (${gateway:sqlstring})"
 
-KEY_AGES = f"""
-select name, site, gateway, interface, extract(epoch from now() - first_seen) as age, public_key
-from argus.peer_latest where not removed and {GATEWAYS}
-order by first_seen limit 200"""
-
 INTERFACE_KEY_AGES = """
 select g.name as gateway, i.name as interface, extract(epoch from now() - k.first_seen) as age, k.public_key
 from argus.key_seen k
@@ -48,11 +43,6 @@ join argus.gateway g using (org_id, gateway_id)
 where k.role = 'interface' and i.removed_at is null and k.last_seen >= i.seen_until
   and g.name in (${gateway:sqlstring})
 order by k.first_seen limit 200"""
-
-UNKNOWN_KEYS = f"""
-select gateway, interface, first_seen, endpoint, array_to_string(allowed_ips, ', ') as allowed_ips, public_key
-from argus.peer_latest where not removed and name = '' and {GATEWAYS}
-order by first_seen desc limit 200"""
 
 WITHOUT_PRESHARED_KEY = f"""
 select name, site, gateway, interface, public_key

@@ -8,13 +8,14 @@ from dashboards import links, records
 from dashboards.board import FLEET, GATEWAY, RECORDS, board
 from dashboards.fields import Column, limits
 from dashboards.panels import stat_panel, table_panel
-from dashboards.promql import FIRING, count, increase, named, of, within
+from dashboards.promql import FIRING, MOVES, count, increase, named, of, threshold, within
 from dashboards.queries import Sql
 
 PLACE = (Column("gateway", "Gateway"), Column("interface", "Interface"))
 NAMED = (Column("name", "Peer"), Column("site", "Site"), *PLACE)
 WHEN = Column("time", "When", "dateTimeAsIso")
-MOVES = increase("wireguard_peer_endpoint_changes_total", "1d")
+UNKNOWN = "wireguard_peer_unknown"
+KEY_AGE = f"(time() - {of('wireguard_peer_first_seen_timestamp_seconds')})"
 
 
 def dashboard() -> Dashboard:
@@ -34,13 +35,18 @@ def dashboard() -> Dashboard:
 
 
 def _figures() -> list[Panel]:
+    def figure(title: str, question: str, expression: str) -> Panel:
+        return stat_panel(title, question, {title: count(within(expression))}, thresholds=limits(red=1))
+
+    too_old = f"{KEY_AGE} > 86400 * scalar({threshold('peer_key_age:days')})"
     return [
-        stat_panel(
-            "Security alerts",
-            "How many alerts of security fire?",
-            {"firing": count(within(of("ALERTS", *FIRING, 'category="security"')))},
-            thresholds=limits(red=1),
-            span=8,
+        figure("Alerts", "How many security alerts fire?", of("ALERTS", *FIRING, 'concern="security"')),
+        figure("Unknown keys", "How many configured keys does no directory list?", of(UNKNOWN)),
+        figure("Keys too old", "How many keys have been in use for longer than they may?", too_old),
+        figure(
+            "Allowed IPs changed",
+            "Of how many peers were the allowed IPs changed within a day?",
+            f"time() - {of('wireguard_peer_allowed_ips_changed_timestamp_seconds')} < 86400",
         ),
     ]
 
@@ -48,29 +54,24 @@ def _figures() -> list[Panel]:
 def _unknown() -> Panel:
     return table_panel(
         "Unknown keys",
-        "Which keys are configured that no directory has a name for, newest first?",
-        Sql(records.UNKNOWN_KEYS),
-        [
-            *PLACE,
-            Column("first_seen", "First seen", "dateTimeAsIso"),
-            Column("endpoint", "Endpoint"),
-            Column("allowed_ips", "Allowed IPs"),
-            links.KEY,
-        ],
-        empty="Every key has a name",
-        span=12,
+        "Which keys are configured that no directory lists?",
+        [within(of(UNKNOWN))],
+        [Column("instance", "Gateway", link=links.ROW_TO_GATEWAY), *links.WHERE[1:], links.KEY],
+        empty="The directory lists every key",
+        span=10,
     )
 
 
 def _moving() -> Panel:
+    moved = f"({increase(MOVES, '1d')} > 0)"
     return table_panel(
         "Endpoints that move",
         "Whose endpoint moved most in a day? A key in two places moves with every packet.",
-        [f"topk(20, {within(named(f'({MOVES} > 0)'))})"],
+        [f"topk(20, {within(named(moved))})"],
         [*links.WHO, *links.WHERE, Column("Value", "Moves", "short"), links.KEY],
         sort="Moves",
         empty="No endpoint moved",
-        span=12,
+        span=14,
     )
 
 
@@ -118,11 +119,11 @@ def _key_ages() -> Panel:
     return table_panel(
         "Keys of peers",
         "Which keys of peers have been in use for longest, as far as the records go back?",
-        Sql(records.KEY_AGES),
-        [*NAMED, Column("age", "Age", "s"), links.KEY],
+        [f"topk(100, {within(named(KEY_AGE))})"],
+        [*links.WHO, *links.WHERE, Column("Value", "Age", "s"), links.KEY],
         sort="Age",
         empty="The records know no peer",
-        span=12,
+        span=14,
     )
 
 
@@ -134,7 +135,7 @@ def _interface_key_ages() -> Panel:
         [*PLACE, Column("age", "Age", "s"), links.KEY],
         sort="Age",
         empty="The records know no interface with a key",
-        span=12,
+        span=10,
     )
 
 

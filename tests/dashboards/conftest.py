@@ -32,9 +32,15 @@ PROVOKED = [
     {
         "alert": f"WireGuardProvoked{severity.title()}",
         "expr": 'wireguard_peer_info{peer="elbe-gauge"}',
-        "labels": {"severity": severity, "category": "security"},
+        "labels": {"severity": severity, "concern": "security"},
     }
     for severity in ("critical", "warning")
+]
+PROVOKED += [  # what two weeks of history would give
+    {
+        "record": "peer_direction:wireguard_bytes_baseline:max",
+        "expr": "peer_direction:wireguard_bytes:increase1d / 2",
+    }
 ]
 
 
@@ -85,14 +91,18 @@ def _fewest_scrapes(server: Prometheus) -> float:
 
 
 def _config(folder: Path) -> dict[str, object]:
-    """Scrapes every second; besides the project's rules, alerts that fire at once."""
-    rules = folder / "provoked.yml"
-    rules.write_text(yaml.safe_dump({"groups": [{"name": "provoked", "interval": "1s", "rules": PROVOKED}]}))
+    """Scrapes every second, rules as often; besides the project's, some that hold at once."""
+    rules = folder / "rules"
+    rules.mkdir()
+    for file in (ROOT / "alerts/rules").glob("*.yml"):
+        (rules / file.name).write_text(file.read_text().replace("interval: 5m", "interval: 1s"))
+    provoked = {"groups": [{"name": "provoked", "rules": PROVOKED}]}
+    (rules / "provoked.yml").write_text(yaml.safe_dump(provoked))
     listening = [yaml.safe_load((DIRECTORY / f"{gateway.name}.yml").read_text()) for gateway in MESH.gateways]
     targets = [{"targets": [config["listen"] for config in listening]}]
     return {
         "global": {"scrape_interval": "1s", "evaluation_interval": "1s"},
-        "rule_files": [str(rules), str(ROOT / "alerts/rules/*.yml")],
+        "rule_files": [f"{rules}/*.yml"],
         "scrape_configs": [{"job_name": "wireguard", "static_configs": targets}],
     }
 
