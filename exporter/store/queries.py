@@ -265,7 +265,7 @@ async def history(
 def rates(samples: Sequence[Sample]) -> Iterator[Rate]:
     """The mean throughput between each two samples of a history."""
     for one, other in pairwise(samples):
-        duration = other.taken_at - one.taken_at
+        duration = round(other.taken_at - one.taken_at, 3)
         yield Rate(
             one.taken_at,
             other.taken_at,
