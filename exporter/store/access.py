@@ -8,6 +8,7 @@ import logging
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from pathlib import Path
+from weakref import WeakSet
 
 from exporter.config import Database
 from exporter.errors import InputError
@@ -41,12 +42,15 @@ class Access:
         self._embedded = None if configured else Embedded(state_directory)
         self._prepared = False
         self._lock = asyncio.Lock()
+        self._connections = WeakSet[Connection]()
         recording.database = str(configured or PRIVATE)
 
     async def open(self) -> Connection:
         """A collector's connection to a database with the right schema. Raises StoreError."""
         where = await self._place()
-        connection = await connect(where, application="argus-wg recorder", role="argus_collector")
+        connection = self._noted(
+            await connect(where, application="argus-wg recorder", role="argus_collector")
+        )
         try:
             with errors(where):
                 await migrate.check(connection)
@@ -60,18 +64,27 @@ class Access:
         """For long work on what was recorded: without a limit of time. Raises StoreError; DatabaseRefused
         where the login is no member of argus_owner."""
         where = await self._place()
-        return await connect(
-            where, application="argus-wg maintenance", role="argus_owner", statement_timeout=0
+        return self._noted(
+            await connect(where, application="argus-wg maintenance", role="argus_owner", statement_timeout=0)
         )
 
     def explain(self, error: BaseException) -> StoreError:
         """What an error of the driver means."""
         return error if isinstance(error, StoreError) else explain(error, self._where())
 
+    def hang_up(self) -> None:
+        """Ends every connection without a word to the server, which does not answer."""
+        for connection in self._connections:
+            connection.terminate()
+
     async def close(self) -> None:
         """Ends the private server; connections are closed before."""
         if self._embedded:
             await self._embedded.stop()
+
+    def _noted(self, connection: Connection) -> Connection:
+        self._connections.add(connection)
+        return connection
 
     async def _place(self) -> Target:
         """Where the database is: up, as far as that is ours to see to, and with its schema."""
@@ -105,7 +118,7 @@ class Access:
                     await migrate.bootstrap(connection, where.user)
             finally:
                 await leave(connection)
-        connection = await connect(where, application="argus-wg migrate", statement_timeout=0)
+        connection = self._noted(await connect(where, application="argus-wg migrate", statement_timeout=0))
         try:
             with errors(where), self._shown("migrate") as progress:
                 await migrate.ensure(connection, progress=progress)

@@ -195,7 +195,7 @@ class Drain:
 
     async def _disconnect(self) -> None:
         connection, self._connection = self._connection, None
-        if connection is None:
+        if connection is None or connection.is_closed():
             return
         if connection.is_in_transaction():
             connection.terminate()

@@ -7,7 +7,7 @@ import logging
 import os
 import socket
 import threading
-from collections.abc import Awaitable, Callable, Mapping
+from collections.abc import Awaitable, Callable, Iterable, Mapping
 from contextlib import closing
 from pathlib import Path
 from uuid import uuid4
@@ -31,6 +31,7 @@ from exporter.store.writer import Writer
 NOBODYS = "default"  # the organisation of a gateway that names none
 KEYFRAME_SECONDS = 3600.0
 BOOT_ID = Path("/proc/sys/kernel/random/boot_id")
+ANSWER = 3.0  # seconds that a server gets to take back what is under way when the daemon stops
 STOP = 30.0  # seconds: the private server gets 20 of them
 
 _log = logging.getLogger(__name__)
@@ -108,10 +109,19 @@ class Service:
         tasks = [asyncio.create_task(self._lasting(each.run)) for each in (recorder, drain, upkeep)]
         assert self._stopping  # noqa: S101 - `_run` made it
         await self._stopping.wait()
-        for task in tasks:
-            task.cancel()
-        await asyncio.gather(*tasks, return_exceptions=True)
+        await self._end(tasks)
         await self._access.close()
+
+    async def _end(self, tasks: Iterable[asyncio.Task[None]]) -> None:
+        """Cancels them until they have ended: the error of a connection that breaks at the same moment takes
+        the place of a cancellation. A server that does not answer is not waited for."""
+        going_on = set(tasks)
+        while going_on:
+            for task in going_on:
+                task.cancel()
+            _, going_on = await asyncio.wait(going_on, timeout=ANSWER)
+            if going_on:
+                self._access.hang_up()
 
     def _keeper(self, spool: Spool) -> Keeper:
         settings = self._settings
