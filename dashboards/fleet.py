@@ -182,7 +182,7 @@ def _each_gateway() -> Panel:
         return f"sum by (instance) ({within(expression)})"
 
     return table_panel(
-        "Gateways",
+        "Each gateway",
         "How is each gateway, and how much does it carry?",
         [
             f"max by (instance, gateway, organisation) ({within(of(GATEWAY))})",

@@ -53,7 +53,7 @@ def _figures() -> list[Panel]:
 
 def _unknown() -> Panel:
     return table_panel(
-        "Unknown keys",
+        "Keys that nobody knows",
         "Which keys are configured that no directory lists?",
         [within(of(UNKNOWN))],
         [Column("instance", "Gateway", link=links.ROW_TO_GATEWAY), *links.WHERE[1:], links.KEY],

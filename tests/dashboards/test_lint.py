@@ -1,0 +1,241 @@
+"""The rules of Grafana's dashboard-linter, one test for each, and what leads from one dashboard to another.
+
+Not met, on purpose: with two data sources their variables would have to be called after their types
+(`prometheus_datasource`), and a link from a dashboard with one of them could not keep it.
+"""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+
+import promql_parser
+import pytest
+import yaml
+from grafana_foundation_sdk.models import units
+
+from tests.dashboards.grafana import DASHBOARDS, Target, panels, promql, targets, variables
+from tests.pages import ROOT
+from tests.test_metrics_doc import FAMILIES
+
+EVERY = pytest.mark.parametrize("name", DASHBOARDS)
+QUERIES = [target for target in targets() if not target.is_sql]
+EVERY_QUERY = pytest.mark.parametrize("target", QUERIES, ids=str)
+COUNTING = {"rate", "increase", "resets"}  # what a counter may be asked
+PROMETHEUS_OWN = {"up", "ALERTS", "ALERTS_FOR_STATE", "scrape_duration_seconds"}
+PROCESS = {"process_cpu_seconds_total", "process_resident_memory_bytes", "process_start_time_seconds"}
+RULES = [
+    rule
+    for file in sorted((ROOT / "alerts/rules").glob("*.yml"))
+    for group in yaml.safe_load(file.read_text())["groups"]
+    for rule in group["rules"]
+]
+Found = tuple[
+    promql_parser.VectorSelector, tuple[str, ...]
+]  # and the functions it stands in, outermost first
+RECORDED = {rule["record"] for rule in RULES if "record" in rule}
+
+
+def selectors(query: str) -> Iterator[Found]:
+    """Each selector of a query."""
+    return _selectors(promql_parser.parse(promql(query, {})), ())
+
+
+def _selectors(node: Any, within: tuple[str, ...]) -> Iterator[Found]:
+    if isinstance(node, promql_parser.VectorSelector):
+        yield node, within
+    if isinstance(node, promql_parser.Call):
+        within = (*within, node.func.name)
+    for part in ("lhs", "rhs", "expr", "param", "args", "vector_selector"):
+        below = getattr(node, part, None)
+        for one in below if isinstance(below, list) else [below] if below else []:
+            yield from _selectors(one, within)
+
+
+def matchers(selector: promql_parser.VectorSelector) -> set[str]:
+    """`label=~"pattern"`, each."""
+    return {str(one) for one in selector.matchers.matchers}
+
+
+def sources(part: Any) -> Iterator[str]:
+    """The data sources that a part of a dashboard names, however deep."""
+    if isinstance(part, dict) and isinstance(source := part.get("datasource"), dict):
+        yield source["uid"]
+    for one in part.values() if isinstance(part, dict) else part if isinstance(part, list) else []:
+        yield from sources(one)
+
+
+def queries_of(name: str) -> list[str]:
+    """All text of a dashboard in which a variable can stand."""
+    return [target.text for target in targets() if target.dashboard == name] + [str(DASHBOARDS[name])]
+
+
+@EVERY
+def test_uneditable(name: str) -> None:
+    """Nobody changes by hand what a file will overwrite; the address never changes."""
+    assert DASHBOARDS[name]["editable"] is False
+    assert DASHBOARDS[name]["uid"] == name
+    assert "id" not in DASHBOARDS[name]
+
+
+@EVERY
+def test_template_datasource(name: str) -> None:
+    """The data source is chosen at the top, and Prometheus is the first."""
+    first, *others = variables(name).values()
+    assert (first["type"], first["query"], first["name"], first["label"]) == (
+        "datasource",
+        "prometheus",
+        "datasource",
+        "Data source",
+    )
+    assert [one["query"] for one in others if one["type"] == "datasource"] in (
+        [],
+        ["grafana-postgresql-datasource"],
+    )
+
+
+@EVERY
+@pytest.mark.parametrize("variable", ["job", "instance"])
+def test_template_job_and_instance(name: str, variable: str) -> None:
+    """Both are variables of several values, with a pattern for all."""
+    found = variables(name)[variable]
+    assert found["type"] == "query"
+    assert found["datasource"]["uid"] == "${datasource}"
+    assert found["label"] == variable.title()
+    assert (found["multi"], found["includeAll"], found["allValue"]) == (True, True, ".+")
+
+
+@EVERY
+def test_template_variables(name: str) -> None:
+    """The query of each variable parses, is asked again for another time, and takes up to several values; and
+    each variable is used."""
+    for variable in variables(name).values():
+        if variable["type"] == "query":
+            assert variable["refresh"] == 2, variable["name"]
+            query = re.fullmatch(r"(?:label_values|query_result)\((.*?)(?:, \w+)?\)", variable["query"])
+            assert query, variable["query"]
+            promql_parser.parse(query[1])
+        asked = [text for text in queries_of(name) if re.search(rf"\$\{{?{variable['name']}\b", text)]
+        assert asked, f"${variable['name']} is not used"
+
+
+@EVERY
+def test_panel_datasource(name: str) -> None:
+    """No panel, query or annotation names a data source: the variable does."""
+    assert {*sources(DASHBOARDS[name])} <= {"${datasource}", "${records}"}
+    for target in targets():
+        source = "${records}" if target.is_sql else "${datasource}"
+        assert target.query["datasource"]["uid"] == target.panel["datasource"]["uid"] == source
+
+
+@EVERY
+def test_panel_title_description(name: str) -> None:
+    """Each panel has a title of its own and asks a question."""
+    titles = [panel["title"] for panel in panels(DASHBOARDS[name])]
+    assert all(titles)
+    assert len({*titles}) == len(titles)
+    for panel in panels(DASHBOARDS[name]):
+        assert "?" in panel["description"], panel["title"]
+
+
+@EVERY
+def test_panel_units(name: str) -> None:
+    """Each panel, and each column of numbers, has a unit that Grafana knows."""
+    known = {value for value in vars(units).values() if isinstance(value, str)}
+    for panel in panels(DASHBOARDS[name]):
+        given = [panel["fieldConfig"]["defaults"]["unit"]]
+        for override in panel["fieldConfig"]["overrides"]:
+            given += [one["value"] for one in override["properties"] if one["id"] == "unit"]
+        assert {*given} <= known, panel["title"]
+
+
+@EVERY
+def test_panel_no_targets(name: str) -> None:
+    """Each panel asks something."""
+    assert all(panel["targets"] for panel in panels(DASHBOARDS[name]))
+
+
+@EVERY_QUERY
+def test_target_promql(target: Target) -> None:
+    """Each query is PromQL, and each metric in it is the exporter's, Prometheus's, or recorded by the rules."""
+    known = {family.name for family in FAMILIES} | RECORDED | PROMETHEUS_OWN | PROCESS
+    assert {selector.name for selector, _ in selectors(target.text)} <= known
+
+
+@EVERY_QUERY
+def test_target_job_and_instance(target: Target) -> None:
+    """Each selector keeps to the chosen job and instances, but for the thresholds, which hold for all."""
+    for selector, _ in selectors(target.text):
+        if not str(selector.name).startswith("threshold:"):
+            assert {'job=~"$job"', 'instance=~"$instance"'} <= matchers(selector)
+
+
+@EVERY_QUERY
+def test_target_counter_agg(target: Target) -> None:
+    """A counter is never shown as it stands."""
+    for selector, within in selectors(target.text):
+        if str(selector.name).endswith("_total"):
+            assert within[-1] in COUNTING
+
+
+@EVERY_QUERY
+def test_target_rate_interval(target: Target) -> None:
+    """A rate is taken over the interval that Grafana makes of the scrape interval."""
+    assert {*re.findall(r"\brate\(.*?\[(.*?)\]", target.text)} <= {"$__rate_interval"}
+
+
+def linked() -> list[tuple[str, str]]:
+    """(dashboard, address) of each data link."""
+    return [
+        (name, address)
+        for name, dashboard in DASHBOARDS.items()
+        for address in re.findall(r"'url': '([^']+)'", str(dashboard))
+    ]
+
+
+def test_links_lead_to_variables_of_dashboards() -> None:
+    """Each link goes to a dashboard that is there, and gives values to variables that it has."""
+    assert linked()
+    for name, address in linked():
+        match = re.match(r"/d/([\w-]+)\?", address)
+        assert match
+        there = variables(match[1])
+        assert {*re.findall(r"var-(\w+)=", address)} <= there.keys()
+        kept = set(re.findall(r"\$\{(\w+):queryparam\}", address))
+        assert kept <= there.keys() & variables(name).keys()
+
+
+def test_two_clicks_from_the_fleet_to_a_peer() -> None:
+    """The fleet leads to a gateway, and that to a peer; what is wrong with one peer leads there at once."""
+    ways = {(name, address.split("?")[0].removeprefix("/d/")) for name, address in linked()}
+    assert {
+        ("argus-fleet", "argus-gateway"),
+        ("argus-gateway", "argus-peer"),
+        ("argus-fleet", "argus-peer"),
+    } <= ways
+
+
+@EVERY
+def test_alerts_are_annotations(name: str) -> None:
+    """Alerts of the rules stand in every graph, for what is chosen."""
+    (annotation,) = DASHBOARDS[name]["annotations"]["list"]
+    ((selector, _),) = selectors(annotation["target"]["expr"])
+    assert selector.name == "ALERTS"
+    assert {'job=~"$job"', 'instance=~"$instance"'} <= matchers(selector)
+    pattern = re.search(r'alertname=~"([^"]*)"', annotation["target"]["expr"])
+    assert pattern
+    assert all(re.fullmatch(pattern[1], rule["alert"]) for rule in RULES if "alert" in rule)
+
+
+def test_provisioning_fits() -> None:
+    """The data sources are of the types that the dashboards choose from, and the folder is one place."""
+    folder = ROOT / "dashboards/provisioning"
+    given = yaml.safe_load(Path(folder / "datasources/argus-wireguard.yml").read_text())["datasources"]
+    wanted = {
+        one["query"] for name in DASHBOARDS for one in variables(name).values() if one["type"] == "datasource"
+    }
+    assert {source["type"] for source in given} == wanted
+    (provider,) = yaml.safe_load(Path(folder / "dashboards/argus-wireguard.yml").read_text())["providers"]
+    assert (provider["type"], provider["allowUiUpdates"]) == ("file", False)
