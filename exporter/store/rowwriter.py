@@ -194,21 +194,21 @@ class RowWriter:
 
     async def _batch(self, org: int, batch: Batch, rows: Sequence[int]) -> None:
         run, at, peers = self._connection.execute, self._at, self._peers
-        columns = [self._ids(rows)]
+        numbers = self._numbers(rows)
+        columns = [_text(numbers)]
         columns += (
             _column(values, rows) for values in (peers.handshake, peers.receive_total, peers.transmit_total)
         )
         scope = org, at, batch.clearance
         if batch.fresh is None:
-            count = await self._connection.fetchval(
-                sql.STATE_COUNT, org, batch.clearance, self._numbers(rows)
-            )
+            count = await self._connection.fetchval(sql.STATE_COUNT, org, batch.clearance, numbers)
         else:
             counters = _column(peers.receive, rows), _column(peers.transmit, rows)
             if batch.fresh:
                 status = await run(sql.STATE_INSERT, *scope, *columns, *counters, self._interface_ids(rows))
             else:
-                status = await run(sql.STATE_UPDATE, *scope, *columns, *counters)
+                span = min(numbers), max(numbers)
+                status = await run(sql.STATE_UPDATE, *scope, *columns, *counters, *span)
             count = int(status.rpartition(" ")[2])
         if count != len(rows):
             raise Outdated
