@@ -70,7 +70,7 @@ DATABASE_FAILING = Family(
     "wireguard_exporter_database_failing",
     "gauge",
     "Present, and 1, while snapshots do not reach the database, or days are not maintained. reason: "
-    "unreachable, refused, schema, claimed, embedded, maintenance, internal or failed.",
+    "unreachable, refused, schema, claimed, embedded, maintenance or failed.",
 )
 SCHEMA_OK = Family(
     "wireguard_exporter_database_schema_ok",
