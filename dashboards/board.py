@@ -27,7 +27,7 @@ from grafana_foundation_sdk.models.dashboard import (
 )
 from grafana_foundation_sdk.models.prometheus import Dataquery
 
-from dashboards.promql import INFO, PEERS, of
+from dashboards.promql import INFO, PEERS, firing, of
 from dashboards.queries import POSTGRESQL, PROMETHEUS
 
 WIDTH = 24
@@ -83,13 +83,12 @@ def _flow(rows: Rows) -> list[Panel | RowPanel]:
 
 
 def _alerts(matchers: Sequence[str]) -> AnnotationQuery:
-    firing = ", ".join(('alertname=~"WireGuard.+"', 'alertstate="firing"', *matchers))
     return AnnotationQuery(
         name="Alerts",
         datasource=PROMETHEUS,
         enable=True,
         icon_color="red",
-        target=Dataquery(expr=of("ALERTS", firing), ref_id="Alerts", interval="1m"),
+        target=Dataquery(expr=firing(*matchers), ref_id="Alerts", interval="1m"),
         title_format="{{alertname}}",
         text_format="{{peer}} {{interface}} {{instance}}",
         tag_keys="severity",

@@ -12,7 +12,6 @@ from dashboards.promql import (
     BASELINE,
     DIRECTIONS,
     EXPECTED,
-    FIRING,
     GATEWAY,
     KEY,
     LAST,
@@ -20,7 +19,9 @@ from dashboards.promql import (
     RATE,
     UNREACHABLE,
     VOLUME,
+    alerts,
     count,
+    firing,
     named,
     of,
     overdue,
@@ -68,8 +69,8 @@ def _peers() -> Panel:
 
 
 def _open() -> Panel:
-    firing = {severity: count(of("ALERTS", *FIRING, f'severity="{severity}"')) for severity in SEVERITIES}
-    return stat_panel("Open alerts", "What fires now, by severity?", firing, thresholds=limits(red=1))
+    by_severity = {severity: count(firing(f'severity="{severity}"')) for severity in SEVERITIES}
+    return stat_panel("Open alerts", "What fires now, by severity?", by_severity, thresholds=limits(red=1))
 
 
 def _map() -> Panel:
@@ -129,7 +130,7 @@ def _alerts() -> Panel:
     return table_panel(
         "Alerts",
         "Which alerts fire, for whom, and since when?",
-        [f"time() - {of('ALERTS_FOR_STATE', FIRING[0])} and ignoring (alertstate) {of('ALERTS', *FIRING)}"],
+        [f"time() - {alerts('ALERTS_FOR_STATE')}\nand ignoring (alertstate) {firing()}"],
         [
             Column("alertname", "Alert"),
             Column("severity", "Severity"),

@@ -159,7 +159,8 @@ def matrix(
         custom=table.FieldConfig(cell_options=common.TableColoredBackgroundCellOptions()),
     )
     options = table.Options(cell_height=common.TableCellHeight.MD)
-    panel = _panel("table", title, question, tables([query]), options, defaults, [], span, height)
+    heads = named(f"{row}\\{column}", **{"custom.cellOptions": common.TableAutoCellOptions()})
+    panel = _panel("table", title, question, tables([query]), options, defaults, [heads], span, height)
     panel.transformations = [
         DataTransformerConfig(
             "groupingToMatrix",

@@ -23,7 +23,6 @@ UNREACHABLE = "interface_site:wireguard_peers_unreachable:count"
 EXPECTED = "interface_site:wireguard_peers_expected:count"
 DIRECTIONS = {"received": 'direction="receive"', "sent": 'direction="transmit"'}
 GATEWAY = "wireguard_interface_info"
-FIRING = ('alertname=~"WireGuard.+"', 'alertstate="firing"')
 OWED = 'expected="always-on"'
 STATES = ("never", "active", "idle", "stale")  # the numbers that `state` gives
 
@@ -32,6 +31,23 @@ def of(metric: str, *matchers: str) -> str:
     """The series of the chosen gateways."""
     chosen = ('job=~"$job"', 'instance=~"$instance"', *matchers)
     return f"{metric}{{{', '.join(chosen)}}}"
+
+
+def alerts(metric: str, *matchers: str) -> str:
+    """Alerts of the chosen gateways and of none in particular, such as a site's; without the one that always
+    fires."""
+    chosen = (
+        'job=~"$job"',
+        'instance=~"$instance|"',
+        'alertname=~"WireGuard.+"',
+        'severity!="none"',
+        *matchers,
+    )
+    return f"{metric}{{{', '.join(chosen)}}}"
+
+
+def firing(*matchers: str) -> str:
+    return alerts("ALERTS", 'alertstate="firing"', *matchers)
 
 
 def rate(metric: str, *matchers: str) -> str:

@@ -8,7 +8,7 @@ from dashboards import links, records
 from dashboards.board import FLEET, GATEWAY, RECORDS, board
 from dashboards.fields import Column, limits
 from dashboards.panels import stat_panel, table_panel
-from dashboards.promql import FIRING, MOVES, count, increase, named, of, threshold, within
+from dashboards.promql import MOVES, count, firing, increase, named, of, threshold, within
 from dashboards.queries import Sql
 
 PLACE = (Column("gateway", "Gateway"), Column("interface", "Interface"))
@@ -40,7 +40,7 @@ def _figures() -> list[Panel]:
 
     too_old = f"{KEY_AGE} > 86400 * scalar({threshold('peer_key_age:days')})"
     return [
-        figure("Alerts", "How many security alerts fire?", of("ALERTS", *FIRING, 'concern="security"')),
+        figure("Alerts", "How many security alerts fire?", firing('concern="security"')),
         figure("Unknown keys", "How many configured keys does no directory list?", of(UNKNOWN)),
         figure("Keys too old", "How many keys have been in use for longer than they may?", too_old),
         figure(

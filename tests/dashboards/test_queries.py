@@ -109,7 +109,10 @@ def test_columns_are_in_the_answers(living: Living, dashboard: str, panel: dict[
                 found.add(f"Value #{query['refId']}" if several else "Value")
         if str(target) in QUIET:
             return
-    shown = {override["matcher"]["options"] for override in panel["fieldConfig"]["overrides"]}
+    if panel["transformations"][0]["id"] == "groupingToMatrix":
+        shown = {*panel["transformations"][0]["options"].values()} - {"null"}
+    else:
+        shown = {override["matcher"]["options"] for override in panel["fieldConfig"]["overrides"]}
     assert shown <= found
     linked = set(re.findall(r"__data\.fields\.(\w+)", str(panel)))
     assert linked <= found
