@@ -55,9 +55,9 @@ def options(living: Living, variable: Mapping[str, Any], chosen: Mapping[str, Se
     return [one["value"] for one in found if one]
 
 
-def ask(living: Living, target: Target) -> list[dict[str, Any]]:
-    """The labels of each series that a query gives, or the columns of each row."""
-    chosen = values(living, target.dashboard)
+def ask(living: Living, target: Target, **others: Sequence[str]) -> list[dict[str, Any]]:
+    """The labels of each series that a query gives, or the columns of each row. `others`: chosen instead."""
+    chosen = values(living, target.dashboard) | others
     now = time.time()
     if target.is_sql:
         low, high = (datetime.fromtimestamp(at, UTC).isoformat() for at in (living.started - 86400, now))
@@ -70,7 +70,8 @@ def ask(living: Living, target: Target) -> list[dict[str, Any]]:
     query = promql(target.text, chosen)
     assert "$" not in re.sub(r'"\$1"', "", query), query
     if target.query["instant"]:
-        return [series["metric"] | {"Value": 1} for series in living.prometheus.instant(query)]
+        found = living.prometheus.instant(query)
+        return [series["metric"] | {"Value": float(series["value"][1])} for series in found]
     return [series["metric"] for series in living.prometheus.range(query, living.started, now)]
 
 
@@ -79,6 +80,15 @@ def test_it_answers(living: Living, name: str) -> None:
     """A query gives series of the mesh, and where it gives none, that is what it says on a healthy one."""
     found = ask(living, TARGETS[name])
     assert bool(found) is (name not in QUIET), QUIET.get(name, "nothing came back")
+
+
+OF_AN_ORGANISATION = [name for name, target in TARGETS.items() if "$organisation" in target.text]
+
+
+@pytest.mark.parametrize("name", OF_AN_ORGANISATION)
+def test_another_organisation_is_not_shown(living: Living, name: str) -> None:
+    """Who chooses an organisation sees nothing of another's gateways, and counts none of them."""
+    assert not any(row["Value"] for row in ask(living, TARGETS[name], organisation=["another"]))
 
 
 def test_no_exception_is_without_its_query() -> None:
