@@ -27,6 +27,7 @@ from grafana_foundation_sdk.models.dashboard import (
 )
 from grafana_foundation_sdk.models.prometheus import Dataquery
 
+from dashboards import promql
 from dashboards.promql import INFO, PEERS, firing, of
 from dashboards.queries import POSTGRESQL, PROMETHEUS
 
@@ -90,7 +91,7 @@ def _alerts(matchers: Sequence[str]) -> AnnotationQuery:
         icon_color="red",
         target=Dataquery(expr=firing(*matchers), ref_id="Alerts", interval="1m"),
         title_format="{{alertname}}",
-        text_format="{{peer}} {{interface}} {{instance}}",
+        text_format="{{peer}} {{site}} {{interface}} {{instance}}",
         tag_keys="severity",
     )
 
@@ -146,15 +147,13 @@ JOB = _values("job", "Job", "label_values(wireguard_exporter_build_info, job)", 
 ORGANISATION = _values(
     "organisation",
     "Organisation",
-    'label_values(wireguard_interface_info{job=~"$job"}, organisation)',
+    f'label_values({promql.GATEWAY}{{job=~"$job"}}, organisation)',
     ".*",
 )
 _INSTANCES = 'label_values(wireguard_exporter_build_info{job=~"$job"}, instance)'
 INSTANCE = _values("instance", "Instance", _INSTANCES, ".+")
 ONE_INSTANCE = _values("instance", "Instance", _INSTANCES, ".+", first=True)
-INTERFACE = _values(
-    "interface", "Interface", f"label_values({of('wireguard_interface_info')}, interface)", ".+"
-)
+INTERFACE = _values("interface", "Interface", f"label_values({of(promql.GATEWAY)}, interface)", ".+")
 SITE = _values("site", "Site", f"label_values({of(INFO)}, site)", ".*")
 PEER = _values(
     "peer",
@@ -164,7 +163,5 @@ PEER = _values(
     regex='/peer="(?<text>[^"]+)".*public_key="(?<value>[^"]+)"/',
 )
 # The records know gateways by name. All of them stand in the query, since SQL has no pattern for all.
-GATEWAY = _values(
-    "gateway", "Gateway", f"label_values({of('wireguard_interface_info')}, gateway)", "", hidden=True
-)
+GATEWAY = _values("gateway", "Gateway", f"label_values({of(promql.GATEWAY)}, gateway)", "", hidden=True)
 FLEET = (DATASOURCE, JOB, ORGANISATION, INSTANCE)

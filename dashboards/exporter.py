@@ -8,7 +8,7 @@ from dashboards import links
 from dashboards.board import DATASOURCE, INSTANCE, JOB, board
 from dashboards.fields import YES_OR_NO, Column, limits
 from dashboards.panels import graph, stat_panel, table_panel
-from dashboards.promql import increase, of, rate, threshold
+from dashboards.promql import count, increase, of, rate, threshold
 
 OWN = "wireguard_exporter_"
 
@@ -34,7 +34,7 @@ def dashboard() -> Dashboard:
 
 def _figures() -> list[Panel]:
     def failing(title: str, question: str, metric: str, condition: str) -> Panel:
-        query = f"count({of(metric)} {condition}) or vector(0)"
+        query = count(f"{of(metric)} {condition}")
         return stat_panel(title, question, {"exporters": query}, thresholds=limits(red=1), span=4)
 
     return [

@@ -129,7 +129,7 @@ def _never() -> Panel:
 def _alerts() -> Panel:
     return table_panel(
         "Alerts",
-        "Which alerts fire, for whom, and since when?",
+        "Which alerts fire, for whom, and for how long?",
         [f"time() - {alerts('ALERTS_FOR_STATE')}\nand ignoring (alertstate) {firing()}"],
         [
             Column("alertname", "Alert"),
@@ -137,9 +137,9 @@ def _alerts() -> Panel:
             Column("peer", "Peer"),
             Column("site", "Site"),
             *links.WHERE,
-            Column("Value", "Since", "s"),
+            Column("Value", "Active for", "s"),
         ],
-        sort="Since",
+        sort="Active for",
         empty="Nothing fires",
         span=14,
     )

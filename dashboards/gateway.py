@@ -17,6 +17,7 @@ from dashboards.promql import (
     MOVES,
     PEERS,
     RATE,
+    count,
     increase,
     named,
     of,
@@ -48,7 +49,7 @@ def _read() -> Panel:
         "Is every interface read? The exporter's dashboard says why one is not.",
         {
             "well": f"sum({of('wireguard_exporter_read_success')})",
-            "failing": f"count({of('wireguard_exporter_read_success')} == 0) or vector(0)",
+            "failing": count(f"{of('wireguard_exporter_read_success')} == 0"),
         },
         colours={"well": "green"},
         thresholds=limits("text", red=1),

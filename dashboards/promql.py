@@ -58,9 +58,9 @@ def increase(metric: str, span: str, *matchers: str) -> str:
     return f"increase({of(metric, *matchers)}[{span}])"
 
 
-def count(expression: str, by: str = "") -> str:
-    """How many series there are; 0 and not nothing, unless by a label."""
-    return f"count by ({by}) ({expression})" if by else f"count({expression}) or vector(0)"
+def count(expression: str) -> str:
+    """How many series there are: 0, and not nothing."""
+    return f"count({expression}) or vector(0)"
 
 
 def named(expression: str, *matchers: str, labels: str = "peer, site") -> str:

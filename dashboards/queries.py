@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterable, Mapping, Sequence
+from string import ascii_uppercase
 
 from grafana_foundation_sdk.cog.variants import Dataquery
 from grafana_foundation_sdk.models import prometheus
@@ -10,7 +11,7 @@ from grafana_foundation_sdk.models.common import DataSourceRef
 
 PROMETHEUS = DataSourceRef("prometheus", "${datasource}")
 POSTGRESQL = DataSourceRef("grafana-postgresql-datasource", "${records}")
-REFS = "ABCDEFGH"  # what the queries of a panel are called
+REFS = ascii_uppercase  # what the queries of a panel are called
 
 
 class Sql(Dataquery):
