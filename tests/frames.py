@@ -132,7 +132,8 @@ class Moment:
 
 class LivingGateway:
     """Gives snapshots in which everything happens that can: traffic, peers and interfaces that come, go and
-    begin anew, readings that fail, a directory that is written again. `seed` decides what happens."""
+    begin anew, readings that fail, a directory that is written again. `seed` decides what happens; `indexed`
+    is the share of readings in which the index of an interface is known."""
 
     PLACES: tuple[tuple[str, Kind, str], ...] = (
         ("wg0", "kernel", ""),
@@ -140,9 +141,10 @@ class LivingGateway:
         ("utun", "userspace", ""),
     )
 
-    def __init__(self, seed: random.Random, keys: int = 5) -> None:
+    def __init__(self, seed: random.Random, keys: int = 5, indexed: float = 0.9) -> None:
         self._random = seed
         self._keys = keys
+        self._indexed = indexed
         self._tunnels: dict[tuple[str, Kind, str], Tunnel] = {}
         self._away: dict[tuple[str, Kind, str], Tunnel] = {}
         self._indexes = 1
@@ -247,7 +249,7 @@ class LivingGateway:
             if self._random.random() < 0.1:
                 readings.append(Reading(tunnel.source, device.label, 0.0, "interrupted"))
                 continue
-            tunnel.index_known = self._random.random() < 0.9
+            tunnel.index_known = self._random.random() < self._indexed
             readings.append(Reading(tunnel.source, device.label, 0.0))
             devices.append(device)
         return Snapshot("gw", self._now, tuple(devices), tuple(readings))
@@ -258,8 +260,8 @@ State = tuple[PeerConfig, int, int, int]  # with last handshake, received, sent
 
 
 class Witness:
-    """What the snapshots say, taken in peer by peer: who is there, what could not be read, and how much each
-    peer moved in all. The organisation and the clearance are the gateway's."""
+    """What the snapshots say, taken in peer by peer: who is there, what could not be read ("" = a listing),
+    and how much each peer moved in all. The organisation and the clearance are the gateway's."""
 
     def __init__(self, organisation: str, clearance: int) -> None:
         self._organisation = organisation
@@ -283,6 +285,8 @@ class Witness:
                 self.unread[label] = reason
             else:
                 del self.there[label]
+        if unlisted:
+            self.unread[""] = next(iter(unlisted.values()))
         for device in moment.snapshot.devices:
             self._see_device(device, moment.directory)
 

@@ -50,18 +50,26 @@ class _Fold:
         self._raise_gateway()
         for device in frame.devices:
             self._read(storable(device.label), device)
+        gone = {storable(label) for label in frame.gone} & interfaces.keys()
+        if unlisted := self._unread.pop("", ""):
+            self._unread |= dict.fromkeys(self._untold() - gone, unlisted)
+        else:
+            gone |= self._untold()
         for label, reason in self._unread.items():
             for place in interfaces.get(label, Interface()).places.values():
                 self._miss(place, reason)
-        gone = {storable(label) for label in frame.gone}
-        if frame.keyframe:
-            told = {storable(device.label) for device in frame.devices} | self._unread.keys()
-            gone |= interfaces.keys() - told
-        for label in gone & interfaces.keys():
+        for label in gone:
             self._vanish(interfaces[label])
         for name, rows in self._rows.items():
             self._count_places(name, rows)
         return self._rows
+
+    def _untold(self) -> set[str]:
+        """Interfaces that are known to be there, and of which the frame does not say whether they are."""
+        told = {storable(device.label) for device in self._frame.devices} | self._unread.keys()
+        known = self._mirror.interfaces.items()
+        there = {label for label, each in known if not all(place.removed for place in each.places.values())}
+        return there - told
 
     def _count_places(self, name: str, rows: Rows) -> None:
         places = [each.places[name] for each in self._mirror.interfaces.values() if name in each.places]
@@ -136,8 +144,9 @@ class _Fold:
     def _vanish(self, interface: Interface) -> None:
         for row in list(interface.present.values()):
             self._remove(interface, row)
-            self._peers.place[row].left.add(row)
         for place in interface.places.values():
+            removed = self._rows[place.member.organisation].removed
+            place.left.update(row for row in removed if self._peers.place[row] is place)
             if not place.removed:
                 place.removed, place.config = True, None
                 self._end_gap(place)

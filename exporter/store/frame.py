@@ -75,7 +75,9 @@ class Frame:
     clearance: int  # the gateway's and its interfaces'
     devices: Sequence[DeviceFrame]  # in a delta, too, every interface that was read
     gone: Sequence[str]  # labels of interfaces that are no longer there
-    unread: Sequence[tuple[str, str]]  # (label, reason): there, perhaps, but could not be read
+    # (label, reason): there, perhaps, but could not be read. "" = a listing failed: interfaces that the frame
+    # does not name may be there, too; otherwise they are not.
+    unread: Sequence[tuple[str, str]]
     lost: Sequence[Lost]
 
     @property

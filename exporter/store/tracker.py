@@ -125,7 +125,8 @@ class Tracker:
         return unread
 
     def _unread(self, snapshot: Snapshot) -> dict[str, str]:
-        """Interface → reason: those that could not be read, and those that nobody could list."""
+        """Interface → reason: those that could not be read, and those that nobody could list. "" = others may
+        be there that this run has not seen."""
         failed = [reading for reading in snapshot.readings if not reading.ok]
         listings = {reading.source: reading.reason for reading in failed if not reading.interface}
         unread = {reading.interface: reading.reason for reading in failed if reading.interface}
@@ -137,6 +138,8 @@ class Tracker:
                 unread.setdefault(label, reason)
         for device in snapshot.devices:
             unread.pop(device.label, None)
+        if listings:
+            unread[""] = next(iter(listings.values()))
         return unread
 
     def _told(self, whole: bool) -> Iterator[DeviceFrame]:
