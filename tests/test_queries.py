@@ -4,10 +4,12 @@ from __future__ import annotations
 
 import asyncio
 import random
-from collections.abc import Iterator, Sequence
-from datetime import date
+import re
+from collections.abc import Awaitable, Callable, Iterator, Sequence
+from dataclasses import replace
+from datetime import UTC, date, datetime
 from itertools import pairwise
-from typing import NamedTuple
+from typing import NamedTuple, TypeVar
 from uuid import UUID
 
 import pytest
@@ -15,22 +17,25 @@ from hypothesis import Phase, given, settings
 from hypothesis import strategies as st
 
 from exporter.store import queries
-from exporter.store.answers import Sample
+from exporter.store.answers import Gap, Known, Latest, PeerConfig, Sample
 from exporter.store.compaction import compact_before
 from exporter.store.database import Connection, scope
-from exporter.store.partitions import DAY, drop_before, take_in_strays
+from exporter.store.frame import Frame
+from exporter.store.partitions import DAY, drop_before, table, take_in_strays
 from exporter.store.progress import Progress
 from exporter.store.settings import Target
 from exporter.store.writer import Writer
 from tests import postgres as servers
-from tests.frames import Moment
+from tests import schemakit
+from tests.frames import START, Moment
 from tests.gateways import key
 from tests.historykit import session
-from tests.mirrorkit import Run
+from tests.mirrorkit import CONFIG, Run, added, device, frame
 from tests.postgres import Server
-from tests.schemakit import migrated
+from tests.schemakit import migrated, with_connection
 from tests.storykit import BEGIN, CLEARANCES, ORGANISATIONS, Reader, Story, Subject, day_of
 
+T = TypeVar("T")
 MILLISECONDS = 86_400_000  # of a day
 PAGE = 3  # samples of a history at a time
 EMPTY = """
@@ -58,13 +63,15 @@ class Recorder:
         self._gateway = Run("acme")
         self._slots = dict[str, list[str]]()
 
-    async def write(self, moment: Moment) -> None:
-        frame = self._gateway.frame(moment)
+    async def tell(self, moment: Moment) -> None:
+        await self.write(self._gateway.frame(moment))
+
+    async def write(self, frame: Frame) -> None:
         assert await self._writer.write(self._collector, frame, self._keys)
         if frame.keyframe:
             self._slots.clear()
-        for device in frame.devices:
-            self._slots.setdefault(device.label, []).extend(device.added)
+        for each in frame.devices:
+            self._slots.setdefault(each.label, []).extend(each.added)
 
     async def _keys(self) -> dict[str, list[str]]:
         return self._slots
@@ -176,7 +183,7 @@ class Teller:
 
     async def go_on(self) -> None:
         for moment in self._story.tell(self._seed.randrange(2, 10)):
-            await self._recorder.write(moment)
+            await self._recorder.tell(moment)
         await self._ask()
 
     async def compact(self, *, all_days: bool) -> None:
@@ -222,3 +229,178 @@ def test_answers_are_those_of_the_story(database: Target, number: int) -> None:
             await teller.compact(all_days=True)
 
     asyncio.run(run())
+
+
+# What there is of a gateway at work: four snapshots, 30 seconds apart, the third of which failed.
+
+FIRST, SECOND, THIRD, FOURTH = (START + 30.0 * number for number in range(1, 5))
+SECRET = replace(CONFIG, clearance=2, name="safe")
+MOVED = replace(CONFIG, endpoint="192.0.2.9:9")
+FRAMES = (
+    frame(1, device(port=1, public_key=key(98), **added((1, 0, 0, 0)))),
+    frame(2, device(port=1, public_key=key(98), **added((2, START, 5, 6), config=SECRET, slot=1))),
+    frame(3, device(label="wg1", **added((3, 0, 0, 0))), unread=[("wg0", "permission")]),
+    frame(4, device(port=2, public_key=key(99), configured=[(0, MOVED)], removed=[1]), device(label="wg1")),
+)
+Question = Callable[[Connection, int], Awaitable[T]]
+
+
+@pytest.fixture
+def work(database: Target) -> Target:
+    """A database in which these snapshots are."""
+
+    async def run() -> None:
+        async with session(database) as owner, session(database, "argus_collector") as collector:
+            await empty(owner)
+            recorder = Recorder(collector)
+            for each in FRAMES:
+                await recorder.write(each)
+
+    asyncio.run(run())
+    return database
+
+
+def ask(target: Target, question: Question[T], clearance: int = 2) -> T:
+    """As a reader of the organisation."""
+
+    async def run() -> T:
+        async with session(target) as owner, session(target, "argus_reader") as reader:
+            org_id = await owner.fetchval("select org_id from argus.organisation where name = 'acme'")
+            async with scope(reader, org_id, clearance):
+                return await question(reader, org_id)
+
+    return asyncio.run(run())
+
+
+def number_of(target: Target, peer: int) -> int:
+    number: int = schemakit.ask(target, "select peer_id from argus.peer where public_key = $1", key(peer))[0][
+        0
+    ]
+    return number
+
+
+def test_known_are_all_peers_with_their_configuration(work: Target) -> None:
+    """Those that are gone too, with when they were first and last seen; of a gateway, of an interface."""
+    peers = {peer.public_key: peer for peer in ask(work, queries.known)}
+    assert peers.keys() == {key(1), key(2), key(3)}
+    one, safe = peers[key(1)], peers[key(2)]
+    assert (one.gateway, one.interface, one.endpoint, one.removed) == ("gw", "wg0", "192.0.2.9:9", False)
+    assert (one.name, one.site, one.owner, one.allowed_ips) == ("laptop", "lab", "ops", ["10.0.0.1/32"])
+    assert (one.persistent_keepalive, one.has_preshared_key, one.clearance) == (25, False, 0)
+    assert (one.first_seen, one.last_seen) == (FIRST, FOURTH)
+    assert (safe.first_seen, safe.last_seen, safe.removed, safe.clearance) == (SECOND, FOURTH, True, 2)
+    assert (safe.name, safe.endpoint, safe.allowed_ips) == (None, None, None)
+
+    def of(*place: str) -> Question[list[Known]]:
+        return lambda reader, org_id: queries.known(reader, org_id, *place)
+
+    assert {peer.public_key for peer in ask(work, of("gw", "wg1"))} == {key(3)}
+    assert len(ask(work, of("gw"))) == 3
+    assert ask(work, of("another")) == []
+    assert {peer.public_key for peer in ask(work, queries.known, clearance=1)} == {key(1), key(3)}
+
+
+def test_latest_is_of_a_gateway_or_an_interface(work: Target) -> None:
+    """The filters leave out what is elsewhere."""
+
+    def of(*place: str) -> Question[list[Latest]]:
+        return lambda reader, org_id: queries.latest(reader, org_id, *place)
+
+    assert {peer.public_key for peer in ask(work, of("gw", "wg0"))} == {key(1), key(2)}
+    assert len(ask(work, of("gw"))) == 3
+    assert ask(work, of("another")) == ask(work, of("gw", "another")) == []
+
+
+def test_configurations_over_time(work: Target) -> None:
+    """Each as long as it was so, of a peer and of an interface; what is too secret is not there."""
+    one, safe = number_of(work, 1), number_of(work, 2)
+
+    def of(peer: int) -> Question[list[PeerConfig]]:
+        return lambda reader, org_id: queries.peer_configs(reader, org_id, peer)
+
+    assert [(c.valid_from, c.valid_to, c.endpoint) for c in ask(work, of(one))] == [
+        (FIRST, FOURTH, CONFIG.endpoint),
+        (FOURTH, None, MOVED.endpoint),
+    ]
+    assert [(c.valid_from, c.valid_to, c.name) for c in ask(work, of(safe))] == [(SECOND, FOURTH, "safe")]
+    assert ask(work, of(safe), clearance=1) == []
+    configs = ask(work, lambda reader, org_id: queries.interface_configs(reader, org_id, "gw", "wg0"))
+    assert [(c.valid_from, c.valid_to, c.listen_port, c.public_key, c.kind, c.fwmark) for c in configs] == [
+        (FIRST, FOURTH, 1, key(98), "kernel", 0),
+        (FOURTH, None, 2, key(99), "kernel", 0),
+    ]
+
+
+def test_gaps_within_a_range(work: Target) -> None:
+    """The time in which the interface was not read, where the range and the gap have something in common."""
+
+    def of(start: float, end: float, *gateway: str) -> list[Gap]:
+        return ask(work, lambda reader, org_id: queries.gaps(reader, org_id, start, end, *gateway))
+
+    (gap,) = of(START, FOURTH)
+    assert (gap.gateway, gap.interface, gap.reason) == ("gw", "wg0", "permission")
+    assert (gap.started_at, gap.ended_at, gap.snapshots) == (SECOND, FOURTH, 1)
+    assert len(of(THIRD, THIRD + 1, "gw")) == 1
+    assert of(START, SECOND) == of(FOURTH, FOURTH + 9) == of(START, FOURTH, "another") == []
+
+
+def test_where_a_key_was_seen(work: Target) -> None:
+    """As a peer's and as an interface's own, first and last; a secret peer's is not seen."""
+
+    def of(number: int, clearance: int = 2) -> list[tuple[object, ...]]:
+        found = ask(work, lambda reader, org_id: queries.key_seen(reader, org_id, key(number)), clearance)
+        return [(k.role, k.gateway, k.interface, k.first_seen, k.last_seen) for k in found]
+
+    assert of(1) == [("peer", "gw", "wg0", FIRST, FOURTH)]
+    assert of(2) == [("peer", "gw", "wg0", SECOND, FOURTH)]
+    assert of(2, clearance=1) == []
+    assert of(98) == [("interface", "gw", "wg0", FIRST, FOURTH)]
+    assert of(99) == [("interface", "gw", "wg0", FOURTH, FOURTH)]
+    assert of(97) == []
+
+
+def test_another_organisation_is_not_there(work: Target) -> None:
+    """Whoever names it without being of it gets nothing, whatever the question."""
+
+    async def curious(reader: Connection, org_id: int) -> list[object]:
+        await reader.execute("set local app.org_id = 1000000")
+        now, day = FOURTH + 1, day_of(round(FOURTH * 1000))
+        peer = schema_peer
+        return [
+            await queries.latest(reader, org_id),
+            await queries.known(reader, org_id),
+            await queries.active(reader, org_id, 0, now),
+            list(await queries.totals(reader, org_id, now)),
+            await queries.bytes_per_day(reader, org_id, day, day),
+            await queries.history(reader, org_id, peer, START, now),
+            await queries.peer_configs(reader, org_id, peer),
+            await queries.interface_configs(reader, org_id, "gw", "wg0"),
+            await queries.gaps(reader, org_id, 0, now),
+            await queries.key_seen(reader, org_id, key(1)),
+        ]
+
+    schema_peer = number_of(work, 1)
+    assert ask(work, curious, clearance=9) == [[]] * 10
+
+
+def test_days_that_are_not_asked_for_are_not_read(work: Target) -> None:
+    """A history of an hour has a plan with its day's partition alone, and the look-up of a peer an index."""
+
+    async def plan(reader: Connection, org_id: int) -> str:
+        low, high = (datetime.fromtimestamp(seconds, UTC) for seconds in (FIRST, FOURTH))
+        await reader.execute("set local plan_cache_mode = force_custom_plan")
+        await reader.execute("set local enable_seqscan = off")
+        rows = await reader.fetch(
+            f"explain (costs off) {queries.HISTORY}",
+            *(org_id, 1, low, high, low.date(), high.date(), 10),
+        )
+        return "\n".join(row[0] for row in rows)
+
+    async def more_days(owner: Connection) -> None:
+        await owner.execute("select argus.ensure_partitions($1, 10)", day_of(round(FIRST * 1000)) - DAY * 5)
+
+    with_connection(work, more_days, role="argus_owner")
+    text = ask(work, plan)
+    partition = table("sample", day_of(round(FIRST * 1000))).removeprefix("argus.")
+    assert set(re.findall(r" on (sample\w*_\d+|sample_default)", text)) == {partition}
+    assert f"Index Scan using {partition}_pkey" in text

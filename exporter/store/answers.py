@@ -30,19 +30,19 @@ class Latest(Row):
 
 
 class Known(Row):
-    """A peer with all that is known of it now."""
+    """A peer with all that is known of it now. One that was removed has no configuration."""
 
     peer_id: int
     gateway: str
     interface: str
     public_key: str
-    name: str
-    site: str
-    owner: str
-    endpoint: str
-    allowed_ips: list[str]
-    persistent_keepalive: int
-    has_preshared_key: bool
+    name: str | None
+    site: str | None
+    owner: str | None
+    endpoint: str | None
+    allowed_ips: list[str] | None
+    persistent_keepalive: int | None
+    has_preshared_key: bool | None
     first_seen: float
     last_seen: float
     removed: bool

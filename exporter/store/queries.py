@@ -256,10 +256,18 @@ async def history(
     connection: Connection, org_id: int, peer_id: int, start: float, end: float, limit: int = 10_000
 ) -> list[Sample]:
     """A peer's samples of a range, oldest first. When there are `limit`, the next ones start at the last's
-    `taken_at`."""
-    low, high = _instant(start), _instant(end)
-    scope = low, high, low.date(), high.date(), limit
-    return await _fetch(connection, Sample, HISTORY, org_id, peer_id, *scope)
+    `taken_at`.
+
+    It is asked for piece by piece, each twice as long: no day is unpacked that is far beyond the limit.
+    """
+    low, stop, piece = _instant(start), _instant(end), DAY
+    found: list[Sample] = []
+    while low < stop and len(found) < limit:
+        high = min(low + piece, stop)
+        scope = low, high, low.date(), high.date(), limit - len(found)
+        found += await _fetch(connection, Sample, HISTORY, org_id, peer_id, *scope)
+        low, piece = high, piece * 2
+    return found
 
 
 def rates(samples: Sequence[Sample]) -> Iterator[Rate]:
