@@ -25,8 +25,9 @@ from exporter.recording import Recording
 from exporter.store import migrate
 from exporter.store.database import Connection, connect, leave
 from exporter.store.embedded import Embedded
+from exporter.store.errors import SpoolBroken
 from exporter.store.progress import Progress
-from exporter.store.service import Service
+from exporter.store.service import Service, make_state_directory
 from exporter.store.settings import Target
 from tests import hurrieddaemon, postgres
 from tests.daemonkit import PATIENCE, Daemon, daemon, interface
@@ -34,6 +35,7 @@ from tests.embeddedkit import state_directory, while_up
 from tests.hurrieddaemon import TICK
 from tests.postgres import Server
 from tests.postgresproxy import Proxy
+from tests.privilege import without_privilege
 from tests.recordingkit import (
     LOGIN,
     Gateway,
@@ -148,7 +150,7 @@ def test_the_server_is_away_for_fifty_snapshots(berlin: Site, server: Server) ->
         until_drained(running)
         assert not is_failing(running, "unreachable")
         assert (running.said(LOST), running.said(FOUND)) == (1, 1)
-        assert running.said("snapshots that waited in the spool are in the database") >= 1
+        until(lambda: running.said("snapshots that waited in the spool are in the database") > 0)
         come_to_rest(berlin.gateway, running)
         end(running)
     assert berlin.check().keys() <= SLOW
@@ -408,6 +410,28 @@ def test_a_state_directory_that_cannot_be(tmp_path: Path) -> None:
         assert f"nothing is recorded: {tmp_path}/state" in text
         assert running.said("nothing is recorded") == 1
         end(running)
+
+
+def test_a_state_directory_out_of_reach(tmp_path: Path) -> None:
+    """A directory that may not even be looked into is one that cannot be used, like any other."""
+    (tmp_path / "closed").mkdir(mode=0)
+    with without_privilege(), pytest.raises(SpoolBroken, match="Permission denied; name a state_directory"):
+        make_state_directory(tmp_path / "closed/state")
+
+
+def test_a_private_server_that_cannot_be(tmp_path: Path) -> None:
+    """Without any database the page is served and snapshots are kept; what is wrong is said once."""
+    gateway, recording = Gateway(), "recording: {interval: 1s}\n"
+    prepare_state(tmp_path / "state")
+    (tmp_path / "state/postgres").write_text("a file\n")
+    with interface(tmp_path, "wg0", gateway.reply), daemon(tmp_path, recording) as running:
+        until(lambda: value(running, 'database_errors_total{reason="embedded"}') >= 2)
+        assert is_failing(running, "embedded")
+        assert "wireguard_peer_receive_bytes_total" in running.metrics()
+        assert running.get("/-/ready")[0] == 200
+        assert running.said(LOST) == 1
+        end(running)
+    assert kept_by(tmp_path / "state").waiting
 
 
 def test_a_database_that_is_not_there(berlin: Site) -> None:
