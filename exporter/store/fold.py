@@ -185,7 +185,7 @@ class _Fold:
         rows = self._rows[place.member.organisation]
         new = row < 0
         if new:
-            row = self._peers.add(place, key, 0, None)
+            row = self._peers.add(place, key, 0, None, first_seen=int(self._frame.taken_at))
             self._fresh.add(row)
             rows.new.append(row)
         else:
