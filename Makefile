@@ -32,7 +32,7 @@ lint: venv ## ruff and mypy --strict
 	$(VENV)/bin/ruff format --check .
 	$(VENV)/bin/mypy
 
-bench: system venv ## measures scrapes against `wg` and the raw dump in the same run
+bench: system venv ## measures scrapes against `wg` and the raw dump, records against wide rows
 	$(PY) -m bench
 
 clean: ## the virtual environment and every cache

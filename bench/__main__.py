@@ -1,49 +1,78 @@
-"""`python -m bench`: how fast the exporter is, on this machine, against what else reads WireGuard here."""
+"""`python -m bench`: how fast the exporter is, on this machine, against what else does the same here."""
 
 from __future__ import annotations
 
 import argparse
 import dataclasses
 import json
-import shlex
-import subprocess
 import sys
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass
 from pathlib import Path
 
-from bench import figures, wireguard
-from bench.figures import Figures, Result
-from bench.report import put_into, report
+from bench import figures as scrapes
+from bench import report, run
+from bench.store import figures as records
+from bench.store import report as store_report
+from bench.store import run as store_run
+from bench.store import verdicts as limits
 from tests.kernel.image import UnavailableError
-from tests.kernel.vm import EXCHANGE, VmError, boot
+from tests.kernel.vm import VmError
 
 PAGE = Path("docs/performance.md")
-BUSY = (1.0, 0.2)  # shares of peers whose counters change with each reading
 
 
 def arguments(words: Sequence[str] | None) -> argparse.Namespace:
     parser = argparse.ArgumentParser(
         prog="python -m bench",
-        description="Measures scrapes of the daemon against `wg show dump` and the raw dump, in one run. "
-        "As root, on a kernel with WireGuard; elsewhere replayed dumps are all that it can measure.",
+        description="Measures scrapes of the daemon against `wg show dump` and the raw dump, and records of "
+        "snapshots against wide rows by COPY, each in one run. Scrapes: as root, on a kernel with WireGuard; "
+        "elsewhere replayed dumps are all that it can measure. Records: where there is a PostgreSQL.",
         epilog="Example: python -m bench --peers 1000,10000 --rounds 9",
     )
+    parser.add_argument("--only", choices=("scrapes", "records"), help="one of the two (default: both)")
     parser.add_argument(
         "--peers",
         type=numbers,
         default=[1000, 10_000, 100_000],
         metavar="N,N…",
-        help="sizes of gateways (default: 1000,10000,100000)",
+        help="sizes of gateways that are scraped (default: 1000,10000,100000)",
     )
     parser.add_argument(
         "--rounds", type=positive, default=15, metavar="N", help="turns of each contender (default: 15)"
     )
     parser.add_argument(
-        "--in-vm", action="store_true", help="on Debian's kernel in qemu, as the tests use it"
+        "--recorded",
+        type=positive,
+        default=limits.PEERS,
+        metavar="N",
+        help=f"peers of a gateway whose snapshots are read back (default: {limits.PEERS})",
+    )
+    parser.add_argument(
+        "--snapshots",
+        type=positive,
+        default=limits.SNAPSHOTS,
+        metavar="N",
+        help=f"how many of those (default: {limits.SNAPSHOTS})",
+    )
+    parser.add_argument(
+        "--largest",
+        type=positive,
+        default=limits.LARGEST,
+        metavar="N",
+        help=f"peers of a gateway whose snapshots are followed through (default: {limits.LARGEST})",
+    )
+    parser.add_argument(
+        "--in-vm",
+        action="store_true",
+        help="scrapes alone, on Debian's kernel in qemu, as the tests use it",
     )
     parser.add_argument("--json", action="store_true", help="every single measurement, instead of the report")
     parser.add_argument("--write", action="store_true", help=f"put the report into {PAGE} as well")
-    return parser.parse_args(words)
+    given = parser.parse_args(words)
+    if given.in_vm:
+        given.only = "scrapes"
+    return given
 
 
 def positive(text: str) -> int:
@@ -57,62 +86,44 @@ def numbers(text: str) -> list[int]:
     return [positive(word) for word in text.split(",")]
 
 
+@dataclass(frozen=True, slots=True)
+class Part:
+    """One benchmark that was made, and the lines of the page that its report goes between."""
+
+    name: str
+    result: scrapes.Result | records.Result
+    text: str
+    first: str
+    last: str
+
+
+def parts(given: argparse.Namespace) -> Iterator[Part]:
+    """One after the other, as they are done."""
+    if given.only != "records":
+        measure = run.in_vm if given.in_vm else run.here
+        result = measure(given.peers, given.rounds)
+        yield Part("scrapes", result, report.report(result), report.BEGIN, report.END)
+    if given.only != "scrapes":
+        kept = store_run.here(given.recorded, given.snapshots, given.largest, given.rounds)
+        yield Part("records", kept, store_report.report(kept), store_report.BEGIN, store_report.END)
+
+
 def main(words: Sequence[str] | None = None) -> int:
     given = arguments(words)
+    taken = {}
     try:
-        result = in_vm(given) if given.in_vm else here(given)
+        for part in parts(given):
+            taken[part.name] = dataclasses.asdict(part.result)
+            if given.write:
+                PAGE.write_text(report.put_into(PAGE.read_text(), part.text, part.first, part.last))
+            if not given.json:
+                print(part.text)
     except (UnavailableError, VmError) as error:
-        say(f"bench: no guest: {error}")
+        run.say(f"bench: no guest: {error}")
         return 1
-    text = report(result)
-    if given.write:
-        PAGE.write_text(put_into(PAGE.read_text(), text))
-    print(json.dumps(dataclasses.asdict(result)) if given.json else text)
+    if given.json:
+        print(json.dumps(taken))
     return 0
-
-
-def here(given: argparse.Namespace) -> Result:
-    """Measure on this kernel."""
-    no_kernel = wireguard.missing()
-    taken = []
-    if no_kernel:
-        say(f"no WireGuard interface can be made here: {no_kernel}; measuring replayed dumps alone")
-    else:
-        taken += [measured(peers, given.rounds, None) for peers in given.peers]
-    taken += [measured(peers, given.rounds, busy) for busy in BUSY for peers in given.peers]
-    peers = ",".join(map(str, given.peers))
-    command = f"python -m bench --peers {peers} --rounds {given.rounds}"
-    return Result(figures.host(), command, given.rounds, no_kernel, tuple(taken))
-
-
-def measured(peers: int, rounds: int, busy: float | None) -> Figures:
-    """One part at one size, in a process of its own: memory and caches of one do not serve the next."""
-    say(
-        f"{peers:,} peers: "
-        + ("an interface of the kernel" if busy is None else f"replayed, {busy:.0%} change")
-    )
-    words = [str(peers), str(rounds), *([] if busy is None else [str(busy)])]
-    alone = wireguard.ALONE if busy is None else ()
-    command = [*alone, sys.executable, "-m", "bench.measure", *words]
-    done = subprocess.run(command, stdout=subprocess.PIPE, check=True)
-    return Figures(**json.loads(done.stdout))
-
-
-def in_vm(given: argparse.Namespace) -> Result:
-    """The same, all of it inside the guest that the kernel tests run in."""
-    peers = ",".join(map(str, given.peers))
-    command = [sys.executable, "-m", "bench", "--json", "--peers", peers, "--rounds", str(given.rounds)]
-    with boot() as guest:
-        say(f"in the guest, by {guest.accelerator}; emulated times say little, their ratios more")
-        done = guest.run(f"{shlex.join(command)} >{EXCHANGE}/bench.json", timeout=3600)
-        if done.status:
-            raise RuntimeError(f"in the guest:\n{done.output}")
-        return Result.from_json(json.loads((guest.exchange / "bench.json").read_text()))
-
-
-def say(what: str) -> None:
-    """Progress goes to standard error: standard output is the report's."""
-    print(what, file=sys.stderr, flush=True)
 
 
 if __name__ == "__main__":

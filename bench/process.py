@@ -19,8 +19,8 @@ gateway: bench
 sources: {uapi: false, timeout: 120}
 directory: {wg_quick: []}
 limits: {request_timeout: 300}
-recording: {enabled: false}
 """
+NOT_RECORDING = "{enabled: false}"
 SERVING = re.compile(r" on 127\.0\.0\.1:([0-9]+)")
 
 
@@ -43,12 +43,19 @@ class Process:
 
 
 @contextmanager
-def daemon(*before: str, program: Sequence[str] = ("-m", "exporter.cli")) -> Iterator[Process]:
+def daemon(
+    *before: str,
+    program: Sequence[str] = ("-m", "exporter.cli"),
+    recording: str = NOT_RECORDING,
+    disk: str | None = None,
+) -> Iterator[Process]:
     """`argus-wg serve` on a free port, stopped at the end. `program` is what Python runs, `before` its
-    arguments ahead of `serve`. Returns when the first reading is done."""
-    with tempfile.TemporaryDirectory(prefix="argus-bench-") as folder:
+    arguments ahead of `serve`; `recording` is that section of the configuration, `disk` the directory below
+    which it keeps its state. Returns when the first reading is done."""
+    with tempfile.TemporaryDirectory(prefix="argus-bench-", dir=disk) as folder:
+        Path(folder).chmod(0o711)  # a private PostgreSQL is not run by root
         config = Path(folder) / "argus-wg.yml"
-        config.write_text(CONFIG)
+        config.write_text(f"{CONFIG}state_directory: {folder}/state\nrecording: {recording}\n")
         command = [sys.executable, *program, *before, "serve", "--config", str(config)]
         with subprocess.Popen(command, stderr=subprocess.PIPE, text=True) as process:
             try:

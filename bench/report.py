@@ -7,7 +7,7 @@ from collections.abc import Callable, Iterable, Iterator, Sequence
 
 from bench import stages
 from bench.figures import FRESH, IDENTITY, KEPT, RAW, SENDING, WG, Figures, Result
-from bench.verdicts import verdicts
+from bench.verdicts import Verdict, verdicts
 
 BEGIN, END = "<!-- figures: written by `python -m bench --write` -->", "<!-- end of figures -->"
 
@@ -32,7 +32,7 @@ Row = Callable[[Figures], str]
 
 def report(result: Result) -> str:
     """Everything that was measured, and the limits."""
-    return "\n".join([*_front(result), *_limits(result.figures), *_parts(result.figures)])
+    return "\n".join([*_front(result), *limits(verdicts(result.figures)), *_parts(result.figures)])
 
 
 def _front(result: Result) -> Iterator[str]:
@@ -42,10 +42,9 @@ def _front(result: Result) -> Iterator[str]:
         yield f"**No WireGuard kernel took part: {result.no_kernel}.** Only replayed dumps were measured.\n"
 
 
-def _limits(figures: Iterable[Figures]) -> Iterator[str]:
-    rows = [
-        [one.subject, one.limit, one.reached, "yes" if one.kept else "**no**"] for one in verdicts(figures)
-    ]
+def limits(found: Iterable[Verdict]) -> Iterator[str]:
+    """A table of limits, and whether they are kept; nothing when there is none."""
+    rows = [[one.subject, one.limit, one.reached, "yes" if one.kept else "**no**"] for one in found]
     if rows:
         yield "### Limits\n"
         yield table(["what", "limit", "reached", "kept"], rows)
@@ -112,10 +111,11 @@ def table(heads: Sequence[str], rows: Iterable[Sequence[str]]) -> str:
     return "".join(f"| {' | '.join(line)} |\n" for line in lines)
 
 
-def put_into(page: str, text: str) -> str:
-    """The page with the text where the figures stand. Raises `ValueError` when it has no place for them."""
-    before, begin, rest = page.partition(BEGIN)
-    _, end, after = rest.partition(END)
+def put_into(page: str, text: str, first: str = BEGIN, last: str = END) -> str:
+    """The page with the text where these figures stand, between two lines. Raises `ValueError` when it has no
+    place for them."""
+    before, begin, rest = page.partition(first)
+    _, end, after = rest.partition(last)
     if not begin or not end:
-        raise ValueError(f"the page has no lines {BEGIN!r} and {END!r}")
+        raise ValueError(f"the page has no lines {first!r} and {last!r}")
     return f"{before}{begin}\n\n{text}\n{end}{after}"

@@ -1,0 +1,66 @@
+"""Snapshots written by all contenders in turn, the room they take, and what readers ask of them, before and
+after they are compacted."""
+
+from __future__ import annotations
+
+import gc
+from datetime import UTC, datetime
+
+from bench.contest import Contender, after, interleave
+from bench.store import sizes
+from bench.store.figures import COMPACTED, RAW, Records, Times
+from bench.store.reading import Reader
+from bench.store.server import Database, running
+from bench.store.snapshots import INTERVAL, START, BusyGateway
+from bench.store.writing import ORGANISATION, PRODUCT, WIDE, Product, WideRows
+from exporter.store.compaction import compact_before
+from exporter.store.partitions import DAY
+from exporter.store.progress import Progress
+
+SAMPLES = "select count(*) from argus.sample"
+ORG_ID = "select org_id from argus.organisation where name = $1"
+
+
+def measure(peers: int, busy: float, rounds: int, snapshots: int) -> Records:
+    """All of it, on a server of its own. Raises RuntimeError when compacted days answer otherwise."""
+    with running() as database:
+        first, writes = write(database, BusyGateway(peers, busy), snapshots)
+        superuser = database.connect(database.superuser)
+        found = {name: sizes.size(database, superuser, name) for name in sizes.WRITTEN}
+        samples = database.run(superuser.fetchval(SAMPLES))
+        database.run(superuser.execute("vacuum (analyze)"))  # as the server does by itself within a minute
+        org_id = database.run(superuser.fetchval(ORG_ID, ORGANISATION))
+        reader = Reader(database, org_id, START, START + snapshots * INTERVAL)
+        reads, answers = {RAW: reader.times(rounds)}, reader.answers()
+        compaction = compact(database)
+        found[sizes.COMPACTED] = sizes.size(database, superuser, sizes.COMPACTED)
+        reads[COMPACTED] = reader.times(rounds)
+        if reader.answers() != answers:
+            raise RuntimeError("of days that are compacted, readers learn something else")
+        version = str(database.run(superuser.fetchval("show server_version"))).split()[0]
+    return Records(
+        peers, snapshots, busy, version, first, writes, found, samples, compaction=compaction, reads=reads
+    )
+
+
+def write(database: Database, gateway: BusyGateway, snapshots: int) -> tuple[dict[str, float], Times]:
+    """Seconds of the first snapshot, and of each of the others, by contender."""
+    product, wide = Product(database), WideRows(database)
+
+    def advance() -> None:
+        snapshot = gateway.next()
+        product.prepare(snapshot)
+        wide.prepare(snapshot)
+
+    contenders: dict[str, Contender] = {PRODUCT: after(advance, product.write), WIDE: wide.write}
+    first = interleave(contenders, 1)
+    gc.freeze()  # as the daemon does after its first reading
+    writes = interleave(contenders, snapshots - 1)
+    return {name: times[0] for name, times in first.items()}, writes
+
+
+def compact(database: Database) -> float:
+    """Seconds that compacting the day takes."""
+    owner = database.connect(database.collector, "argus_owner")
+    tomorrow = datetime.fromtimestamp(START, UTC).date() + DAY
+    return database.timed(lambda: compact_before(owner, tomorrow, Progress()))

@@ -1,0 +1,100 @@
+"""The private PostgreSQL as the daemon runs it, on this host's disk, for as long as one benchmark takes."""
+
+from __future__ import annotations
+
+import asyncio
+import os
+import secrets
+import tempfile
+import time
+from collections.abc import Awaitable, Callable, Coroutine, Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass, field, replace
+from pathlib import Path
+from typing import Any, TypeVar
+
+from exporter.store import migrate
+from exporter.store.database import Connection, Role, connect, leave
+from exporter.store.embedded import Embedded, would_start
+from exporter.store.errors import EmbeddedFailed
+from exporter.store.progress import Progress
+from exporter.store.settings import Target
+
+T = TypeVar("T")
+
+DISK = "/var/tmp"  # where a temporary file outlives a reboot: it is not in memory
+READER = "bench_reader"
+
+
+def missing() -> str:
+    """Why there is no PostgreSQL here; "" = there is."""
+    try:
+        asyncio.run(would_start(Path(DISK)))
+    except (EmbeddedFailed, OSError) as error:
+        return str(error)
+    return ""
+
+
+@dataclass(slots=True)
+class Database:
+    """The schema on a server, and the event loop in which connections to it live."""
+
+    superuser: Target
+    collector: Target
+    reader: Target
+    runner: asyncio.Runner
+    _connections: list[Connection] = field(default_factory=list)
+
+    def run(self, work: Coroutine[Any, Any, T]) -> T:
+        return self.runner.run(work)
+
+    def timed(self, work: Callable[[], Awaitable[object]]) -> float:
+        """The seconds that it takes."""
+
+        async def clocked() -> float:
+            started = time.perf_counter()
+            await work()
+            return time.perf_counter() - started
+
+        return self.run(clocked())
+
+    def connect(self, target: Target, role: Role | None = None) -> Connection:
+        """Closed at the end."""
+        connection = self.run(connect(target, application="argus-wg bench", role=role, statement_timeout=0))
+        self._connections.append(connection)
+        return connection
+
+    def close(self) -> None:
+        for connection in self._connections:
+            self.run(leave(connection))
+
+
+@contextmanager
+def running() -> Iterator[Database]:
+    """A server with the schema, and a login that is nothing but a reader; gone with its data at the end."""
+    with tempfile.TemporaryDirectory(prefix="argus-bench-", dir=DISK) as folder, asyncio.Runner() as runner:
+        state = Path(folder)
+        state.chmod(0o711 if os.geteuid() == 0 else 0o700)
+        embedded = Embedded(state)
+        runner.run(embedded.start())
+        try:
+            password = secrets.token_urlsafe()
+            runner.run(_prepare(embedded, password))
+            reader = replace(embedded.target, user=READER, password=password)
+            database = Database(embedded.superuser, embedded.target, reader, runner)
+            try:
+                yield database
+            finally:
+                database.close()
+        finally:
+            runner.run(embedded.stop())
+
+
+async def _prepare(embedded: Embedded, password: str) -> None:
+    superuser = await connect(embedded.superuser, application="bench")
+    await migrate.bootstrap(superuser, embedded.target.user)
+    owner = await connect(embedded.target, application="bench")
+    await migrate.migrate(owner, progress=Progress())
+    await superuser.execute(f"create role {READER} login password '{password}' in role argus_reader")
+    await leave(owner)
+    await leave(superuser)
