@@ -24,6 +24,8 @@ from exporter.store.subject import Goal, Kind, Level, Subject, find
 
 PEERS = 100  # to a batch of a day's samples: at an interval of 30 s, up to 288,000
 
+PATIENCE = "60s"  # for a snapshot under way, which may be the first one of many peers
+
 STARTED, ENDED = "reclassification-started", "reclassified"
 
 
@@ -160,6 +162,7 @@ class _Job:
         goal, progress = self._goal, self._progress
         progress.expect(1)
         async with self._connection.transaction():
+            await self._connection.execute(f"set local lock_timeout = '{PATIENCE}'")
             subject = await find(self._connection, goal, lock=True)
             before = await _clearances(self._connection, subject)
             started, clearance = await self._begin(subject, before)
@@ -219,7 +222,7 @@ class _Job:
                     self._progress.step()
             done.update(new)
         if self._rewritten > before:
-            self._progress.say(f"{kept.table}: {self._rewritten - before:,} rows rewritten")
+            self._progress.say(f"{kept.table}: {self._rewritten - before} rows rewritten")
 
     async def _parts(self, subject: Subject, level: Level) -> int:
         """Of a day. Samples lie in the order of time: a part of it is a part of the file."""
