@@ -29,6 +29,16 @@ COMMANDS = {
         "argus-wg show wg0 --once",
     ),
     "check": ("exporter.check", "what would fail, and how to mend it", "argus-wg check --json"),
+    "migrate": (
+        "exporter.store.migratecommand",
+        "make the database's schema what this version needs",
+        "argus-wg migrate --check",
+    ),
+    "maintain": (
+        "exporter.store.maintaincommand",
+        "make, compact and drop days of records now",
+        "argus-wg maintain --raw-days 2",
+    ),
     "demo": ("exporter.demo.command", "a real mesh with the exporter on it, for a look", "argus-wg demo"),
 }
 

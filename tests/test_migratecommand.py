@@ -2,11 +2,8 @@
 
 from __future__ import annotations
 
-import argparse
 import asyncio
-import signal
-import subprocess
-import sys
+from functools import partial
 from pathlib import Path
 
 import pytest
@@ -15,37 +12,24 @@ from exporter.store import migrate, migratecommand
 from exporter.store.embedded import Embedded
 from exporter.store.errors import EmbeddedFailed, SchemaMismatch
 from exporter.store.settings import Target
+from tests import commandkit
+from tests.commandkit import INTERRUPTED, configuration, holding, interrupted, without_environment
 from tests.embeddedkit import state_directory
 from tests.postgres import Server, available
 from tests.schemakit import migrated
 
-ENTRY = (
-    "import argparse, sys; from exporter.store import migratecommand as command; "
-    "parser = argparse.ArgumentParser(); command.add_arguments(parser); "
-    "sys.exit(command.run(parser.parse_args()))"
-)
+command = partial(commandkit.command, migratecommand)
 
 
 @pytest.fixture(autouse=True)
 def _no_environment(monkeypatch: pytest.MonkeyPatch) -> None:
-    for name in ("PGHOST", "PGPORT", "PGDATABASE", "PGUSER", "PGPASSWORD", "PGSERVICE"):
-        monkeypatch.delenv(name, raising=False)
-
-
-def command(*words: str | Path) -> int:
-    parser = argparse.ArgumentParser()
-    migratecommand.add_arguments(parser)
-    return migratecommand.run(parser.parse_args([str(word) for word in words]))
+    without_environment(monkeypatch)
 
 
 @pytest.fixture
 def file(tmp_path: Path, database: Target) -> Path:
     """A configuration with the fresh database in it."""
-    path = tmp_path / "argus-wg.yml"
-    path.write_text(
-        f"database:\n  address: {database.host}\n  name: {database.database}\n  user: {database.user}\n"
-    )
-    return path
+    return configuration(tmp_path, database)
 
 
 def test_a_database_is_asked_then_migrated_then_fine(file: Path, capsys: pytest.CaptureFixture[str]) -> None:
@@ -71,35 +55,9 @@ def test_a_plain_server_is_not_distributed(file: Path) -> None:
 def test_an_interrupt_says_how_it_goes_on(file: Path, postgres: Server, database: Target) -> None:
     """Ctrl-C while it waits ends it with 130 and a sentence, and nothing is held afterwards."""
     migrated(database)
-    holder = subprocess.Popen(
-        [postgres.binaries / "psql", "-X", "-h", database.host, "-U", database.user, "-d", database.database],
-        stdin=subprocess.PIPE,
-        stdout=subprocess.PIPE,
-        text=True,
-    )
-    assert holder.stdin
-    assert holder.stdout
-    with holder:
-        holder.stdin.write(f"select pg_advisory_lock({migrate.LOCK});\n\\echo held\n")
-        holder.stdin.flush()
-        while "held" not in holder.stdout.readline():
-            pass
-        process = subprocess.Popen(
-            [sys.executable, "-c", ENTRY, "--config", file], stderr=subprocess.PIPE, text=True
-        )
-        assert process.stderr
-        with process:
-            assert (
-                process.stderr.readline() == "another argus-wg is migrating this database; waiting for it\n"
-            )
-            process.send_signal(signal.SIGINT)
-            assert (
-                process.stderr.read()
-                .splitlines()[-1]
-                .startswith("argus-wg: interrupted; what was done is kept")
-            )
-        assert process.returncode == 130
-        holder.stdin.close()
+    with holding(postgres, database, f"select pg_advisory_lock({migrate.LOCK})"):
+        waits = "another argus-wg is migrating this database; waiting for it"
+        assert interrupted("migrate", "--config", file) == (130, [waits, INTERRUPTED])
     assert command("--config", file) == 0
 
 
