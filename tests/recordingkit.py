@@ -9,7 +9,7 @@ import sqlite3
 import threading
 import time
 from collections import Counter, defaultdict
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
 from datetime import datetime
 from pathlib import Path
@@ -23,11 +23,10 @@ from exporter.store.service import make_state_directory
 from exporter.store.settings import Target
 from exporter.store.spool import Spool
 from tests import daemonkit, hurrieddaemon
-from tests.daemonkit import Daemon, interface, key
+from tests.daemonkit import PATIENCE, Daemon, interface, key
 from tests.hurrieddaemon import TICK
 from tests.postgres import Server, database
 from tests.schemakit import with_connection
-from tests.webkit import until
 
 LOGIN = "argus"
 NAME = "gw"  # of a gateway
@@ -140,6 +139,14 @@ def site(folder: Path, server: Server, *, peers: int = 20) -> Iterator[Site]:
     with database(server) as target, interface(folder, "wg0", gateway.reply):
         with_connection(target, lambda connection: bootstrap(connection, LOGIN))
         yield Site(folder, gateway, target)
+
+
+def until(condition: Callable[[], bool]) -> None:
+    """Looks once in a while: to look costs the daemon a reading."""
+    deadline = time.monotonic() + PATIENCE
+    while not condition():
+        assert time.monotonic() < deadline, "it never happened"
+        time.sleep(2 * TICK)
 
 
 def come_to_rest(gateway: Gateway, running: Daemon) -> None:
