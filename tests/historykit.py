@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import time
 from collections.abc import AsyncIterator, Callable, Coroutine
 from contextlib import asynccontextmanager
 from datetime import date
@@ -15,6 +16,7 @@ from exporter.store.database import Connection, Role, connect, leave
 from exporter.store.partitions import DAY, start
 from exporter.store.progress import Progress
 from exporter.store.settings import Target
+from tests.postgres import PATIENCE
 
 OLD = date(2026, 3, 28)
 HOLDER = UUID(int=7)
@@ -43,6 +45,17 @@ async def session(login: Target, role: Role = "argus_owner") -> AsyncIterator[Co
         yield connection
     finally:
         await leave(connection)
+
+
+async def until_it_waits(login: Target, connection: Connection) -> None:
+    """Returns when a session waits for a lock."""
+    deadline = time.monotonic() + PATIENCE
+    async with session(login) as watcher:
+        while not await watcher.fetchval(
+            "select cardinality(pg_blocking_pids($1)) > 0", connection.get_server_pid()
+        ):
+            assert time.monotonic() < deadline, "it never waited"
+            await asyncio.sleep(0.005)
 
 
 async def organisation(owner: Connection, name: str, first: int, last: int) -> int:

@@ -28,6 +28,7 @@ from tests.historykit import (
     organisation,
     record,
     session,
+    until_it_waits,
 )
 from tests.postgres import Server
 from tests.schemakit import migrated
@@ -256,8 +257,9 @@ class TestInterrupted:
 
         run(login, begin)
 
-    def test_while_it_waits_to_take_its_place(self, login: Target) -> None:
+    def test_while_it_waits_to_take_its_place(self, login: Target, monkeypatch: pytest.MonkeyPatch) -> None:
         """A built day whose turn never came takes its place in the next run, which builds nothing."""
+        monkeypatch.setattr(partitions, "WAITS", (60_000,))
 
         async def work(owner: Connection, org_id: int) -> None:
             before = await everything(owner)
@@ -265,10 +267,7 @@ class TestInterrupted:
                 await reader.execute(f"lock table only argus.{RAW} in access share mode")
                 async with session(login) as other:
                     task = asyncio.create_task(compact(other))
-                    while not await owner.fetchval(
-                        "select cardinality(pg_blocking_pids($1)) > 0", other.get_server_pid()
-                    ):
-                        await asyncio.sleep(0.005)
+                    await until_it_waits(login, other)
                     task.cancel()
                     with pytest.raises(asyncio.CancelledError):
                         await task
@@ -412,7 +411,7 @@ class TestReaders:
                         task.cancel()
                     await asyncio.gather(*asking, return_exceptions=True)
                     assert set(answers) == {wanted}
-                    assert len(answers) > 5
+                    assert any(name.startswith("sample_day") for name in await lies(owner))
                     for day in DAYS[:6]:
                         await owner.execute("select argus.ensure_partitions($1, 1)", day)
                         at = start(day) + timedelta(hours=2, milliseconds=100 + round)

@@ -173,7 +173,7 @@ class TestAlone:
                     assert recording.partitions_until
                     said: list[str] = []
                     waiting = asyncio.create_task(upkeep(owner, progress=Progress(say=said.append)))
-                    while not said:
+                    while not said and not waiting.done():
                         await asyncio.sleep(0.005)
                     await asyncio.sleep(maintenance.LOCK_AGAIN * 3)
                     assert await lies(first) == before

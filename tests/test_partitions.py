@@ -3,8 +3,6 @@
 from __future__ import annotations
 
 import asyncio
-from collections.abc import AsyncIterator
-from contextlib import asynccontextmanager
 from datetime import date, datetime, timedelta
 
 import asyncpg
@@ -12,7 +10,7 @@ import pytest
 
 from exporter.recording import Recording
 from exporter.store import partitions
-from exporter.store.database import Connection, Role, connect, leave, scope
+from exporter.store.database import Connection, connect, leave, scope
 from exporter.store.partitions import (
     AHEAD_DAYS,
     DAY,
@@ -26,9 +24,9 @@ from exporter.store.partitions import (
 )
 from exporter.store.progress import Progress
 from exporter.store.settings import Target
+from tests.historykit import OLD, session, until_it_waits
 from tests.schemakit import ask, migrated
 
-OLD = date(2026, 3, 28)
 SAMPLE = """
 insert into argus.sample (org_id, peer_id, taken_at, receive_total, transmit_total, clearance, active)
 values (1, $1, $2, 0, 0, 0, true)"""
@@ -49,16 +47,6 @@ def _impatient(monkeypatch: pytest.MonkeyPatch) -> None:
     """Whoever waits for a lock in vain does so for a shorter time."""
     monkeypatch.setattr(partitions, "WAITS", (50, 100))
     monkeypatch.setattr(partitions, "PAUSE", 0.01)
-
-
-@asynccontextmanager
-async def session(login: Target, role: Role = "argus_owner") -> AsyncIterator[Connection]:
-    """A connection of a role."""
-    connection = await connect(login, application="test", role=role)
-    try:
-        yield connection
-    finally:
-        await leave(connection)
 
 
 async def counts(connection: Connection) -> dict[str, int]:
@@ -280,8 +268,11 @@ class TestDropped:
 
         asyncio.run(run())
 
-    def test_who_comes_behind_waits_but_a_moment(self, login: Target) -> None:
+    def test_who_comes_behind_waits_but_a_moment(
+        self, login: Target, monkeypatch: pytest.MonkeyPatch
+    ) -> None:
         """While a drop is tried in vain, readers that come later are answered, and writers write."""
+        monkeypatch.setattr(partitions, "WAITS", (800,))
 
         async def run() -> None:
             async with session(login) as owner, session(login) as reader, session(login) as other:
@@ -295,12 +286,3 @@ class TestDropped:
                     await dropping
 
         asyncio.run(run())
-
-
-async def until_it_waits(login: Target, connection: Connection) -> None:
-    """Returns when a session waits for a lock."""
-    async with session(login) as watcher:
-        while not await watcher.fetchval(
-            "select cardinality(pg_blocking_pids($1)) > 0", connection.get_server_pid()
-        ):
-            await asyncio.sleep(0.005)
