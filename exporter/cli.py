@@ -39,6 +39,7 @@ COMMANDS = {
         "make, compact and drop days of records now",
         "argus-wg maintain --raw-days 2",
     ),
+    "bundle": ("exporter.bundle", "rules, Alertmanager, runbooks", "argus-wg bundle /etc/prometheus/argus"),
     "demo": ("exporter.demo.command", "a real mesh with the exporter on it, for a look", "argus-wg demo"),
 }
 

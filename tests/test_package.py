@@ -14,7 +14,7 @@ from pathlib import Path
 
 import pytest
 
-from exporter import __version__
+from exporter import __version__, bundle
 
 PROJECT = Path(__file__).parents[1]
 PYPROJECT = tomllib.loads((PROJECT / "pyproject.toml").read_text())["project"]
@@ -47,11 +47,12 @@ def metadata(wheel: zipfile.ZipFile, name: str = "METADATA") -> Message:
 
 class TestWheel:
     def test_has_every_module_and_the_type_marker(self, wheel: zipfile.ZipFile) -> None:
-        """All of the package, migrations too, and nothing beside it: no tests, no benchmarks."""
+        """All of the package, migrations and the bundle too, and nothing else: no tests, no benchmarks."""
         shipped = {name for name in wheel.namelist() if ".dist-info/" not in name}
         files = [path for kind in ("*.py", "*.sql") for path in (PROJECT / "exporter").rglob(kind)]
         there = {str(path.relative_to(PROJECT)) for path in files}
-        assert shipped == there | {"exporter/py.typed"}
+        bundled = {f"exporter/share/alerts/{name}" for name in bundle.shipped()}
+        assert shipped == there | bundled | {"exporter/py.typed"}
 
     def test_says_what_it_is(self, wheel: zipfile.ZipFile) -> None:
         """Name, version, licence and the command that it installs."""

@@ -1,0 +1,95 @@
+"""The bundle as tests read it: rules, their PromQL as trees, programs that judge them."""
+
+from __future__ import annotations
+
+import shutil
+import subprocess
+from collections.abc import Iterator
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any
+
+import promql_parser
+import pytest
+import yaml
+
+ROOT = Path(__file__).parents[2]
+ALERTS = ROOT / "alerts"
+RULE_FILES = sorted(ALERTS.glob("rules/*.yml"))
+TEST_FILES = sorted(ALERTS.glob("tests/*.yml"))
+PATIENCE = 300.0  # seconds; two weeks of history take some
+
+
+@dataclass(frozen=True)
+class Rule:
+    file: str
+    name: str  # of the alert, or what is recorded
+    expr: str
+    alert: bool
+    wait: str = ""  # its `for`
+    labels: dict[str, str] = field(default_factory=dict)
+    annotations: dict[str, str] = field(default_factory=dict)
+
+    def __str__(self) -> str:
+        return self.name
+
+    def nodes(self) -> Iterator[Any]:
+        """Each part of the expression."""
+        return walk(promql_parser.parse(self.expr))
+
+    def selectors(self) -> set[str]:
+        """The metrics it reads."""
+        return {str(node.name) for node in self.nodes() if isinstance(node, promql_parser.VectorSelector)}
+
+
+def walk(node: Any) -> Iterator[Any]:
+    yield node
+    for part in ("lhs", "rhs", "expr", "param", "args", "vector_selector"):
+        below = getattr(node, part, None)
+        for one in below if isinstance(below, list) else [below] if below else []:
+            yield from walk(one)
+
+
+def rules() -> list[Rule]:
+    return [
+        Rule(
+            file.name,
+            rule.get("alert") or rule["record"],
+            rule["expr"],
+            "alert" in rule,
+            rule.get("for", ""),
+            rule.get("labels", {}),
+            rule.get("annotations", {}),
+        )
+        for file in RULE_FILES
+        for group in yaml.safe_load(file.read_text())["groups"]
+        for rule in group["rules"]
+    ]
+
+
+RULES = rules()
+ALERT_RULES = [rule for rule in RULES if rule.alert]
+RECORDED = {rule.name for rule in RULES if not rule.alert}
+
+
+def program(name: str, package: str) -> str:
+    """The path of a program; skips the test where it is not installed."""
+    found = shutil.which(name)
+    if not found:
+        pytest.skip(f"{name} is not installed (Debian: apt install {package})")
+    return found
+
+
+def amtool(*arguments: str | Path) -> str:
+    """What amtool prints; it must be content."""
+    command = [program("amtool", "prometheus-alertmanager"), *map(str, arguments)]
+    done = subprocess.run(command, capture_output=True, text=True, timeout=PATIENCE, check=False)
+    assert done.returncode == 0, done.stdout + done.stderr
+    return done.stdout
+
+
+def promtool(*arguments: str | Path) -> None:
+    """Runs promtool, which must be content."""
+    command = [program("promtool", "prometheus"), *map(str, arguments)]
+    done = subprocess.run(command, capture_output=True, text=True, timeout=PATIENCE, check=False)
+    assert done.returncode == 0, done.stdout + done.stderr

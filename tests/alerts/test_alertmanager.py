@@ -1,0 +1,178 @@
+"""Alertmanager's configuration: it loads, routes lead where they should, inhibition is guarded."""
+
+from __future__ import annotations
+
+import json
+import re
+from pathlib import Path
+from typing import Any
+
+import pytest
+import yaml
+
+from tests.alerts.kit import ALERT_RULES, ALERTS, Rule, amtool
+
+FILE = ALERTS / "alertmanager.yml"
+CONFIG: dict[str, Any] = yaml.safe_load(FILE.read_text())
+RECEIVERS = {"critical": "pager", "warning": "tickets", "info": "nobody"}
+
+
+def test_it_loads() -> None:
+    """amtool takes it, templates included."""
+    amtool("check-config", FILE)
+
+
+@pytest.mark.parametrize("rule", ALERT_RULES, ids=str)
+def test_each_alert_has_its_receiver(rule: Rule) -> None:
+    """By severity, but what concerns security goes to security, and the watchdog to the dead man's switch."""
+    receiver = RECEIVERS.get(rule.labels["severity"], "dead-man")
+    if rule.labels["concern"] == "security" and receiver != "nobody":
+        receiver = "security"
+    labels = {"alertname": rule.name, "job": "wireguard", "instance": "gw1:9586", **rule.labels}
+    amtool(
+        "config",
+        "routes",
+        "test",
+        f"--config.file={FILE}",
+        f"--verify.receivers={receiver}",
+        *(f"{name}={value}" for name, value in labels.items()),
+    )
+
+
+def matcher(text: str) -> tuple[str, str, str]:
+    """`'site != ""'` → its label, operator and value."""
+    found = re.fullmatch(r'(\w+) (=~|!=|=) "?([^"]*)"?', text)
+    assert found, text
+    return found[1], found[2], found[3]
+
+
+def fits(labels: dict[str, str], matchers: list[str]) -> bool:
+    for label, operator, value in map(matcher, matchers):
+        have = labels.get(label, "")
+        same = bool(re.fullmatch(value, have)) if operator == "=~" else have == value
+        if same == (operator == "!="):
+            return False
+    return True
+
+
+@pytest.mark.parametrize("rule", CONFIG["inhibit_rules"], ids=lambda rule: rule["source_matchers"][0])
+def test_inhibition_asks_for_what_it_compares(rule: dict[str, list[str]]) -> None:
+    """A label that both sides lack counts as equal: on each side, one of those compared must be there."""
+    for side in ("source_matchers", "target_matchers"):
+        guards = [label for label, *rest in map(matcher, rule[side]) if rest == ["!=", ""]]
+        assert set(guards) & set(rule["equal"])
+
+
+@pytest.mark.parametrize("alert", ALERT_RULES, ids=str)
+def test_security_is_never_inhibited(alert: Rule) -> None:
+    """No inhibition has security, the watchdog or its own source as a target."""
+    everything = dict.fromkeys(("job", "instance", "interface", "public_key", "site"), "x")
+    labels = {"alertname": alert.name, **everything, **alert.labels}
+    hit = [rule for rule in CONFIG["inhibit_rules"] if fits(labels, rule["target_matchers"])]
+    if alert.labels["concern"] == "security" or alert.labels["severity"] == "none":
+        assert not hit
+    assert not [rule for rule in hit if fits(labels, rule["source_matchers"])]
+
+
+@pytest.mark.parametrize("rule", CONFIG["inhibit_rules"], ids=lambda rule: rule["source_matchers"][0])
+def test_inhibition_names_alerts_that_exist(rule: dict[str, list[str]]) -> None:
+    """Each source and each target is at least one alert of the rules."""
+    everything = dict.fromkeys(("job", "instance", "interface", "public_key", "site"), "x")
+    for side in ("source_matchers", "target_matchers"):
+        assert any(
+            fits({"alertname": alert.name, **everything, **alert.labels}, rule[side]) for alert in ALERT_RULES
+        )
+
+
+def test_security_is_never_muted() -> None:
+    """Maintenance mutes every other route that somebody reads, and this one not."""
+    muted = {
+        route["receiver"]: "maintenance" in route.get("mute_time_intervals", ())
+        for route in CONFIG["route"]["routes"]
+    }
+    assert muted == {"dead-man": False, "nobody": False, "security": False, "pager": True, "tickets": True}
+
+
+def test_secrets_are_in_files() -> None:
+    """No key, token or address that is a secret stands in the configuration."""
+    text = json.dumps(CONFIG["receivers"])
+    assert not re.search(r'"(api_url|routing_key|service_key|password|credentials|bearer_token)":', text)
+    assert set(re.findall(r'"(\w+_file)": "([^"]*)"', text)) == {
+        ("api_url_file", "/etc/alertmanager/secrets/slack-tickets"),
+        ("api_url_file", "/etc/alertmanager/secrets/slack-security"),
+        ("routing_key_file", "/etc/alertmanager/secrets/pagerduty"),
+        ("credentials_file", "/etc/alertmanager/secrets/dead-man"),
+    }
+
+
+def alert(peer: str, status: str = "firing") -> dict[str, Any]:
+    return {
+        "status": status,
+        "labels": {"alertname": "WireGuardCriticalPeerStale", "peer": peer, "owner": "water-board"},
+        "annotations": {"description": f"{peer} (site hamburg) has made no handshake with gw1 for 11m 0s."},
+        "startsAt": "2026-01-02T03:04:05Z",
+        "endsAt": "2026-01-02T03:24:05Z",
+        "generatorURL": f"http://prometheus.example/graph?{peer}",
+    }
+
+
+def rendered(template: str, folder: Path, status: str, *alerts: dict[str, Any]) -> str:
+    common = {
+        "summary": "Peers of wg0 on gw1 that matter are silent",
+        "runbook_url": "https://wiki.example/WireGuardCriticalPeerStale.md",
+    }
+    data = {
+        "receiver": "pager",
+        "status": status,
+        "externalURL": "http://alertmanager.example",
+        "groupLabels": {"alertname": "WireGuardCriticalPeerStale", "instance": "gw1:9586"},
+        "commonLabels": {"alertname": "WireGuardCriticalPeerStale"},
+        "commonAnnotations": common,
+        "alerts": alerts,
+    }
+    file = folder / "data.json"
+    file.write_text(json.dumps(data))
+    return amtool(
+        "template",
+        "render",
+        f"--template.glob={ALERTS}/templates/*.tmpl",
+        f'--template.text={{{{ template "{template}" . }}}}',
+        f"--template.data={file}",
+    )
+
+
+def test_text_of_a_page(tmp_path: Path) -> None:
+    """Which peer, since when, whose it is, what to do, where to look: in the words of the alert."""
+    assert rendered("argus.text", tmp_path, "firing", alert("elbe-gauge")).rstrip() == (
+        "elbe-gauge (site hamburg) has made no handshake with gw1 for 11m 0s.\n"
+        "Since 2026-01-02 03:04 UTC · owner water-board\n"
+        "\n"
+        "What to do: https://wiki.example/WireGuardCriticalPeerStale.md\n"
+        "Now: http://prometheus.example/graph?elbe-gauge\n"
+        "Silence: http://alertmanager.example/#/silences/new?filter="
+        "%7Balertname%3D%22WireGuardCriticalPeerStale%22%2Cinstance%3D%22gw1%3A9586%22%7D"
+    )
+
+
+def test_text_of_many_and_of_the_end(tmp_path: Path) -> None:
+    """Ten are told in full and the rest as a number; what is over says so, and since when."""
+    many = rendered("argus.text", tmp_path, "firing", *(alert(f"peer-{number}") for number in range(12)))
+    assert many.count("has made no handshake") == 10
+    assert "... 12 in all: http://alertmanager.example/#/alerts" in many
+    over = rendered("argus.text", tmp_path, "resolved", alert("elbe-gauge", "resolved"))
+    assert over.startswith("Over since 2026-01-02 03:24 UTC: elbe-gauge\n")
+    assert "Now:" not in over
+
+
+@pytest.mark.parametrize(
+    ("status", "count", "title"),
+    [
+        ("firing", 1, "Peers of wg0 on gw1 that matter are silent"),
+        ("firing", 3, "3 alerts: Peers of wg0 on gw1 that matter are silent"),
+        ("resolved", 1, "Over: Peers of wg0 on gw1 that matter are silent"),
+    ],
+)
+def test_title(tmp_path: Path, status: str, count: int, title: str) -> None:
+    """The group's summary, with how many there are, or that it is over."""
+    alerts = [alert(f"peer-{number}", status) for number in range(count)]
+    assert rendered("argus.title", tmp_path, status, *alerts) == title

@@ -1,0 +1,101 @@
+"""`argus-wg bundle DIR`: what it writes, what it leaves alone, and what it divides."""
+
+from __future__ import annotations
+
+import re
+from pathlib import Path
+
+import pytest
+
+from exporter import cli
+from exporter.bundle import OWN, RUNBOOKS, hurried, shipped
+from tests.alerts.kit import ALERTS, amtool, promtool
+
+
+def bundle(directory: Path, *options: str) -> None:
+    assert cli.main(["bundle", str(directory), *options]) == 0
+
+
+def test_everything_but_the_tests_is_shipped() -> None:
+    """Each file of alerts/ is in the bundle; only promtool's tests stay at home."""
+    there = {str(path.relative_to(ALERTS)) for path in ALERTS.rglob("*") if path.is_file()}
+    assert set(shipped()) == {name for name in there if not name.startswith("tests/")}
+    assert set(shipped()) >= OWN
+
+
+def test_it_is_written_as_it_is(tmp_path: Path) -> None:
+    """Without options every file is the one of the repository, and Prometheus and Alertmanager load them."""
+    bundle(tmp_path / "new" / "folder")
+    for name in shipped():
+        assert (tmp_path / "new/folder" / name).read_bytes() == (ALERTS / name).read_bytes()
+    promtool("check", "config", tmp_path / "new/folder/prometheus.yml")
+    amtool("check-config", tmp_path / "new/folder/alertmanager.yml")
+
+
+def test_what_is_the_sites_own_is_kept(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    """A second run brings rules up to date, leaves thresholds, receivers and targets alone, and says so."""
+    bundle(tmp_path)
+    capsys.readouterr()
+    for name in shipped():
+        (tmp_path / name).write_text("changed\n")
+    bundle(tmp_path)
+    kept = {name for name in shipped() if (tmp_path / name).read_text() == "changed\n"}
+    assert kept == OWN
+    lines = capsys.readouterr().out.splitlines()
+    said = {path: word for word, _, path in (line.rpartition(" ") for line in lines)}
+    assert {name for name in shipped() if said[str(tmp_path / name)].startswith("kept")} == OWN
+
+
+def test_runbooks_are_linked_where_they_are(tmp_path: Path) -> None:
+    """With --runbooks each alert links there, and nothing names the placeholder any more."""
+    bundle(tmp_path, "--runbooks", "https://wiki.example.org/wg/")
+    for file in tmp_path.glob("rules/*.yml"):
+        text = file.read_text()
+        assert RUNBOOKS not in text
+        assert len(re.findall("alert:", text)) == text.count("https://wiki.example.org/wg/WireGuard")
+
+
+def test_a_rehearsal_loads(tmp_path: Path) -> None:
+    """With --rehearse Prometheus and Alertmanager take what is written; no duration is what it was."""
+    bundle(tmp_path, "--rehearse", "30")
+    promtool("check", "config", tmp_path / "prometheus.yml")
+    amtool("check-config", tmp_path / "alertmanager.yml")
+    stale = (tmp_path / "rules/peers.yml").read_text()
+    assert "for: 10s" in stale
+    assert "[6s]" in stale
+    assert not re.search(r"(for|interval|_wait): \d+[mhd]\b|\[\d+[mhdw]", stale)
+
+
+@pytest.mark.parametrize(
+    ("text", "expected"),
+    [
+        ("for: 5m", "for: 10s"),
+        ("[13d:1d] offset 1w", "[37440s:2880s] offset 20160s"),
+        ("group_wait: 10s", "group_wait: 333ms"),
+        (
+            "peer_direction:wireguard_bytes:rate5m + increase1d",
+            "peer_direction:wireguard_bytes:rate5m + increase1d",
+        ),
+        ("in 15 minutes", "in 15 minutes"),
+        ("2^30 > 86400", "2^30 > 86400"),
+    ],
+)
+def test_durations_are_divided(text: str, expected: str) -> None:
+    """Durations are, and neither names nor numbers nor words."""
+    assert hurried(text, 30) == expected
+
+
+@pytest.mark.parametrize("number", ["0", "-1", "1.5", "many", "61"])
+def test_a_wrong_divisor_is_refused(number: str, tmp_path: Path) -> None:
+    """Wrong usage writes nothing."""
+    with pytest.raises(SystemExit) as refused:
+        cli.main(["bundle", str(tmp_path / "b"), "--rehearse", number])
+    assert refused.value.code == 2
+    assert not (tmp_path / "b").exists()
+
+
+def test_a_directory_that_cannot_be_is_told(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    """A file in the way is one line on standard error, and exit code 1."""
+    (tmp_path / "file").touch()
+    assert cli.main(["bundle", str(tmp_path / "file")]) == 1
+    assert capsys.readouterr().err.startswith(f"argus-wg: {tmp_path / 'file'}")

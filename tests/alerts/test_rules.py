@@ -1,0 +1,197 @@
+"""Every rule: it loads, promtool proves it, it keeps to what makes rules last, it costs what is said."""
+
+from __future__ import annotations
+
+import re
+from collections import Counter
+from pathlib import Path
+
+import promql_parser
+import pytest
+import yaml
+
+from exporter.bundle import RUNBOOKS
+from exporter.metrics.exporter import EXPORTER_FAMILIES
+from exporter.metrics.families import (
+    FIRST_SEEN,
+    INTERFACE_FAMILIES,
+    LIFETIME_FAMILIES,
+    PEER_FAMILIES,
+    SOME_PEERS_FAMILIES,
+)
+from exporter.metrics.recording import RECORDING_FAMILIES
+from tests.alerts.kit import ALERT_RULES, ALERTS, RECORDED, RULE_FILES, RULES, TEST_FILES, Rule, promtool
+
+SCRAPE = 30  # seconds, of prometheus.yml
+SECONDS = {"s": 1, "m": 60, "h": 3600, "d": 86400, "w": 604800}
+FAMILIES = {
+    family.name
+    for families in (
+        PEER_FAMILIES,
+        LIFETIME_FAMILIES,
+        SOME_PEERS_FAMILIES,
+        (FIRST_SEEN,),
+        INTERFACE_FAMILIES,
+        EXPORTER_FAMILIES,
+        RECORDING_FAMILIES,
+    )
+    for family in families
+}
+FOREIGN = {"up", "process_start_time_seconds"}  # Prometheus's own, and the Python client's
+COMPARISONS = ("==", "!=", ">", "<", ">=", "<=")
+
+every_rule = pytest.mark.parametrize("rule", RULES, ids=str)
+every_alert = pytest.mark.parametrize("rule", ALERT_RULES, ids=str)
+
+
+def test_rules_load() -> None:
+    """promtool takes all of them, and finds no two alike."""
+    promtool("check", "rules", *RULE_FILES)
+
+
+@pytest.mark.parametrize("file", TEST_FILES, ids=lambda file: file.stem)
+def test_promtool(file: Path) -> None:
+    """Each alert fires with its labels and annotations when it must, and is quiet when it must be."""
+    promtool("test", "rules", file)
+
+
+def test_each_alert_is_proved_both_ways() -> None:
+    """The test files have a case in which it fires and, but for the one that always does, one of silence."""
+    fires: set[str] = set()
+    quiet: set[str] = set()
+    for file in TEST_FILES:
+        for test in yaml.safe_load(file.read_text())["tests"]:
+            for case in test.get("alert_rule_test", ()):
+                (fires if case.get("exp_alerts") else quiet).add(case["alertname"])
+    names = {rule.name for rule in ALERT_RULES}
+    assert fires == names
+    assert names - quiet <= {"WireGuardWatchdog"}
+
+
+@every_rule
+def test_expression_is_promql_over_what_exists(rule: Rule) -> None:
+    """It parses without Prometheus, and each metric in it is one of the exporter's or a recorded one."""
+    assert rule.selectors() <= FAMILIES | RECORDED | FOREIGN
+
+
+@every_alert
+def test_alert_compares(rule: Rule) -> None:
+    """Each alert says what is wrong: it compares, or reads a series that is there only while something is."""
+    present_while_wrong = {
+        "wireguard_exporter_read_failing",
+        "wireguard_peer_unknown",
+    }
+    by_absence = {"unless", "absent"}
+    found = {str(node.op) for node in rule.nodes() if isinstance(node, promql_parser.BinaryExpr)}
+    found |= {node.func.name for node in rule.nodes() if isinstance(node, promql_parser.Call)}
+    assert (
+        found & ({*COMPARISONS} | by_absence)
+        or rule.selectors() & present_while_wrong
+        or rule.name == "WireGuardWatchdog"
+    )
+
+
+@every_rule
+def test_absence_is_asked_of_a_label(rule: Rule) -> None:
+    """`absent` gives only the labels that it is asked for: without any, nobody knows what is missing."""
+    for node in rule.nodes():
+        if isinstance(node, promql_parser.Call) and node.func.name == "absent":
+            assert node.args[0].matchers.matchers
+
+
+@every_rule
+def test_rates_span_scrapes(rule: Rule) -> None:
+    """Rates look at four scrapes or more, so that one that failed leaves no hole."""
+    for node in rule.nodes():
+        if isinstance(node, promql_parser.Call) and node.func.name in ("rate", "increase"):
+            assert node.args[0].range.total_seconds() >= 4 * SCRAPE
+
+
+@every_rule
+def test_joins_name_the_gateway(rule: Rule) -> None:
+    """A join on a peer or an interface names `job` and `instance`: in a mesh, one key is on many gateways."""
+    for labels in re.findall(r"on \(([^)]*)\)", rule.expr):
+        names = {label.strip() for label in labels.split(",")}
+        assert "job" in names
+        assert "instance" in names or names <= {"job", "site"}
+
+
+@every_rule
+def test_recorded_names_say_their_level(rule: Rule) -> None:
+    """level:metric:operation, and the metric says whose it is."""
+    if not rule.alert:
+        assert re.fullmatch(r"[a-z_]+:wireguard_[a-z_]+:[a-z_0-9]+", rule.name)
+
+
+@every_alert
+def test_alert_is_complete(rule: Rule) -> None:
+    """A name of ours, a severity and a concern that routes know, three annotations, a runbook of its own."""
+    assert rule.name.startswith("WireGuard")
+    assert set(rule.labels) == {"severity", "concern"}
+    assert rule.labels["severity"] in ("critical", "warning", "info", "none")
+    assert rule.labels["concern"] in ("availability", "security", "records", "exporter")
+    assert set(rule.annotations) == {"summary", "description", "runbook_url"}
+    assert rule.annotations["runbook_url"] == f"{RUNBOOKS}/{rule.name}.md"
+
+
+@every_alert
+def test_summary_is_the_same_for_a_group(rule: Rule) -> None:
+    """A message holds many alerts and has one title, so that names no peer and no value."""
+    of_group = {"job", "instance", "interface", "gateway"} | ({"site"} if "Site" in rule.name else set())
+    assert set(re.findall(r"\$labels\.(\w+)", rule.annotations["summary"])) <= of_group
+    assert "$value" not in rule.annotations["summary"]
+
+
+@every_alert
+def test_labels_have_no_value_in_them(rule: Rule) -> None:
+    """A label that changes makes another alert, which waits again."""
+    assert not any("{{" in value for value in rule.labels.values())
+
+
+@every_alert
+def test_on_demand_peers_wake_nobody(rule: Rule) -> None:
+    """What pages about single peers asks for those that are to be there always."""
+    if rule.labels["severity"] == "critical" and any("public_key" in label for label in rule.expr.split()):
+        assert 'expected="always-on"' in rule.expr
+
+
+def test_thresholds() -> None:
+    """Each number that alerts compare with is in the one file, has its comment, and is used."""
+    text = (ALERTS / "rules/thresholds.yml").read_text()
+    defined = {rule.name for rule in RULES if rule.file == "thresholds.yml"}
+    used = {name for rule in RULES for name in rule.selectors() if name.startswith("threshold:")}
+    assert used == defined
+    for paragraph in text.partition("rules:\n")[2].split("\n\n"):
+        assert paragraph.lstrip().startswith("#")
+
+
+def test_runbooks() -> None:
+    """One for each alert and no other, with the four parts and something to type."""
+    files = {path.stem: path.read_text() for path in ALERTS.glob("runbooks/*.md")}
+    assert set(files) == {rule.name for rule in ALERT_RULES}
+    for name, text in files.items():
+        assert text.startswith(f"# {name}\n")
+        assert re.findall(r"^## (.*)$", text, re.M) == ["Meaning", "Impact", "Diagnosis", "Mitigation"]
+        assert re.search(r"^    \S", text, re.M), name
+        for link in re.findall(r"\]\(([^)#]+)", text):
+            assert (ALERTS / "runbooks" / link).is_file(), f"{name}: {link}"
+        for metric in re.findall(
+            r"\b(?:wireguard|threshold:wireguard)_(?:peer|exporter|interface)_[a-z_:0-9]+\w\b", text
+        ):
+            assert metric in FAMILIES | RECORDED, f"{name}: {metric}"
+
+
+def test_recorded_series_per_peer() -> None:
+    """A peer costs nine recorded series, as rules/recording.yml says; ten are the limit."""
+    per_peer = Counter(
+        rule.name
+        for rule in RULES
+        if not rule.alert and rule.name.partition(":")[0] in ("peer", "peer_direction")
+    )
+    both = 2  # directions, where one rule computes both from a series of each
+    series = sum(
+        both if name == "peer_direction:wireguard_bytes_baseline:max" else count
+        for name, count in per_peer.items()
+    )
+    assert series == 9
+    assert "Nine series for each peer" in (ALERTS / "rules/recording.yml").read_text()
