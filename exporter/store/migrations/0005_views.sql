@@ -1,7 +1,7 @@
 -- What is asked often. Views run with the rights of who asks (security_invoker): row security stays in force.
 
--- Samples arrive in the order of time, so that a few kilobytes a day find those of some minutes.
-create index sample_time on argus.sample using brin (taken_at) with (pages_per_range = 16, autosummarize = on);
+-- Samples arrive in the order of time, so that a few kilobytes a day find an organisation's of some minutes.
+create index sample_time on argus.sample using brin (org_id, taken_at) with (pages_per_range = 16, autosummarize = on);
 
 -- A peer's samples, raw days and compacted ones alike.
 create view argus.peer_history with (security_invoker = true) as
