@@ -182,7 +182,7 @@ class Server:
         """Kills all of its processes at once, as a failing machine would; returns when none is left."""
         if self._process is None:
             return
-        others = children(self.pid)
+        others = children(self.pid) if self._process.poll() is None else []
         for pid in (self.pid, *others):
             with contextlib.suppress(ProcessLookupError):
                 os.kill(pid, signal.SIGKILL)
