@@ -135,7 +135,7 @@ class Recording:
     """What is kept of the readings.
 
     `enabled`: write snapshots to a database.
-    `interval`: seconds between two snapshots.
+    `interval`: seconds between two snapshots; well below the ten minutes after which a name is free.
     `clearance`: what a reader must have to see this gateway, its interfaces and its peers.
     `lifetime_counters`: metrics with each peer's bytes through every restart, from the database.
     `spool_megabytes`: how much this host keeps while the database is away.
@@ -390,7 +390,7 @@ def _recording(section: Section) -> Recording:
     default = Recording()
     recording = Recording(
         enabled=section.boolean("enabled", default.enabled),
-        interval=section.seconds("interval", default.interval, 1, 3600),
+        interval=section.seconds("interval", default.interval, 1, 300),
         clearance=section.integer("clearance", default.clearance, 0, 32767),
         lifetime_counters=section.boolean("lifetime_counters", default.lifetime_counters),
         spool_megabytes=section.integer("spool_megabytes", default.spool_megabytes, 16, 1_000_000),
