@@ -176,7 +176,7 @@ def test_every_interface_by_default() -> None:
     ("text", "line", "problem"),
     [
         ("recording:\n  keep_raw: 30d\n  keep_history: 7d\n", 3, "shorter than keep_raw"),
-        ("recording: {interval: 10ms}\n", 1, "at least 1"),
+        ("recording: {interval: 10ms}\n", 1, "between 1 and 300"),
         ("database:\n  certificate_file: a.pem\n", 1, "go together"),
         ("database: {tls: yes}\n", 1, "tls"),
     ],
