@@ -1,7 +1,7 @@
-"""`argus-wg bundle DIR`: rules, Alertmanager's configuration, runbooks, ready to be loaded from DIR.
+"""`argus-wg bundle DIR`: rules, Alertmanager's configuration, runbooks, dashboards, ready to be loaded.
 
-What is a site's own (thresholds, receivers, targets) is written once and never again; all else is brought up
-to date. A file is replaced whole, so that a Prometheus that reads meanwhile gets the old one or the new one.
+What is a site's own (thresholds, receivers, targets, sources) is written once and never again; all else is
+brought up to date. A file is replaced whole, so that who reads meanwhile gets the old one or the new one.
 """
 # ruff: noqa: T201 - a command prints
 
@@ -14,9 +14,19 @@ from pathlib import Path
 
 from exporter.errors import ArgusError
 
-SHIPPED = Path(__file__).parent / "share" / "alerts"
-PARTS = ("rules/*.yml", "templates/*.tmpl", "runbooks/*.md", "gateways/*.yml", "*.yml")
-OWN = frozenset({"rules/thresholds.yml", "gateways/gateways.yml", "alertmanager.yml", "prometheus.yml"})
+SHARE = Path(__file__).parent / "share"
+ALERTS = ("rules/*.yml", "templates/*.tmpl", "runbooks/*.md", "gateways/*.yml", "*.yml")
+DASHBOARDS = ("dashboards/json/*.json", "dashboards/provisioning/*.sql", "dashboards/provisioning/*/*.yml")
+OWN = frozenset(
+    {
+        "rules/thresholds.yml",
+        "gateways/gateways.yml",
+        "alertmanager.yml",
+        "prometheus.yml",
+        "dashboards/provisioning/dashboards/argus-wireguard.yml",
+        "dashboards/provisioning/datasources/argus-wireguard.yml",
+    }
+)
 RUNBOOKS = "https://argus-wireguard.example/runbooks"  # as the rules have it
 DURATION = re.compile(r"(?<![\w.$])(\d+)([smhdw])\b")
 SECONDS = {"s": 1, "m": 60, "h": 3600, "d": 86400, "w": 604800}
@@ -55,17 +65,23 @@ def run(arguments: argparse.Namespace) -> int:
 
 def write(directory: Path, runbooks: str = RUNBOOKS, divisor: int = 1) -> Iterator[tuple[str, bool]]:
     """Each file's name, and whether it was there and is the site's own."""
-    for name in shipped():
+    for name, source in shipped().items():
         target = directory / name
         kept = name in OWN and target.exists()
         if not kept:
-            text = (SHIPPED / name).read_text().replace(RUNBOOKS, runbooks)
+            text = source.read_text().replace(RUNBOOKS, runbooks)
             replace(target, hurried(text, divisor) if name.endswith(".yml") else text)
         yield name, kept
 
 
-def shipped() -> list[str]:
-    return [str(path.relative_to(SHIPPED)) for part in PARTS for path in sorted(SHIPPED.glob(part))]
+def shipped() -> dict[str, Path]:
+    """Each file by its name in the bundle."""
+    return {
+        str(path.relative_to(base)): path
+        for base, parts in ((SHARE / "alerts", ALERTS), (SHARE, DASHBOARDS))
+        for part in parts
+        for path in sorted(base.glob(part))
+    }
 
 
 def replace(path: Path, text: str) -> None:

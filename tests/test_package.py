@@ -51,7 +51,7 @@ class TestWheel:
         shipped = {name for name in wheel.namelist() if ".dist-info/" not in name}
         files = [path for kind in ("*.py", "*.sql") for path in (PROJECT / "exporter").rglob(kind)]
         there = {str(path.relative_to(PROJECT)) for path in files}
-        bundled = {f"exporter/share/alerts/{name}" for name in bundle.shipped()}
+        bundled = {str(path.relative_to(PROJECT)) for path in bundle.shipped().values()}
         assert shipped == there | bundled | {"exporter/py.typed"}
 
     def test_says_what_it_is(self, wheel: zipfile.ZipFile) -> None:

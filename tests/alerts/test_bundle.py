@@ -9,7 +9,7 @@ import pytest
 
 from exporter import cli
 from exporter.bundle import OWN, RUNBOOKS, hurried, shipped
-from tests.alerts.kit import ALERTS, amtool, promtool
+from tests.alerts.kit import ALERTS, ROOT, amtool, promtool
 
 
 def bundle(directory: Path, *options: str) -> None:
@@ -17,17 +17,22 @@ def bundle(directory: Path, *options: str) -> None:
 
 
 def test_everything_but_the_tests_is_shipped() -> None:
-    """Each file of alerts/ is in the bundle; only promtool's tests stay at home."""
+    """Each file of alerts/ and each dashboard is in the bundle; promtool's tests and builders stay home."""
     there = {str(path.relative_to(ALERTS)) for path in ALERTS.rglob("*") if path.is_file()}
-    assert set(shipped()) == {name for name in there if not name.startswith("tests/")}
+    alerts = {name for name in there if not name.startswith("tests/")}
+    folders = (ROOT / "dashboards/json", ROOT / "dashboards/provisioning")
+    there = {
+        str(path.relative_to(ROOT)) for folder in folders for path in folder.rglob("*") if path.is_file()
+    }
+    assert set(shipped()) == alerts | there
     assert set(shipped()) >= OWN
 
 
 def test_it_is_written_as_it_is(tmp_path: Path) -> None:
     """Without options every file is the one of the repository, and Prometheus and Alertmanager load them."""
     bundle(tmp_path / "new" / "folder")
-    for name in shipped():
-        assert (tmp_path / "new/folder" / name).read_bytes() == (ALERTS / name).read_bytes()
+    for name, source in shipped().items():
+        assert (tmp_path / "new/folder" / name).read_bytes() == source.read_bytes()
     promtool("check", "config", tmp_path / "new/folder/prometheus.yml")
     amtool("check-config", tmp_path / "new/folder/alertmanager.yml")
 
