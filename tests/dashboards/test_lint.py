@@ -16,6 +16,7 @@ import pytest
 import yaml
 from grafana_foundation_sdk.models import units
 
+from tests.alerts.kit import rules
 from tests.dashboards.grafana import DASHBOARDS, Target, panels, promql, targets, variables
 from tests.pages import ROOT
 from tests.test_metrics_doc import FAMILIES
@@ -26,16 +27,10 @@ EVERY_QUERY = pytest.mark.parametrize("target", QUERIES, ids=str)
 COUNTING = {"rate", "increase", "resets"}  # what a counter may be asked
 PROMETHEUS_OWN = {"up", "ALERTS", "ALERTS_FOR_STATE", "scrape_duration_seconds"}
 PROCESS = {"process_cpu_seconds_total", "process_resident_memory_bytes", "process_start_time_seconds"}
-RULES = [
-    rule
-    for file in sorted((ROOT / "alerts/rules").glob("*.yml"))
-    for group in yaml.safe_load(file.read_text())["groups"]
-    for rule in group["rules"]
-]
 Found = tuple[
     promql_parser.VectorSelector, tuple[str, ...]
 ]  # and the functions it stands in, outermost first
-RECORDED = {rule["record"] for rule in RULES if "record" in rule}
+RECORDED = {rule.name for rule in rules() if not rule.alert}
 
 
 def selectors(query: str) -> Iterator[Found]:
@@ -228,7 +223,7 @@ def test_alerts_are_annotations(name: str) -> None:
     assert {'job=~"$job"', 'instance=~"$instance|"'} <= matchers(selector)
     pattern = re.search(r'alertname=~"([^"]*)"', annotation["target"]["expr"])
     assert pattern
-    assert all(re.fullmatch(pattern[1], rule["alert"]) for rule in RULES if "alert" in rule)
+    assert all(re.fullmatch(pattern[1], rule.name) for rule in rules() if rule.alert)
 
 
 def test_provisioning_fits() -> None:
