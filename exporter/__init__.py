@@ -1,3 +1,3 @@
 """Argus WireGuard: what every peer of a WireGuard gateway is doing, told to Prometheus."""
 
-__version__ = "0.1.0"
+__version__ = "0.2.0"
