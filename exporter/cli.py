@@ -39,6 +39,11 @@ COMMANDS = {
         "make, compact and drop days of records now",
         "argus-wg maintain --raw-days 2",
     ),
+    "reclassify": (
+        "exporter.store.reclassifycommand",
+        "another clearance for what was recorded",
+        "argus-wg reclassify --organisation acme --gateway gw-berlin-1 --clearance 3 --check",
+    ),
     "bundle": ("exporter.bundle", "rules, Alertmanager, runbooks", "argus-wg bundle /etc/prometheus/argus"),
     "demo": ("exporter.demo.command", "a real mesh with the exporter on it, for a look", "argus-wg demo"),
 }
