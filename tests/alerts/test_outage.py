@@ -1,0 +1,101 @@
+"""Real tunnels break, and people are told: the daemon, Prometheus, Alertmanager, and a sink for its messages.
+
+Every duration is divided by 30, as `argus-wg bundle --rehearse 30` writes it.
+"""
+
+from __future__ import annotations
+
+import base64
+import os
+import time
+from pathlib import Path
+
+import pytest
+
+from tests.alerts.outage import DIVISOR, MESH, Outage, running, until
+
+QUIET = 600 / DIVISOR  # seconds: twice what a stale peer waits for
+TICK = 0.5  # seconds
+
+needs_root = pytest.mark.skipif(os.geteuid() != 0, reason="makes network namespaces: needs root")
+
+
+def of(gateway: str) -> set[str]:
+    return {peer.name for peer in MESH.peers if peer.gateway == gateway}
+
+
+def all_shaken(outage: Outage) -> bool:
+    return len(outage.query("wireguard_peer_handshake_age_seconds < 15")) >= len(MESH.peers)
+
+
+def watch(outage: Outage, seconds: float) -> set[tuple[str, str]]:
+    """Whatever fires within this time."""
+    seen: set[tuple[str, str]] = set()
+    end = time.monotonic() + seconds
+    while time.monotonic() < end:
+        seen |= outage.firing()
+        time.sleep(TICK)
+    return seen
+
+
+def well(outage: Outage) -> bool:
+    return all_shaken(outage) and not outage.firing()
+
+
+@needs_root
+def test_outages(tmp_path: Path) -> None:
+    """One after the other, on one mesh:
+
+    healthy: nothing fires, and the watchdog arrives;
+    one peer falls silent: one page when it does, one message when it is back;
+    both gateways lose their uplinks, of seven peers: one page each; an unknown key is told meanwhile;
+    maintenance: a peer that falls silent is an alert, and no page.
+    """
+    with running(tmp_path) as outage:
+        sink = outage.sink
+        until("the first handshakes", lambda: all_shaken(outage))
+        until("the watchdog", lambda: sink.watchdogs)
+        assert watch(outage, QUIET) == set()
+        assert sink.messages == []
+
+        outage.silence("gw1p1")
+        until("the page", lambda: sink.told(0, "pager"))
+        outage.restore("gw1p1")
+        until("the end of it", lambda: len(sink.told(0, "pager")) > 1)
+        until("a healthy mesh", lambda: well(outage))
+        watch(outage, QUIET)
+        page, over = sink.messages
+        assert [page.status, over.status] == ["firing", "resolved"]
+        for message in page, over:
+            assert (message.name, message.instance) == ("WireGuardCriticalPeerStale", outage.instance("gw1"))
+            assert message.peers == {"gw1p1"}
+        assert "gw1p1 (site site-gw1p1, criticality high) has made no handshake with gw1" in page.text
+
+        before = len(sink.messages)
+        outage.silence("gw1", "gw2")
+        until("both pages", lambda: len(sink.told(before, "pager")) == 2)
+        stale = {("WireGuardCriticalPeerStale", name) for name in of("gw1") | of("gw2")}
+        until("each peer's own alert", lambda: stale <= outage.firing())
+        key = base64.b64encode(os.urandom(32)).decode()
+        outage.add_peer("gw1", key)
+        (unknown,) = until("the unknown key", lambda: sink.told(before, "security"))
+        assert unknown.name == "WireGuardUnknownKey"
+        assert unknown.keys == {key}
+        watch(outage, QUIET)
+        pages = sink.told(before, "pager")
+        assert {page.instance for page in pages} == {outage.instance("gw1"), outage.instance("gw2")}
+        assert {page.name for page in pages} == {"WireGuardGatewayPeersUnreachable"}
+        assert len(pages) == 2
+        assert sink.told(before, "tickets") == []
+
+        outage.restore("gw1", "gw2")
+        until("their ends", lambda: len(sink.told(before, "pager")) == 4)
+        until("healthy peers", lambda: outage.firing() == {("WireGuardUnknownKey", outage.instance("gw1"))})
+        assert [page.status for page in sink.told(before, "pager")] == ["firing"] * 2 + ["resolved"] * 2
+
+        outage.maintain()
+        before = len(sink.messages)
+        outage.silence("gw2p1")
+        until("the alert", lambda: ("WireGuardCriticalPeerStale", "gw2p1") in outage.firing())
+        watch(outage, QUIET)
+        assert sink.told(before, "pager") == []
