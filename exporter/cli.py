@@ -6,7 +6,6 @@ import argparse
 import os
 import sys
 from collections.abc import Callable, Sequence
-from functools import partial
 from importlib import import_module
 from pathlib import Path
 from typing import NoReturn
@@ -45,7 +44,7 @@ COMMANDS = {
         "another clearance for what was recorded",
         "argus-wg reclassify --organisation acme --gateway gw-berlin-1 --clearance 3 --check",
     ),
-    "bundle": ("exporter.bundle", "alerts with their runbooks, and dashboards", "argus-wg bundle /etc/prometheus/argus"),
+    "bundle": ("exporter.bundle", "alerts, runbooks, dashboards", "argus-wg bundle /etc/prometheus/argus"),
     "demo": ("exporter.demo.command", "a real mesh with the exporter on it, for a look", "argus-wg demo"),
 }
 
@@ -66,9 +65,9 @@ def build(command: str | None) -> Parser:
         description="Argus WireGuard: every peer of a WireGuard gateway, told to Prometheus.",
         epilog="Exit codes: 0 done, 1 the answer is no or something failed, 2 wrong usage or configuration.\n"
         "Example: argus-wg check && argus-wg serve",
-        formatter_class=partial(argparse.RawDescriptionHelpFormatter, max_help_position=32),
+        formatter_class=argparse.RawDescriptionHelpFormatter,
     )
-    parser.add_argument("--version", action="version", version=f"argus-wg {__version__}")
+    parser.add_argument("-V", "--version", action="version", version=f"argus-wg {__version__}")
     commands = parser.add_subparsers(metavar="COMMAND", dest="command", required=True)
     for name, (module, summary, example) in COMMANDS.items():
         sub = commands.add_parser(
