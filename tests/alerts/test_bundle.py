@@ -10,6 +10,7 @@ import pytest
 from exporter import cli
 from exporter.bundle import OWN, RUNBOOKS, hurried, shipped
 from tests.alerts.kit import ALERTS, ROOT, amtool, promtool
+from tests.pages import PAGES, fenced
 
 
 def bundle(directory: Path, *options: str) -> None:
@@ -69,6 +70,17 @@ def test_a_rehearsal_loads(tmp_path: Path) -> None:
     assert "for: 10s" in stale
     assert "[6s]" in stale
     assert not re.search(r"(for|interval|_wait): \d+[mhd]\b|\[\d+[mhdw]", stale)
+
+
+def test_the_documented_scrape_loads(tmp_path: Path) -> None:
+    """The example with HTTP service discovery, TLS and a password is one that Prometheus takes."""
+    (example,) = fenced(PAGES["docs/alerting.md"], "yaml")
+    secret = tmp_path / "secret"
+    secret.touch()
+    file = tmp_path / "prometheus.yml"
+    file.write_text(re.sub(r"/etc/prometheus/[\w.-]+", str(secret), example))
+    (tmp_path / "gateways").mkdir()
+    promtool("check", "config", file)
 
 
 @pytest.mark.parametrize(

@@ -57,6 +57,9 @@ def test_outages(tmp_path: Path) -> None:
         until("the watchdog", lambda: sink.watchdogs)
         assert watch(outage, QUIET) == set()
         assert sink.messages == []
+        recorded = '{__name__=~".+:.+", public_key!=""}'
+        (most,) = outage.query(f"max(count by (job, instance, interface, public_key) ({recorded}))")
+        assert 0 < int(most["value"][1]) <= 10
 
         outage.silence("gw1p1")
         until("the page", lambda: sink.told(0, "pager"))
