@@ -495,21 +495,70 @@ def test_a_day_half_compacted_has_the_clearance_in_the_end(login: Target, cleara
     as_owner(login, work)
 
 
-def test_two_at_a_time_take_turns(login: Target) -> None:
-    """The second job waits until the first has ended, and both are done."""
+def test_a_raise_does_not_wait_for_maintenance(login: Target) -> None:
+    """While another session rewrites records, what is current is raised; the history follows later."""
 
     async def work(owner: Connection) -> None:
         async with session(login) as second:
             steps = Steps()
             async with alone(owner, Progress()):
                 waiting = asyncio.create_task(job(second, Goal("acme", 3, "gw"), steps))
-                while not waiting.done() and not steps.said:
+                while not waiting.done() and len(steps.said) < 2:
                     await asyncio.sleep(0.01)
-                assert steps.said == ["another session maintains this database; waiting for it"]
-                assert await gateway(owner) == 0
+                assert steps.said == [
+                    "gw: what is current has clearance 3",
+                    "another session maintains this database; waiting for it",
+                ]
+                assert [row["clearance"] for row in await owner.fetch(CURRENT)] == [3]
+                assert await of_gateway(owner) == {0, 1, 2, 3}
             await waiting
-        assert await gateway(owner) == 3
+        assert await of_gateway(owner) == {3}
 
+    as_owner(login, work)
+
+
+def test_of_two_jobs_the_later_one_holds(login: Target) -> None:
+    """One that is begun and done between the two parts of another: the history is as what is current."""
+
+    def once() -> None:
+        if steps.work.done == 1:
+            in_thread(other())
+
+    async def other() -> None:
+        async with session(login) as connection:
+            await job(connection, Goal("acme", 1, "gw", with_contents=True))
+
+    async def work(owner: Connection) -> None:
+        await job(owner, Goal("acme", 3, "gw"), steps)
+        assert await of_gateway(owner) == {1}
+        assert [event[:2] for event in await events(owner)] == [
+            ("reclassification-started", 3),
+            ("reclassification-started", 1),
+            ("reclassified", 1),
+            ("reclassified", 3),
+        ]
+
+    steps = Steps(once)
+    as_owner(login, work)
+
+
+def test_the_same_job_twice_at_a_time_is_one(login: Target) -> None:
+    """Whoever comes second helps the first: the events are those of one job."""
+    goal = Goal("acme", 3, "gw")
+
+    def once() -> None:
+        if steps.work.done == 1:
+            in_thread(other())
+
+    async def other() -> None:
+        async with session(login) as connection:
+            await job(connection, goal)
+
+    async def work(owner: Connection) -> None:
+        await job(owner, goal, steps)
+        assert paired(await events(owner)) == [3]
+
+    steps = Steps(once)
     as_owner(login, work)
 
 

@@ -174,18 +174,22 @@ def test_an_interrupt_says_how_it_goes_on(file: Path, database: Target, login: T
             process = subprocess.Popen(words, stderr=subprocess.PIPE, text=True)
             assert process.stderr
             with process:
-                assert process.stderr.readline() == (
-                    "another session maintains this database; waiting for it\n"
-                )
+                said = [process.stderr.readline() for _ in range(2)]
+                assert said[1] == "another session maintains this database; waiting for it\n"
                 process.send_signal(signal.SIGINT)
                 last = process.stderr.read().splitlines()[-1]
             assert last.startswith("argus-wg: interrupted; what was done is kept")
             assert process.returncode == 130
 
+    left = (
+        "select from argus.snapshot s join argus.gateway g using (org_id, gateway_id) "
+        "where org_id = 1 and g.name = 'gw' and s.clearance < 3"
+    )
     with_connection(login, work, role="argus_owner")
-    assert clearances(database) == [0, 0, 0]
-    assert command(*words[3:]) == 0
     assert clearances(database) == [3, 3, 3]
+    assert ask(database, left)
+    assert command(*words[3:]) == 0
+    assert not ask(database, left)
 
 
 def test_the_private_server_is_reached_beside_its_daemon(

@@ -2,8 +2,9 @@
 
 What is current is rewritten first, in one transaction, while no collector of the gateway writes. A raise
 hides it from there on, and nothing is written with the old clearance any more: a collector that finds
-`gateway.reclassified` changed loads anew what it knows. The history follows, table by table and day by day,
-in batches that stay when the work is interrupted: each row takes the clearance of what it belongs to.
+`gateway.reclassified` changed loads anew what it knows. The history follows, while nobody else rewrites it,
+table by table and day by day, in batches that stay when the work is interrupted: each row takes the clearance
+that what it belongs to has by then.
 
 Each statement stays within one organisation: on a Citus cluster, on one shard.
 """
@@ -22,7 +23,7 @@ from exporter.store.partitions import DAILY, DAY, days, start, table, without_wa
 from exporter.store.progress import Progress
 from exporter.store.subject import Goal, Kind, Level, Subject, find
 
-PEERS = 100  # to a batch of a day's samples: at an interval of 30 s, up to 288,000
+PEERS = 50  # to a batch of a day's samples: at an interval of 30 s, up to 144,000
 
 PATIENCE = "60s"  # for a snapshot under way, which may be the first one of many peers
 
@@ -82,6 +83,8 @@ select event_id, clearance from (
     where org_id = $1 and subject = $2 and action = any($3::text[])
     order by at desc, event_id desc limit 1) last
 where action = $4 and detail @> $5::text::jsonb"""
+IS_ENDED = """
+select true from argus.audit_event where org_id = $1 and action = $2 and detail->>'started' = $3"""
 AUDIT = """
 insert into argus.audit_event (org_id, subject, action, actor, detail, clearance)
 values ($1, $2, $3, $4, $5::text::jsonb, $6) returning event_id"""
@@ -93,8 +96,7 @@ async def reclassify(connection: Connection, goal: Goal, *, actor: str, progress
     `connection`: the owner's, without a statement timeout. It can be interrupted at any time, and the next
     run with the same goal goes on from there. Raises InputError as `find` does, and what the driver does.
     """
-    async with alone(connection, progress):
-        return await _Job(connection, goal, actor, progress).run()
+    return await _Job(connection, goal, actor, progress).run()
 
 
 async def preview(connection: Connection, goal: Goal, *, progress: Progress) -> dict[str, int]:
@@ -169,10 +171,12 @@ class _Job:
             await self._present(subject)
         _warn(goal, before, progress)
         progress.step(f"{goal}: what is current has clearance {goal.clearance}")
-        for level, kept in _belonging(subject):
-            if kept.has_history:
-                await self._history(subject, level, kept)
-        await self._audit(subject, ENDED, clearance, {"started": started})
+        async with alone(self._connection, progress):
+            for level, kept in _belonging(subject):
+                if kept.has_history:
+                    await self._history(subject, level, kept)
+            if not await self._connection.fetchval(IS_ENDED, subject.org_id, ENDED, str(started)):
+                await self._audit(subject, ENDED, clearance, {"started": started})
         after = await _clearances(self._connection, subject)
         if after[-1] > goal.clearance:
             progress.say(f"{goal}: meanwhile it was raised again by its collector, up to {after[-1]}")
@@ -209,7 +213,7 @@ class _Job:
 
     async def _history(self, subject: Subject, level: Level, kept: Kept) -> None:
         """Partition by partition; one that is made meanwhile took rows in from the default one."""
-        clearance = "o.clearance" if level.exact else f"{self._goal.clearance:d}"
+        clearance = "o.clearance" if level.exact else f"least({self._goal.clearance:d}, o.clearance)"
         parts = await self._parts(subject, level) if kept.table == "sample" else 1
         before, done = self._rewritten, set[str]()
         while new := {name: day for name, day in await self._partitions(kept) if name not in done}:
