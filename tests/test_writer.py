@@ -4,31 +4,24 @@ from __future__ import annotations
 
 import asyncio
 import random
-from collections import defaultdict
-from collections.abc import Awaitable, Callable, Iterator, Mapping, Sequence
+from collections.abc import Iterator
 from dataclasses import replace
-from typing import TypeVar
-from uuid import UUID
 
-import asyncpg
 import pytest
 
-from exporter.store.database import Connection, connect, leave
-from exporter.store.errors import GatewayClaimed, StoreError
-from exporter.store.frame import Frame
+from exporter.store.codec import decode, encode
+from exporter.store.errors import GatewayClaimed
+from exporter.store.frame import Frame, Lost
 from exporter.store.settings import Target
-from exporter.store.writer import Writer
-from tests.frames import START, LivingGateway, Witness
+from tests.frames import START, LivingGateway, Moment, Witness
 from tests.gateways import key
 from tests.mirrorkit import CONFIG, Run, added, changed, device, frame
 from tests.postgres import Server
 from tests.postgresproxy import Proxy
-from tests.schemakit import ask, migrated
+from tests.recordkit import ELSEWHERE, Expected, Recorder, Records, read, recording
+from tests.schemakit import ask, migrated, with_connection
 
-T = TypeVar("T")
-HERE, ELSEWHERE = UUID(int=1), UUID(int=2)
 DAY = 86400.0
-LOST = (OSError, asyncpg.PostgresError, asyncpg.InterfaceError, asyncpg.InternalClientError, StoreError)
 
 
 @pytest.fixture
@@ -37,96 +30,12 @@ def target(database: Target) -> Target:
     return migrated(database)
 
 
-class Recorder:
-    """A daemon's writer, with a connection as a collector and the keys that its spool would know."""
-
-    def __init__(self, target: Target, installation: UUID = HERE, host: str = "here") -> None:
-        self._target = target
-        self._installation = installation
-        self._host = host
-        self._connection: Connection | None = None
-        self._keys = defaultdict[str, list[str]](list)
-        self.begin_anew()
-
-    def begin_anew(self) -> None:
-        """As after a restart: all that was in memory is lost."""
-        self.writer = Writer(self._installation, self._host)
-
-    async def write(self, made: Frame) -> bool:
-        before = {} if made.keyframe else {label: list(keys) for label, keys in self._keys.items()}
-
-        async def keys() -> Mapping[str, Sequence[str]]:
-            return before
-
-        if self._connection is None or self._connection.is_closed():
-            self._connection = await connect(self._target, application="test", role="argus_collector")
-        is_new = await self.writer.write(self._connection, made, keys)
-        if is_new:
-            self._keys.clear()
-            self._keys.update(before)
-            for told in made.devices:
-                self._keys[told.label] = [*self._keys[told.label], *told.added]
-        return is_new
-
-    async def write_at_last(self, made: Frame) -> bool:
-        """However often it takes."""
-        while True:
-            try:
-                return await self.write(made)
-            except LOST:
-                await self.close()
-
-    async def terminate(self) -> None:
-        """The server ends the connection."""
-        if self._connection:
-            pid = self._connection.get_server_pid()
-            await asyncio.to_thread(ask, self._target, "select pg_terminate_backend($1)", pid)
-
-    async def close(self) -> None:
-        connection, self._connection = self._connection, None
-        if connection and not connection.is_closed():
-            if connection.is_in_transaction():
-                connection.terminate()
-            else:
-                await leave(connection)
+def records(target: Target, organisation: str = "acme") -> Records:
+    return with_connection(target, lambda connection: read(connection, "gw", organisation))
 
 
-def recording(target: Target, work: Callable[[Recorder], Awaitable[T]]) -> T:
-    async def run() -> T:
-        recorder = Recorder(target)
-        try:
-            return await work(recorder)
-        finally:
-            await recorder.close()
-
-    return asyncio.run(run())
-
-
-def frames(seed: random.Random, witness: Witness, count: int) -> Iterator[Frame]:
-    """What a gateway that lives is told as; its daemon starts anew now and then."""
-    gateway, run = LivingGateway(seed), Run()
-    for number in range(count):
-        now = gateway.next()
-        witness.see(now)
-        listed = all(reading.ok or reading.interface for reading in now.snapshot.readings)
-        if number and listed and seed.random() < 0.1:
-            run = Run()
-        yield run.frame(now)
-
-
-def check(target: Target, witness: Witness, written: Sequence[Frame]) -> None:
-    """The ledger, the totals, the samples and the configurations are those of the frames."""
-    ledger = ask(target, "select run, sequence from argus.snapshot order by taken_at")
-    assert [tuple(row) for row in ledger] == [(one.run, one.sequence) for one in written]
-    rows = ask(
-        target,
-        "select i.name, p.public_key, s.receive_total, s.transmit_total from argus.peer_state s "
-        "join argus.peer p using (org_id, peer_id) "
-        "join argus.interface i on i.org_id = p.org_id and i.interface_id = p.interface_id",
-    )
-    assert {
-        (label, public_key): (received, sent) for label, public_key, received, sent in rows
-    } == witness.totals
+def check(target: Target) -> None:
+    """What holds of any rows, whatever they were made of."""
     for query in (GONE_BACK, NOT_THE_LAST, OVERLAPPING, NOT_OPEN, STRAYS):
         assert ask(target, query) == [], query
 
@@ -154,49 +63,87 @@ where (p.removed_at is null and i.removed_at is null) <> (c.peer_id is not null)
 STRAYS = "select 1 from argus.sample_default union all select 1 from argus.snapshot_default"
 
 
+def life(seed: random.Random, count: int) -> Iterator[tuple[Moment, Frame]]:
+    """Snapshots of a gateway that lives, a quarter of an hour apart, and what they are told as. Its daemon
+    starts anew now and then."""
+    gateway, run = LivingGateway(seed), Run()
+    for number in range(count):
+        moment = gateway.next()
+        snapshot = replace(moment.snapshot, taken_at=START + number * 900.0)
+        whole = all(each.ok for each in snapshot.readings) and all(each.link for each in snapshot.devices)
+        if number and whole and seed.random() < 0.1:
+            run = Run()
+        moment = replace(moment, snapshot=snapshot)
+        yield moment, decode(encode(run.frame(moment)))
+
+
 @pytest.mark.parametrize("number", range(3))
 def test_a_gateway_that_lives_is_recorded_exactly(target: Target, number: int) -> None:
-    """Through restarts, frames that are written twice and connections that end, each snapshot is recorded
-    once, and every peer's totals are what its counters moved."""
-    seed, witness = random.Random(number), Witness("acme", 1)
+    """Through restarts, frames that are written twice, and connections that end, over midnight: the rows are
+    what the snapshots were, each once."""
+    seed, expected = random.Random(number), Expected("acme")
 
-    async def work(recorder: Recorder) -> list[Frame]:
-        written = []
-        for made in frames(seed, witness, 60):
+    async def work(recorder: Recorder) -> None:
+        for moment, made in life(seed, 60):
+            expected.record(moment, made)
             chance = seed.random()
             if chance < 0.1:
                 recorder.begin_anew()
             elif chance < 0.2:
+                recorder.writer.forget()
+            elif chance < 0.3:
                 await recorder.terminate()
             assert await recorder.write_at_last(made)
-            written.append(made)
             if seed.random() < 0.2:
-                if seed.random() < 0.5:
-                    recorder.begin_anew()
-                else:
-                    recorder.writer.skip()
+                seed.choice((recorder.begin_anew, recorder.writer.skip))()
                 assert not await recorder.write(made)
+
+    recording(target, work)
+    assert records(target) == expected.records
+    check(target)
+
+
+def test_frames_that_were_not_kept(target: Target) -> None:
+    """What the next frame tells instead is recorded: who came and went in between, too."""
+    seed, witness = random.Random(11), Witness("acme", 1)
+    gateway, run = LivingGateway(seed), Run()
+
+    async def work(recorder: Recorder) -> list[Frame]:
+        written = list[Frame]()
+        for left in reversed(range(100)):
+            moment, is_kept = gateway.next(), not left or seed.random() < 0.5
+            made = run.frame(moment, kept=is_kept)
+            if written or is_kept:
+                witness.see(moment)
+            if is_kept:
+                if seed.random() < 0.2:
+                    recorder.writer.forget()
+                assert await recorder.write(made)
+                written.append(made)
         return written
 
-    check(target, witness, recording(target, work))
+    written, found = recording(target, work), records(target)
+    assert [sequence for _, sequence, *_ in found.ledger] == [made.sequence for made in written]
+    assert found.totals == witness.totals
+    check(target)
 
 
 def test_a_connection_that_is_cut_anywhere(postgres: Server, target: Target) -> None:
     """Cut after any number of bytes, also between the COMMIT and its answer: written again, it is recorded
     once."""
-    seed, witness = random.Random(7), Witness("acme", 1)
-    with Proxy(postgres.socket_directory / f".s.PGSQL.{postgres.port}") as proxy:
+    seed, expected = random.Random(7), Expected("acme")
+    with Proxy(postgres.socket) as proxy:
 
-        async def work(recorder: Recorder) -> list[Frame]:
-            written = []
-            for made in frames(seed, witness, 25):
+        async def work(recorder: Recorder) -> None:
+            for moment, made in life(seed, 25):
+                expected.record(moment, made)
                 proxy.cut_after(seed.randrange(4_000))
                 await recorder.write_at_last(made)  # False: it was in, and its answer was cut off
-                written.append(made)
-            return written
 
-        check(target, witness, recording(proxy.target(target), work))
+        recording(proxy.target(target), work)
         assert proxy.cuts > 5
+    assert records(target) == expected.records
+    check(target)
 
 
 def test_a_name_belongs_to_one_installation(target: Target) -> None:
@@ -235,6 +182,41 @@ def test_what_somebody_else_changed_is_taken_over(target: Target) -> None:
     recording(target, work)
     samples = ask(target, "select clearance, receive_total from argus.sample order by taken_at")
     assert [tuple(row) for row in samples] == [(0, 1), (3, 5)]
+
+
+def test_a_raise_lowers_nothing(target: Target) -> None:
+    """Somebody raised an interface by hand to more than a new configuration asks for: more it stays."""
+
+    async def work(recorder: Recorder) -> None:
+        await recorder.write(frame(1, device(**added((1, 0, 1, 1)))))
+        await asyncio.to_thread(ask, target, "update argus.interface set clearance = 5")
+        await recorder.write(frame(2, device(**added((1, 0, 2, 2))), epoch=2, clearance=3))
+
+    recording(target, work)
+    rows = ask(target, "select g.clearance, i.clearance from argus.gateway g, argus.interface i")
+    assert tuple(rows[0]) == (3, 5)
+    samples = ask(target, "select clearance from argus.sample order by taken_at")
+    assert [row[0] for row in samples] == [0, 5]
+
+
+def test_what_was_lost_is_a_gap_of_the_gateway(target: Target) -> None:
+    """In each organisation that it has; a frame that is written again tells it once."""
+    theirs = replace(CONFIG, organisation="rival")
+    told = frame(2, lost=[Lost(START + 30.0, START + 60.0, "spool-full", 3)])
+
+    async def work(recorder: Recorder) -> None:
+        await recorder.write(frame(1, device(**added((1, 0, 1, 1), config=theirs))))
+        assert await recorder.write(told)
+        recorder.begin_anew()
+        assert not await recorder.write(told)
+
+    recording(target, work)
+    gaps = ask(
+        target,
+        "select interface_id, extract(epoch from started_at), extract(epoch from ended_at), reason, "
+        "snapshots from argus.gap order by org_id",
+    )
+    assert [tuple(row) for row in gaps] == [(None, START + 30, START + 60, "spool-full", 3)] * 2
 
 
 def test_a_raised_clearance_is_audited(target: Target) -> None:

@@ -48,6 +48,9 @@ class _Fold:
         if frame.keyframe:
             self._mirror.seed({})
         self._raise_gateway()
+        for row in self._mirror.strays:
+            self._remove(interfaces[self._peers.place[row].label], row)
+        self._mirror.strays.clear()
         for device in frame.devices:
             self._read(storable(device.label), device)
         gone = {storable(label) for label in frame.gone} & interfaces.keys()
@@ -214,7 +217,7 @@ class _Fold:
         peers = self._peers
         place, before, known = peers.place[row], peers.config[row], peers.clearance[row]
         rows = self._rows[place.member.organisation]
-        clearance = max(config.clearance, known, place.clearance, self._frame.clearance)
+        clearance = max(config.clearance, known, place.clearance, place.member.clearance)
         now = _storable(config, clearance)
         if clearance > known:
             peers.clearance[row] = clearance

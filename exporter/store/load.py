@@ -8,7 +8,7 @@ from uuid import UUID
 
 from exporter.store.database import Connection, scope
 from exporter.store.frame import PeerConfig
-from exporter.store.mirror import Interface, InterfaceConfig, Member, Mirror, Place
+from exporter.store.mirror import Interface, InterfaceConfig, Member, Mirror, Place, storable
 
 CHUNK = 5000  # peers to a fetch: between two the event loop goes on
 
@@ -25,6 +25,13 @@ left join argus.interface_config c
     on c.org_id = i.org_id and c.interface_id = i.interface_id and c.valid_to is null
 left join argus.gap g on g.org_id = i.org_id and g.interface_id = i.interface_id and g.ended_at is null
 where i.org_id = $1 and i.gateway_id = $2"""
+_STATES = """
+insert into argus.peer_state (org_id, peer_id, interface_id, taken_at, receive_counter, transmit_counter,
+                              receive_total, transmit_total, clearance)
+select p.org_id, p.peer_id, p.interface_id, p.first_seen, 0, 0, 0, 0, p.clearance
+from argus.peer p
+where p.org_id = $1 and p.interface_id = any($2)
+  and not exists (select from argus.peer_state s where s.org_id = p.org_id and s.peer_id = p.peer_id)"""
 _PEERS = """
 select p.interface_id, p.public_key, p.removed_at is null as present,
        p.removed_at = i.removed_at as has_left, s.clearance, s.peer_id,
@@ -44,7 +51,7 @@ async def load(
 ) -> Mirror:
     """The mirror of a gateway, in the organisations of these names; those that are new are made.
 
-    Raises what the driver does.
+    A peer whose state somebody deleted begins anew. Raises what the driver does.
     """
     mirror = Mirror(gateway)
     for name in sorted(names):
@@ -56,7 +63,7 @@ async def load(
 
 
 async def _load_member(connection: Connection, mirror: Mirror, member: Member, installation: UUID) -> None:
-    gateway = await connection.fetchrow(_GATEWAY, member.org_id, mirror.gateway)
+    gateway = await connection.fetchrow(_GATEWAY, member.org_id, storable(mirror.gateway))
     if gateway is None:
         return
     member.gateway_id, member.clearance = gateway["gateway_id"], gateway["clearance"]
@@ -67,6 +74,7 @@ async def _load_member(connection: Connection, mirror: Mirror, member: Member, i
         place = places[row["interface_id"]] = _place(member, row)
         interface = mirror.interfaces.setdefault(place.label, Interface())
         interface.places[member.organisation] = place
+    await connection.execute(_STATES, member.org_id, list(places))
     async for row in connection.cursor(_PEERS, member.org_id, list(places), prefetch=CHUNK):
         _add_peer(mirror, places[row["interface_id"]], row)
 
@@ -97,6 +105,15 @@ def _add_peer(mirror: Mirror, place: Place, row: Any) -> None:
     number = mirror.peers.add(place, key, clearance, config, row[5:11], first_seen)
     if has_left:
         place.left.add(number)
-    if config:
-        mirror.interfaces[place.label].present[key] = number
+    if present:
         place.present += 1
+        _enter(mirror, place, key, number)
+
+
+def _enter(mirror: Mirror, place: Place, key: str, number: int) -> None:
+    """Who moved to another organisation while the daemon did not run is still in both."""
+    present = mirror.interfaces[place.label].present
+    other = present.setdefault(key, number)
+    if other != number:
+        stray, present[key] = sorted((other, number), key=lambda row: mirror.peers.place[row].seen)
+        mirror.strays.append(stray)

@@ -65,7 +65,8 @@ class Interface:
 
 
 class Peers:
-    """Columns of peers. `config` is None for one that is not there; `peer_id` is 0 until it has one."""
+    """Columns of peers. `config` is None for one that is not there, or of which none is recorded; `peer_id`
+    is 0 until it has one."""
 
     def __init__(self) -> None:
         self.peer_id = array("q")
@@ -134,6 +135,7 @@ class Mirror:
         self.members: dict[str, Member] = {}  # by organisation
         self.interfaces: dict[str, Interface] = {}  # by label
         self.peers = Peers()
+        self.strays: list[int] = []  # rows of peers that are somewhere else now, and were never removed here
 
     def seed(self, keys: Mapping[str, Iterable[str]]) -> None:
         """The slots of an epoch that is under way: interface → the public keys of its slots, in order."""

@@ -41,10 +41,12 @@ update argus.interface set seen_until = $2 where org_id = $1 and interface_id = 
 returning interface_id, clearance"""
 INTERFACE_CHANGE = """
 update argus.interface set instance = $3, removed_at = null where org_id = $1 and interface_id = $2"""
-INTERFACE_RAISE = "update argus.interface set clearance = $2 where org_id = $1 and interface_id = $3"
+# A clearance is raised, whatever it is by now.
+INTERFACE_RAISE = """
+update argus.interface set clearance = greatest(clearance, $2) where org_id = $1 and interface_id = $3"""
 INTERFACE_REMOVE = "update argus.interface set removed_at = $2 where org_id = $1 and interface_id = any($3)"
 INTERFACE_CONFIG_RAISE = """
-update argus.interface_config set clearance = $2
+update argus.interface_config set clearance = greatest(clearance, $2)
 where org_id = $1 and interface_id = $3 and valid_to is null"""
 INTERFACE_CONFIG_CLOSE = """
 update argus.interface_config set valid_to = $2
@@ -63,11 +65,11 @@ PEER_RETURN = """
 update argus.peer set removed_at = null where org_id = $1 and peer_id = any($2::integer[])"""
 PEER_REMOVE = """
 update argus.peer set removed_at = $2 where org_id = $1 and peer_id = any($3::integer[])"""
+_PEERS = "set clearance = greatest(clearance, $2) where org_id = $1 and peer_id = any($3::integer[])"
 PEER_RAISE = (
-    "update argus.peer set clearance = $2 where org_id = $1 and peer_id = any($3::integer[])",
-    "update argus.peer_state set clearance = $2 where org_id = $1 and peer_id = any($3::integer[])",
-    "update argus.peer_config set clearance = $2 "
-    "where org_id = $1 and peer_id = any($3::integer[]) and valid_to is null",
+    f"update argus.peer {_PEERS}",
+    f"update argus.peer_state {_PEERS}",
+    f"update argus.peer_config {_PEERS} and valid_to is null",
 )
 CONFIG_CLOSE = """
 update argus.peer_config set valid_to = $2
