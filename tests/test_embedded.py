@@ -228,6 +228,11 @@ class TestConfinement:
         told = while_up(private(state), lambda embedded: fetch(embedded.target, query))
         assert told == [(False,) * 6]
 
+    def test_the_log_is_packed_by_the_fastest(self, state: Path) -> None:
+        """What the login writes is compressed with lz4: both servers of the tests have it."""
+        told = while_up(private(state), lambda embedded: fetch(embedded.target, "show wal_compression"))
+        assert told == [("lz4",)]
+
     def test_sees_nothing_of_the_environment(self, state: Path, monkeypatch: pytest.MonkeyPatch) -> None:
         """PG* variables of the daemon do not reach its server, which some of them would lead astray."""
         monkeypatch.setenv("PGDATA", "/nowhere")

@@ -40,6 +40,7 @@ _log = logging.getLogger("argus.postgres")
 _STEADY = 60.0  # seconds after which a server that ends is not one that does not start
 _IN_USE = "pre-existing shared memory block"  # what it says while processes of its last run are still ending
 _LEFTOVERS = 30.0  # seconds they get
+_HAS_LZ4 = "select 'lz4' = any (enumvals) from pg_settings where name = 'wal_compression'"
 
 
 @dataclass(frozen=True, slots=True)
@@ -215,5 +216,9 @@ async def _provision_with(connection: database.Connection, password: str) -> Non
     if not await connection.fetchval("select 1 from pg_roles where rolname = $1", LOGIN):
         await connection.execute(f"create role {LOGIN} login")
     await connection.execute(f"alter role {LOGIN} password '{password}'")
+    # With its first change after a checkpoint a page goes into the log as a whole, in a snapshot one for each
+    # peer: pglz takes 0.2 ms for it, lz4 a twentieth of that. Not every build has lz4.
+    if await connection.fetchval(_HAS_LZ4):
+        await connection.execute(f"alter role {LOGIN} set wal_compression = lz4")
     if not await connection.fetchval("select 1 from pg_database where datname = $1", DATABASE):
         await connection.execute(f"create database {DATABASE} template template0")
