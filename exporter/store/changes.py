@@ -232,8 +232,7 @@ def _moved(before: _Before, device: Device) -> list[bool]:
     new = device.last_handshake, device.receive_bytes, device.transmit_bytes
     if old == new:
         return []
-    counters = map(or_, map(ne, old[1], new[1]), map(ne, old[2], new[2]))
-    return list(map(or_, map(ne, old[0], new[0]), counters))
+    return list(map(ne, zip(*old, strict=True), zip(*new, strict=True)))
 
 
 def _restarted(before: _Before, then: Seen, now: Seen, moved: list[bool]) -> Sequence[int]:
