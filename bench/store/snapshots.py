@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import base64
 import random
+from array import array
 from dataclasses import replace
 
 from exporter.model import Device, Link, Peer, Reading, Snapshot
@@ -28,9 +29,9 @@ class BusyGateway:
         self._key = self._new_key()
         self._peers = [self._peer(number) for number in range(peers)]
         self._most = [round(10 ** numbers.uniform(2.5, 7.5)) for _ in range(peers)]  # bytes in an interval
-        self._received = [numbers.randrange(10**9, 5 * 10**9) for _ in range(peers)]
-        self._sent = [numbers.randrange(10**9, 5 * 10**9) for _ in range(peers)]
-        self._handshakes = [START - numbers.randrange(3600, 86400) for _ in range(peers)]
+        self._received = array("q", (numbers.randrange(10**9, 5 * 10**9) for _ in range(peers)))
+        self._sent = array("q", (numbers.randrange(10**9, 5 * 10**9) for _ in range(peers)))
+        self._handshakes = array("q", (START - numbers.randrange(3600, 86400) for _ in range(peers)))
         order = numbers.sample(range(peers), peers)
         self._live, self._quiet = order[: round(peers * busy)], order[round(peers * busy) :]
         for number in self._live:
@@ -55,9 +56,9 @@ class BusyGateway:
             listen_port=51820,
             link=Link(up=True, index=7),
             peers=self._peers.copy(),
-            last_handshake=self._handshakes.copy(),
-            receive_bytes=self._received.copy(),
-            transmit_bytes=self._sent.copy(),
+            last_handshake=self._handshakes.tolist(),
+            receive_bytes=self._received.tolist(),
+            transmit_bytes=self._sent.tolist(),
         )
         return Snapshot("bench", self._now, (device,), (Reading("netlink", "wg0", 0.0),))
 
