@@ -65,25 +65,29 @@ where org_id = $1 and ($2::text is null or gateway = $2) and ($3::text is null o
 COMPACTED = "select exists (select from argus.sample_day where org_id = $1 and day between $2 and $3)"
 
 # $2, $3: the range; $4: the start of its last minutes; $5, $6: its days; $7, $8: the range in milliseconds;
-# $9: COMPACTED. The first condition is one hashed set for all peers, and the others are for who is not in it:
-# as an EXISTS, the planner would make sets of them, too.
+# $9: COMPACTED. The first condition is one hashed set for all peers, and the others are for who is not in it
+# and has moved since the range began: as an EXISTS, the planner would make sets of them, too, and with AND it
+# would look them up before it knows.
 ACTIVE = """
 select p.peer_id, p.public_key
 from argus.peer p
+left join argus.peer_state t on t.org_id = $1 and t.peer_id = p.peer_id and t.taken_at <= $2
 where p.org_id = $1 and (
     p.peer_id in (select n.peer_id from argus.sample n
         where n.org_id = $1 and n.taken_at > $4 and n.taken_at <= $3 and n.active)
-    or (select true from argus.sample s
-        where s.org_id = $1 and s.peer_id = p.peer_id and s.taken_at > $2 and s.taken_at <= $3 and s.active
-        limit 1)
-    or $9::boolean and (select true from argus.sample_day d,
-        lateral (select (d.day - date '1970-01-01') * 86400000::bigint as start offset 0) m,
-        lateral (select least(greatest($7 - m.start, -1), 86400000)::integer as low,
-                        least(greatest($8 - m.start, -1), 86400000)::integer as high offset 0) r
-        where d.org_id = $1 and d.peer_id = p.peer_id and d.day between $5 and $6
-          and width_bucket(r.high, d.at) - width_bucket(r.low, d.at)
-              > width_bucket(r.high, d.idle) - width_bucket(r.low, d.idle)
-        limit 1))
+    or case when t.peer_id is null then
+        (select true from argus.sample s
+            where s.org_id = $1 and s.peer_id = p.peer_id and s.taken_at > $2 and s.taken_at <= $3
+              and s.active
+            limit 1)
+        or $9::boolean and (select true from argus.sample_day d,
+            lateral (select (d.day - date '1970-01-01') * 86400000::bigint as start offset 0) m,
+            lateral (select least(greatest($7 - m.start, -1), 86400000)::integer as low,
+                            least(greatest($8 - m.start, -1), 86400000)::integer as high offset 0) r
+            where d.org_id = $1 and d.peer_id = p.peer_id and d.day between $5 and $6
+              and width_bucket(r.high, d.at) - width_bucket(r.low, d.at)
+                  > width_bucket(r.high, d.idle) - width_bucket(r.low, d.idle)
+            limit 1) end)
 """
 
 # $2: the instant; $3: where to begin to look, $4 the day of that; $5: the instant's day, $6 its milliseconds

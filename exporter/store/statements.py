@@ -83,11 +83,12 @@ from unnest($3::text::integer[], $4::text[], $5::text[], $6::text::integer[], $7
      u (p, endpoint, allowed, keepalive, preshared, name, site, owner, clearance)"""
 
 # $3 is the clearance that their rows must have: what someone else changed is noticed by the number of rows.
+# No sample of a peer is later than its state, even if the clock was set back: readers rely on that.
 # $10, $11: the least and the greatest of $4, so that not all that there are is read for each chunk of them.
 STATE_UPDATE = """
 update argus.peer_state s
-set taken_at = $2, last_handshake = to_timestamp(nullif(h, 0)), receive_counter = r, transmit_counter = t,
-    receive_total = rt, transmit_total = tt
+set taken_at = greatest(s.taken_at, $2), last_handshake = to_timestamp(nullif(h, 0)),
+    receive_counter = r, transmit_counter = t, receive_total = rt, transmit_total = tt
 from unnest($4::text::integer[], $5::text::bigint[], $6::text::bigint[], $7::text::bigint[],
             $8::text::bigint[], $9::text::bigint[]) u (p, h, rt, tt, r, t)
 where s.org_id = $1 and s.peer_id = p and s.peer_id between $10 and $11 and s.clearance = $3"""
