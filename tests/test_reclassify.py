@@ -9,7 +9,6 @@ from concurrent.futures import ThreadPoolExecutor
 from dataclasses import replace
 from datetime import UTC, date, datetime
 from typing import Any, TypeVar
-from uuid import UUID
 
 import pytest
 
@@ -52,6 +51,27 @@ union select clearance from argus.peer_state where org_id = 1 and peer_id in (se
 union select clearance from argus.gap
       where org_id = 1 and ended_at is null and gateway_id in (select gateway_id from g)"""
 WAITING = "select from pg_stat_activity where datname = current_database() and wait_event_type = 'Lock'"
+# The open configuration of a peer of gw.
+OPEN = """
+from argus.peer_config c join argus.peer p using (org_id, peer_id)
+join argus.interface i using (org_id, interface_id) join argus.gateway g using (org_id, gateway_id)
+where org_id = 1 and g.name = 'gw' and p.public_key = $1 and valid_to is null"""
+CLOSE = "update argus.peer_config set valid_to = now() where org_id = 1 and peer_id = $1 and valid_to is null"
+REOPEN = """
+insert into argus.peer_config
+select org_id, peer_id, now(), null, '', '{}', 0, false, '', '', '', 0 from argus.peer
+where org_id = 1 and peer_id = $1"""
+NEW_GATEWAY = (
+    "insert into argus.gateway (org_id, name, first_seen, seen_until, holder, held_by, held_at) "
+    "select 1, 'third', now(), now(), holder, '', now() from argus.gateway where org_id = 1 and name = 'gw'",
+    "insert into argus.interface (org_id, gateway_id, name, instance, first_seen, seen_until) "
+    "select 1, gateway_id, 'wg0', '', now(), now() from argus.gateway where org_id = 1 and name = 'third'",
+)
+NEW_PEER = """
+insert into argus.peer (org_id, peer_id, interface_id, public_key, first_seen)
+select 1, 1000000, i.interface_id, $1, now()
+from argus.interface i join argus.gateway g using (org_id, gateway_id)
+where org_id = 1 and g.name = 'third'"""
 END = """
 select pg_terminate_backend(pid) from pg_stat_activity
 where datname = current_database() and pid <> pg_backend_pid()"""
@@ -423,32 +443,64 @@ def test_what_the_configuration_says_is_raised_again_and_said(login: Target) -> 
     as_owner(login, work)
 
 
-def test_a_snapshot_under_way_is_waited_for(database: Target, login: Target) -> None:
-    """A transaction that began with the old clearance ends first; what it wrote is raised with the rest."""
-    goal = Goal("acme", 3, "gw")
+async def begun(collector: Connection, name: str = "gw") -> int:
+    """A snapshot's transaction has its gateway; the number of that."""
+    query = "update argus.gateway set held_at = now() where org_id = 1 and name = $1 returning gateway_id"
+    return int(await collector.fetchval(query, name))
+
+
+async def until_it_waits(database: Target, running: asyncio.Task[int]) -> None:
+    """For a lock."""
+    while not await asyncio.to_thread(ask, database, WAITING):
+        assert not running.done(), "it did not wait"
+        await asyncio.sleep(0.01)
+
+
+@pytest.mark.parametrize("goal", [Goal("acme", 3, "gw"), Goal("acme", 3, "gw", "wg0", key(2))])
+def test_a_snapshot_under_way_is_waited_for(database: Target, login: Target, goal: Goal) -> None:
+    """What a transaction that began with the old clearance adds to what is current is raised with it."""
+
+    async def current() -> int:
+        async with session(login) as other:
+            return int(await other.fetchval(f"select c.clearance {OPEN}", key(2)))
 
     async def work(owner: Connection) -> None:
+        seen: list[int] = []
+        steps = Steps(lambda: seen.append(in_thread(current())))
         async with session(login, "argus_collector") as collector:
             async with scope(collector, ACME):
-                gateway_id = await collector.fetchval(
-                    "select gateway_id from argus.gateway where name = 'gw'"
-                )
-                await collector.execute(
-                    "update argus.gateway set held_at = now() where org_id = 1 and gateway_id = $1",
-                    gateway_id,
-                )
-                running = asyncio.create_task(job(owner, goal))
-                while not running.done() and not await asyncio.to_thread(ask, database, WAITING):
-                    await asyncio.sleep(0.01)
-                await collector.execute(
-                    "insert into argus.snapshot "
-                    "select org_id, gateway_id, now(), $1, 9, now(), 1, 1, 1, 0, 0 from argus.gateway "
-                    "where gateway_id = $2",
-                    *(UUID(int=9), gateway_id),
-                )
-                assert not running.done()
+                await begun(collector)
+                running = asyncio.create_task(job(owner, goal, steps))
+                await until_it_waits(database, running)
+                peer_id = await collector.fetchval(f"select p.peer_id {OPEN}", key(2))
+                await collector.execute(CLOSE, peer_id)
+                await collector.execute(REOPEN, peer_id)
             await running
-        assert await owner.fetchval("select min(clearance) from argus.snapshot where sequence = 9") == 3
+        assert set(seen) == {3}
+
+    as_owner(login, work)
+
+
+def test_a_peer_that_appears_elsewhere_meanwhile_is_another(database: Target, login: Target) -> None:
+    """Wherever it is says where it was at the start: on a gateway whose collector was not waited for, it is
+    new, and has what its directory says."""
+
+    async def work(owner: Connection) -> None:
+        goal = Goal("acme", 3, peer=key(3))
+        for statement in NEW_GATEWAY:
+            await owner.execute(statement)
+        async with session(login, "argus_collector") as collector:
+            async with scope(collector, ACME):
+                await begun(collector)
+                running = asyncio.create_task(job(owner, goal))
+                await until_it_waits(database, running)
+                async with session(login) as other:
+                    await other.execute(NEW_PEER, key(3))
+            await running
+        rows = await owner.fetch(
+            "select clearance from argus.peer where org_id = 1 and public_key = $1 order by peer_id", key(3)
+        )
+        assert [row["clearance"] for row in rows] == [3, 3, 0]
 
     as_owner(login, work)
 
