@@ -3,8 +3,9 @@
 from __future__ import annotations
 
 import asyncio
+import random
 from collections import defaultdict
-from collections.abc import Awaitable, Callable, Mapping, Sequence
+from collections.abc import Awaitable, Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from datetime import datetime
 from typing import Any, TypeVar
@@ -12,13 +13,15 @@ from uuid import UUID
 
 import asyncpg
 
+from exporter.store.codec import decode, encode
 from exporter.store.database import Connection, connect, leave
 from exporter.store.errors import StoreError
 from exporter.store.frame import Frame, PeerConfig
 from exporter.store.settings import Target
 from exporter.store.writer import Writer
-from tests.frames import Moment, State, Witness
-from tests.schemakit import ask
+from tests.frames import START, LivingGateway, Moment, State, Witness
+from tests.mirrorkit import Run
+from tests.schemakit import ask, with_connection
 
 T = TypeVar("T")
 HERE, ELSEWHERE = UUID(int=1), UUID(int=2)  # installations
@@ -93,6 +96,20 @@ def recording(target: Target, work: Callable[[Recorder], Awaitable[T]]) -> T:
             await recorder.close()
 
     return asyncio.run(run())
+
+
+def life(seed: random.Random, count: int) -> Iterator[tuple[Moment, Frame]]:
+    """Snapshots of a gateway that lives, a quarter of an hour apart, and what they are told as. Its daemon
+    starts anew now and then."""
+    gateway, run = LivingGateway(seed), Run()
+    for number in range(count):
+        moment = gateway.next()
+        snapshot = replace(moment.snapshot, taken_at=START + number * 900.0)
+        whole = all(each.ok for each in snapshot.readings) and all(each.link for each in snapshot.devices)
+        if number and whole and seed.random() < 0.1:
+            run = Run()
+        moment = replace(moment, snapshot=snapshot)
+        yield moment, decode(encode(run.frame(moment)))
 
 
 @dataclass(frozen=True, slots=True)
@@ -244,6 +261,11 @@ async def read(owner: Connection, gateway: str, organisation: str) -> Records:
 
 def _plain(value: object) -> object:
     return round(value.timestamp() * 1000) if isinstance(value, datetime) else value
+
+
+def records(target: Target, gateway: str = "gw", organisation: str = "acme") -> Records:
+    """The same, of a database whose login is a member of argus_owner."""
+    return with_connection(target, lambda connection: read(connection, gateway, organisation))
 
 
 _LEDGER = """

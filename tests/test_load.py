@@ -12,18 +12,14 @@ from exporter.store.settings import Target
 from tests.frames import START, LivingGateway
 from tests.gateways import key
 from tests.mirrorkit import CONFIG, Run, added, changed, device, frame
-from tests.recordkit import Recorder, Records, read, recording
-from tests.schemakit import ask, migrated, with_connection
+from tests.recordkit import Recorder, recording, records
+from tests.schemakit import ask, migrated
 
 
 @pytest.fixture
 def target(database: Target) -> Target:
     """A database with the schema in it."""
     return migrated(database)
-
-
-def records(target: Target, gateway: str = "gw", organisation: str = "acme") -> Records:
-    return with_connection(target, lambda connection: read(connection, gateway, organisation))
 
 
 @pytest.mark.parametrize("number", range(2))

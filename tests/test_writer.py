@@ -4,22 +4,20 @@ from __future__ import annotations
 
 import asyncio
 import random
-from collections.abc import Iterator
 from dataclasses import replace
 
 import pytest
 
-from exporter.store.codec import decode, encode
 from exporter.store.errors import GatewayClaimed
 from exporter.store.frame import Frame, Lost
 from exporter.store.settings import Target
-from tests.frames import START, LivingGateway, Moment, Witness
+from tests.frames import START, LivingGateway, Witness
 from tests.gateways import key
 from tests.mirrorkit import CONFIG, Run, added, changed, device, frame
 from tests.postgres import Server
 from tests.postgresproxy import Proxy
-from tests.recordkit import ELSEWHERE, Expected, Recorder, Records, read, recording
-from tests.schemakit import ask, migrated, with_connection
+from tests.recordkit import ELSEWHERE, Expected, Recorder, life, recording, records
+from tests.schemakit import ask, migrated
 
 DAY = 86400.0
 
@@ -28,10 +26,6 @@ DAY = 86400.0
 def target(database: Target) -> Target:
     """A database with the schema in it."""
     return migrated(database)
-
-
-def records(target: Target, organisation: str = "acme") -> Records:
-    return with_connection(target, lambda connection: read(connection, "gw", organisation))
 
 
 def check(target: Target) -> None:
@@ -61,20 +55,6 @@ join argus.interface i on i.org_id = p.org_id and i.interface_id = p.interface_i
 left join argus.peer_config c on c.org_id = p.org_id and c.peer_id = p.peer_id and c.valid_to is null
 where (p.removed_at is null and i.removed_at is null) <> (c.peer_id is not null)"""
 STRAYS = "select 1 from argus.sample_default union all select 1 from argus.snapshot_default"
-
-
-def life(seed: random.Random, count: int) -> Iterator[tuple[Moment, Frame]]:
-    """Snapshots of a gateway that lives, a quarter of an hour apart, and what they are told as. Its daemon
-    starts anew now and then."""
-    gateway, run = LivingGateway(seed), Run()
-    for number in range(count):
-        moment = gateway.next()
-        snapshot = replace(moment.snapshot, taken_at=START + number * 900.0)
-        whole = all(each.ok for each in snapshot.readings) and all(each.link for each in snapshot.devices)
-        if number and whole and seed.random() < 0.1:
-            run = Run()
-        moment = replace(moment, snapshot=snapshot)
-        yield moment, decode(encode(run.frame(moment)))
 
 
 @pytest.mark.parametrize("number", range(3))
@@ -262,7 +242,8 @@ def test_peers_of_several_organisations(target: Target) -> None:
 
 
 def test_a_clock_that_goes_back_by_days(target: Target) -> None:
-    """Two snapshots of one instant are two in the ledger, and one sample that has the greater totals."""
+    """Two snapshots of one instant are two in the ledger, and one sample that has the greater totals. The
+    state is as old as the latest sample."""
 
     async def work(recorder: Recorder) -> None:
         await recorder.write(frame(1, device(**added((1, 0, 100, 100))), at=START))
@@ -274,6 +255,8 @@ def test_a_clock_that_goes_back_by_days(target: Target) -> None:
     assert ask(target, "select count(*) from argus.snapshot")[0][0] == 3
     samples = ask(target, "select receive_total from argus.sample order by taken_at")
     assert [row[0] for row in samples] == [300, 250]
+    state = ask(target, "select extract(epoch from taken_at)::bigint, receive_total from argus.peer_state")
+    assert [tuple(row) for row in state] == [(START + 2 * DAY, 300)]
 
 
 def test_each_day_has_its_partition_and_a_row_for_each_peer(target: Target) -> None:
