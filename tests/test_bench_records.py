@@ -45,7 +45,7 @@ def test_a_gateway_at_work_changes_what_it_should() -> None:
     renewed = {n for n in range(2000) if later.last_handshake[n] != before.last_handshake[n]}
     assert moved <= renewed <= grown
     assert len(renewed) == pytest.approx(400 / RENEWAL, rel=0.2)
-    assert {later.last_handshake[n] for n in renewed} == {START + 2 * INTERVAL}
+    assert {later.last_handshake[n] for n in renewed} == {START + INTERVAL}
 
 
 def test_a_gateway_at_work_is_plausible() -> None:
@@ -119,15 +119,14 @@ def test_readers_are_readers(written: Database) -> None:
 def test_readers_ask_of_what_was_written(written: Database) -> None:
     """All questions are answered with what the snapshots hold, and a compacted day gives the same answers."""
     org_id = written.run(written.connect(written.superuser).fetchval(ORG_ID, ORGANISATION))
-    reader = Reader(written, org_id, START, START + 10 * INTERVAL)
+    reader = Reader(written, org_id, START, START + 9 * INTERVAL)
     answers = reader.answers()
     assert {question: len(rows) for question, rows in answers.items()} == {
         "latest": 40,
-        "active": 40,
+        "active": 8,
         "bytes": 8,
-        "history": len(answers["history"]),
+        "history": 9,  # one of the ten peers that are looked at is live
     }
-    assert answers["history"]
     assert {name: len(times) for name, times in reader.times(2).items()} == dict.fromkeys(QUESTIONS, 2)
     assert compact(written) > 0
     assert reader.answers() == answers

@@ -30,7 +30,7 @@ def measure(peers: int, busy: float, rounds: int, snapshots: int) -> Records:
         samples = database.run(superuser.fetchval(SAMPLES))
         database.run(superuser.execute("vacuum (analyze)"))  # as the server does by itself within a minute
         org_id = database.run(superuser.fetchval(ORG_ID, ORGANISATION))
-        reader = Reader(database, org_id, START, START + snapshots * INTERVAL)
+        reader = Reader(database, org_id, START, START + (snapshots - 1) * INTERVAL)
         reads, answers = {RAW: reader.times(rounds)}, reader.answers()
         compaction = compact(database)
         found[sizes.COMPACTED] = sizes.size(database, superuser, sizes.COMPACTED)

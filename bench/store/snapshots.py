@@ -9,7 +9,7 @@ from dataclasses import replace
 
 from exporter.model import Device, Link, Peer, Reading, Snapshot
 
-START = 1_767_600_000  # UNIX seconds, 2026-01-05 08:00 UTC: 200 snapshots are over before the day is
+START = 1_767_571_200  # 2026-01-05 00:00 UTC: all peers are in the first snapshot of a day
 INTERVAL = 30  # seconds
 RENEWAL = 120 // INTERVAL  # a live peer renews its handshake every 120 s, so with each fourth snapshot
 ROAMING = 0.01  # of the live peers, with each snapshot
@@ -25,7 +25,7 @@ class BusyGateway:
 
     def __init__(self, peers: int, busy: float, seed: int = 1) -> None:
         self._random = numbers = random.Random(seed)
-        self._now = START
+        self._now = START - INTERVAL
         self._key = self._new_key()
         self._peers = [self._peer(number) for number in range(peers)]
         self._most = [round(10 ** numbers.uniform(2.5, 7.5)) for _ in range(peers)]  # bytes in an interval
@@ -38,7 +38,7 @@ class BusyGateway:
             self._handshakes[number] = START - number % RENEWAL * INTERVAL
 
     def next(self) -> Snapshot:
-        """One interval later."""
+        """The first is of START, and each of the others of one interval later."""
         self._now += INTERVAL
         for _ in range(round(len(self._live) * ROAMING)):
             self._move()
