@@ -8,6 +8,7 @@ import shlex
 import sys
 import time
 from collections.abc import Iterator
+from dataclasses import replace
 from pathlib import Path
 
 import pytest
@@ -101,10 +102,11 @@ def links_by_ip(space: Namespace) -> dict[str, Link]:
     links = {}
     for link in json.loads(space.run("ip", "-json", "-stats", "link", "show", "type", "wireguard")):
         received, sent = link["stats64"]["rx"], link["stats64"]["tx"]
-        links[link["ifname"]] = Link(
+        counted = Link(
             "UP" in link["flags"],
             *(side[name] for name in ("bytes", "packets", "errors", "dropped") for side in (received, sent)),
         )
+        links[link["ifname"]] = replace(counted, index=link["ifindex"])
     return links
 
 
