@@ -54,9 +54,10 @@ class Living:
     started: float  # UNIX seconds
 
 
-@pytest.fixture(scope="session")
+@pytest.fixture(scope="package")
 def living(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Living]:
-    """A mesh in which a peer is silent, one never came, one is unknown, one has moved, and one is gone."""
+    """A mesh in which a peer is silent, one never came, one is unknown, one has moved, and one is gone. It is
+    ended with the last test here: a host has one demo at a time."""
     if os.geteuid() != 0:
         pytest.skip("the demo makes network namespaces: needs root")
     folder = tmp_path_factory.mktemp("dashboards")
