@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import re
 import shutil
 import subprocess
 import time
@@ -96,7 +97,7 @@ def _config(folder: Path) -> dict[str, object]:
     rules = folder / "rules"
     rules.mkdir()
     for file in (ROOT / "alerts/rules").glob("*.yml"):
-        (rules / file.name).write_text(file.read_text().replace("interval: 5m", "interval: 1s"))
+        (rules / file.name).write_text(re.sub(r"interval: \d+m", "interval: 1s", file.read_text()))
     provoked = {"groups": [{"name": "provoked", "rules": PROVOKED}]}
     (rules / "provoked.yml").write_text(yaml.safe_dump(provoked))
     listening = [yaml.safe_load((DIRECTORY / f"{gateway.name}.yml").read_text()) for gateway in MESH.gateways]
