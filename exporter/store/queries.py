@@ -269,7 +269,7 @@ async def history(
     while low < stop and len(found) < limit:
         high = min(low + piece, stop)
         scope = low, high, low.date(), high.date(), limit - len(found)
-        found += await _fetch(connection, Sample, HISTORY, org_id, peer_id, *scope)
+        found += await connection.fetch(HISTORY, org_id, peer_id, *scope, record_class=Sample)
         low, piece = high, piece * 2
     return found
 
