@@ -1,4 +1,4 @@
-"""The bundle as tests read it: rules, their PromQL as trees, programs that judge them."""
+"""The shipped rules, parsed for the tests, and the programs promtool and amtool."""
 
 from __future__ import annotations
 
@@ -17,13 +17,13 @@ ROOT = Path(__file__).parents[2]
 ALERTS = ROOT / "alerts"
 RULE_FILES = sorted(ALERTS.glob("rules/*.yml"))
 TEST_FILES = sorted(ALERTS.glob("tests/*.yml"))
-PATIENCE = 300.0  # seconds; two weeks of history take some
+PATIENCE = 300.0  # seconds; promtool is slow on two weeks of history
 
 
 @dataclass(frozen=True)
 class Rule:
     file: str
-    name: str  # of the alert, or what is recorded
+    name: str  # of the alert or of the recorded series
     expr: str
     alert: bool
     wait: str = ""  # its `for`
@@ -34,11 +34,11 @@ class Rule:
         return self.name
 
     def nodes(self) -> Iterator[Any]:
-        """Each part of the expression."""
+        """Each node of the parsed expression."""
         return walk(promql_parser.parse(self.expr))
 
     def selectors(self) -> set[str]:
-        """The metrics it reads."""
+        """The names of the metrics that the expression reads."""
         return {str(node.name) for node in self.nodes() if isinstance(node, promql_parser.VectorSelector)}
 
 
@@ -73,7 +73,7 @@ RECORDED = {rule.name for rule in RULES if not rule.alert}
 
 
 def program(name: str, package: str) -> str:
-    """The path of a program; skips the test where it is not installed."""
+    """The path of a program. Skips the test if it is not installed."""
     found = shutil.which(name)
     if not found:
         pytest.skip(f"{name} is not installed (Debian: apt install {package})")
@@ -81,7 +81,7 @@ def program(name: str, package: str) -> str:
 
 
 def amtool(*arguments: str | Path) -> str:
-    """What amtool prints; it must be content."""
+    """Run amtool, which must succeed. Returns its standard output."""
     command = [program("amtool", "prometheus-alertmanager"), *map(str, arguments)]
     done = subprocess.run(command, capture_output=True, text=True, timeout=PATIENCE, check=False)
     assert done.returncode == 0, done.stdout + done.stderr
@@ -89,7 +89,7 @@ def amtool(*arguments: str | Path) -> str:
 
 
 def promtool(*arguments: str | Path) -> None:
-    """Runs promtool, which must be content."""
+    """Run promtool, which must succeed."""
     command = [program("promtool", "prometheus"), *map(str, arguments)]
     done = subprocess.run(command, capture_output=True, text=True, timeout=PATIENCE, check=False)
     assert done.returncode == 0, done.stdout + done.stderr

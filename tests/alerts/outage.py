@@ -1,7 +1,8 @@
-"""A mesh to break, and those who watch it: exporters, Prometheus, Alertmanager and a sink for its messages.
+"""A mesh whose links tests can break, with exporters, Prometheus, Alertmanager and a sink for notifications.
 
-The tunnels are real and in network namespaces. A handshake is renewed every 2 minutes, which is too long to
-wait for: each peer that is well forgets its gateway every few seconds, learns of it again and shakes hands.
+The tunnels are real and run in network namespaces. WireGuard renews a handshake only every 2 minutes, which
+is too slow for a test. Therefore each connected peer removes its gateway every few seconds and adds it again,
+which causes a handshake.
 """
 
 from __future__ import annotations
@@ -37,16 +38,16 @@ from exporter.demo.signals import Interrupts
 from tests.alerts.kit import ALERTS, program
 
 T = TypeVar("T")
-PATIENCE = 90.0  # seconds; a bound for waiting, far above what is needed
-DIVISOR = 30  # of durations
+PATIENCE = 90.0  # seconds; an upper limit for waiting, far above the normal time
+DIVISOR = 30  # of all durations
 HOST = "127.0.0.1"
 KEEPALIVE = 5  # seconds
-ANEW = 6.0  # seconds between two handshakes; WireGuard begins at most one in 5
+RENEWAL = 6.0  # seconds between two handshakes; WireGuard starts at most one in 5 seconds
 STALE_AFTER = 20  # seconds
 
 
 def until(what: str, look: Callable[[], T | None]) -> T:
-    """The first true answer of `look`."""
+    """Call `look` until its result is true, and return that result. Fails after `PATIENCE`."""
     deadline = time.monotonic() + PATIENCE
     while time.monotonic() < deadline:
         if answer := look():
@@ -75,7 +76,7 @@ MESH = Mesh(
 
 @dataclass
 class Message:
-    """What Alertmanager sent to one receiver."""
+    """A notification that Alertmanager sent to a receiver."""
 
     receiver: str
     status: str
@@ -87,7 +88,7 @@ class Message:
 
 
 class Sink:
-    """A webhook for every receiver; `messages` has what came, in order, without the watchdog's."""
+    """A webhook for all receivers. `messages` has the notifications in order, except the watchdog's."""
 
     def __init__(self) -> None:
         self.messages: list[Message] = []
@@ -127,7 +128,7 @@ class Sink:
             )
         )
 
-    def told(self, since: int, receiver: str) -> list[Message]:
+    def sent(self, since: int, receiver: str) -> list[Message]:
         return [message for message in self.messages[since:] if message.receiver == receiver]
 
     def close(self) -> None:
@@ -138,7 +139,7 @@ class Sink:
 
 @dataclass
 class Outage:
-    """The running mesh with its watchers. What a test breaks it says here."""
+    """The running mesh with Prometheus and Alertmanager, and methods to break and repair links."""
 
     folder: Path
     sink: Sink
@@ -154,40 +155,40 @@ class Outage:
         return f"{HOST}:{port}"
 
     def silence(self, *names: str) -> None:
-        """Pulls the cable of each, at the far end: what the node itself has set up stays."""
+        """Disconnect each node by setting the far end of its link down. The node's settings do not change."""
         with self._lock:
             self._silent |= set(names)
         for name in names:
             inside(INTERNET, partial(links.set_state, name, "down"))
 
     def restore(self, *names: str) -> None:
-        """Plugs it in again."""
+        """Connect each node again."""
         for name in names:
             inside(INTERNET, partial(links.set_state, name, "up"))
         with self._lock:
             self._silent -= set(names)
 
     def shake(self, stop: threading.Event) -> None:
-        """Lets every peer that is not silent begin anew, one after the other."""
+        """Make each connected peer start a new handshake, one after the other, until `stop` is set."""
         for peer in cycle(MESH.peers):
-            if stop.wait(ANEW / len(MESH.peers)):
+            if stop.wait(RENEWAL / len(MESH.peers)):
                 return
             with self._lock:
                 if peer.name not in self._silent:
-                    self._begin_anew(peer)
+                    self._renew(peer)
 
-    def _begin_anew(self, peer: Peer) -> None:
+    def _renew(self, peer: Peer) -> None:
         gateway = _node(peer.gateway)
         known = ("peer", self.keys.public[gateway.name])
         reached = ("endpoint", gateway.endpoint, "allowed-ips", ",".join(TUNNEL_NETWORKS))
         _wg_set(peer, *known, "remove", *known, *reached, "persistent-keepalive", str(KEEPALIVE))
 
     def add_peer(self, gateway: str, public_key: str) -> None:
-        """As an intruder would."""
+        """Add a peer that is not in the directory."""
         _wg_set(_node(gateway), "peer", public_key)
 
     def firing(self) -> set[tuple[str, str]]:
-        """(alert, peer or instance) of each that fires, as Prometheus has it."""
+        """(alert name, peer or instance) of each alert that fires in Prometheus, except the watchdog."""
         alerts = _get(self.prometheus, "/api/v1/alerts")["data"]["alerts"]
         return {
             (one["labels"]["alertname"], one["labels"].get("peer", one["labels"].get("instance", "")))
@@ -200,7 +201,7 @@ class Outage:
         return list(answer["data"]["result"])
 
     def maintain(self) -> None:
-        """A maintenance window from now on."""
+        """Start a maintenance window."""
         write_alertmanager(self.folder, self.sink.port, window=True)
         request = urllib.request.Request(f"http://{HOST}:{self.alertmanager}/-/reload", method="POST")
         with urllib.request.urlopen(request, timeout=PATIENCE) as response:
@@ -229,7 +230,7 @@ def _free_ports(count: int) -> list[int]:
 
 
 def write_alertmanager(folder: Path, sink: int, *, window: bool = False) -> None:
-    """The shipped file with the sink for every receiver; `window`: it is time for maintenance now."""
+    """Write the shipped file with the sink as every receiver. `window`: a maintenance window is active."""
     config = yaml.safe_load((ALERTS / "alertmanager.yml").read_text())
     config = yaml.safe_load(bundle.hurried(yaml.safe_dump(config), DIVISOR))
     for receiver in config["receivers"]:
@@ -245,7 +246,7 @@ def write_alertmanager(folder: Path, sink: int, *, window: bool = False) -> None
 
 
 def write_prometheus(folder: Path, alertmanager: int, targets: list[str]) -> None:
-    """The shipped file with the exporters and the Alertmanager of the test."""
+    """Edit the bundled file to use the exporters and the Alertmanager of the test."""
     file = folder / "prometheus.yml"
     config = yaml.safe_load(file.read_text())
     config["alerting"]["alertmanagers"][0]["static_configs"][0]["targets"] = [f"{HOST}:{alertmanager}"]
@@ -314,7 +315,7 @@ def _start_watchers(outage: Outage, processes: Processes) -> None:
 
 @contextlib.contextmanager
 def running(folder: Path) -> Iterator[Outage]:
-    """Everything, up and well; at the end nothing is left of it."""
+    """Start the mesh, exporters, Prometheus and Alertmanager. On exit all of it is removed."""
     sink = Sink()
     stop = threading.Event()
     try:

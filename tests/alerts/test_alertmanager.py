@@ -1,4 +1,4 @@
-"""Alertmanager's configuration: it loads, routes lead where they should, inhibition is guarded."""
+"""Alertmanager's configuration: loading, routes, inhibition, secrets and the texts of notifications."""
 
 from __future__ import annotations
 
@@ -18,13 +18,13 @@ RECEIVERS = {"critical": "pager", "warning": "tickets", "info": "nobody"}
 
 
 def test_it_loads() -> None:
-    """amtool takes it, templates included."""
+    """amtool accepts the configuration and the templates."""
     amtool("check-config", FILE)
 
 
 @pytest.mark.parametrize("rule", ALERT_RULES, ids=str)
 def test_each_alert_has_its_receiver(rule: Rule) -> None:
-    """By severity, but what concerns security goes to security, and the watchdog to the dead man's switch."""
+    """Alerts are routed by severity; security alerts and the watchdog have their own receivers."""
     receiver = RECEIVERS.get(rule.labels["severity"], "dead-man")
     if rule.labels["concern"] == "security" and receiver != "nobody":
         receiver = "security"
@@ -40,7 +40,7 @@ def test_each_alert_has_its_receiver(rule: Rule) -> None:
 
 
 def matcher(text: str) -> tuple[str, str, str]:
-    """`'site != ""'` → its label, operator and value."""
+    """Split a matcher such as `'site != ""'` into label, operator and value."""
     found = re.fullmatch(r'(\w+) (=~|!=|=) "?([^"]*)"?', text)
     assert found, text
     return found[1], found[2], found[3]
@@ -57,7 +57,7 @@ def fits(labels: dict[str, str], matchers: list[str]) -> bool:
 
 @pytest.mark.parametrize("rule", CONFIG["inhibit_rules"], ids=lambda rule: rule["source_matchers"][0])
 def test_inhibition_asks_for_what_it_compares(rule: dict[str, list[str]]) -> None:
-    """A label that both sides lack counts as equal: on each side, one of those compared must be there."""
+    """Each side of an inhibition rule requires a compared label: a label that both sides lack is equal."""
     for side in ("source_matchers", "target_matchers"):
         guards = [label for label, *rest in map(matcher, rule[side]) if rest == ["!=", ""]]
         assert set(guards) & set(rule["equal"])
@@ -65,7 +65,7 @@ def test_inhibition_asks_for_what_it_compares(rule: dict[str, list[str]]) -> Non
 
 @pytest.mark.parametrize("alert", ALERT_RULES, ids=str)
 def test_security_is_never_inhibited(alert: Rule) -> None:
-    """No inhibition has security, the watchdog or its own source as a target."""
+    """No inhibition rule has a security alert, the watchdog or its own source as a target."""
     everything = dict.fromkeys(("job", "instance", "interface", "public_key", "site"), "x")
     labels = {"alertname": alert.name, **everything, **alert.labels}
     hit = [rule for rule in CONFIG["inhibit_rules"] if fits(labels, rule["target_matchers"])]
@@ -76,7 +76,7 @@ def test_security_is_never_inhibited(alert: Rule) -> None:
 
 @pytest.mark.parametrize("rule", CONFIG["inhibit_rules"], ids=lambda rule: rule["source_matchers"][0])
 def test_inhibition_names_alerts_that_exist(rule: dict[str, list[str]]) -> None:
-    """Each source and each target is at least one alert of the rules."""
+    """The source and the target of each inhibition rule match at least one alert."""
     everything = dict.fromkeys(("job", "instance", "interface", "public_key", "site"), "x")
     for side in ("source_matchers", "target_matchers"):
         assert any(
@@ -85,7 +85,7 @@ def test_inhibition_names_alerts_that_exist(rule: dict[str, list[str]]) -> None:
 
 
 def test_security_is_never_muted() -> None:
-    """Maintenance mutes every other route that somebody reads, and this one not."""
+    """Maintenance windows mute pages and tickets, but not security alerts or the watchdog."""
     muted = {
         route["receiver"]: "maintenance" in route.get("mute_time_intervals", ())
         for route in CONFIG["route"]["routes"]
@@ -94,7 +94,7 @@ def test_security_is_never_muted() -> None:
 
 
 def test_secrets_are_in_files() -> None:
-    """No key, token or address that is a secret stands in the configuration."""
+    """The configuration contains no secret, only the names of files with secrets."""
     text = json.dumps(CONFIG["receivers"])
     assert not re.search(r'"(api_url|routing_key|service_key|password|credentials|bearer_token)":', text)
     assert set(re.findall(r'"(\w+_file)": "([^"]*)"', text)) == {
@@ -109,7 +109,9 @@ def alert(peer: str, status: str = "firing") -> dict[str, Any]:
     return {
         "status": status,
         "labels": {"alertname": "WireGuardCriticalPeerStale", "peer": peer, "owner": "water-board"},
-        "annotations": {"description": f"{peer} (site hamburg) has made no handshake with gw1 for 11m 0s."},
+        "annotations": {
+            "description": f"Peer {peer} (site berlin) has made no handshake with gw1 for 11m 0s."
+        },
         "startsAt": "2026-01-02T03:04:05Z",
         "endsAt": "2026-01-02T03:24:05Z",
         "generatorURL": f"http://prometheus.example/graph?{peer}",
@@ -118,7 +120,7 @@ def alert(peer: str, status: str = "firing") -> dict[str, Any]:
 
 def rendered(template: str, folder: Path, status: str, *alerts: dict[str, Any]) -> str:
     common = {
-        "summary": "Peers of wg0 on gw1 that matter are silent",
+        "summary": "Critical peers of wg0 on gw1 are stale",
         "runbook_url": "https://wiki.example/WireGuardCriticalPeerStale.md",
     }
     data = {
@@ -142,37 +144,37 @@ def rendered(template: str, folder: Path, status: str, *alerts: dict[str, Any]) 
 
 
 def test_text_of_a_page(tmp_path: Path) -> None:
-    """Which peer, since when, whose it is, what to do, where to look: in the words of the alert."""
+    """A notification has the description, start, owner, runbook, graph and a link for a silence."""
     assert rendered("argus.text", tmp_path, "firing", alert("elbe-gauge")).rstrip() == (
-        "elbe-gauge (site hamburg) has made no handshake with gw1 for 11m 0s.\n"
+        "Peer elbe-gauge (site berlin) has made no handshake with gw1 for 11m 0s.\n"
         "Since 2026-01-02 03:04 UTC · owner water-board\n"
         "\n"
-        "What to do: https://wiki.example/WireGuardCriticalPeerStale.md\n"
-        "Now: http://prometheus.example/graph?elbe-gauge\n"
+        "Runbook: https://wiki.example/WireGuardCriticalPeerStale.md\n"
+        "Graph: http://prometheus.example/graph?elbe-gauge\n"
         "Silence: http://alertmanager.example/#/silences/new?filter="
         "%7Balertname%3D%22WireGuardCriticalPeerStale%22%2Cinstance%3D%22gw1%3A9586%22%7D"
     )
 
 
 def test_text_of_many_and_of_the_end(tmp_path: Path) -> None:
-    """Ten are told in full and the rest as a number; what is over says so, and since when."""
+    """At most ten alerts are listed, followed by their total; a resolved alert has its end."""
     many = rendered("argus.text", tmp_path, "firing", *(alert(f"peer-{number}") for number in range(12)))
     assert many.count("has made no handshake") == 10
-    assert "... 12 in all: http://alertmanager.example/#/alerts" in many
+    assert "... 12 alerts in total: http://alertmanager.example/#/alerts" in many
     over = rendered("argus.text", tmp_path, "resolved", alert("elbe-gauge", "resolved"))
-    assert over.startswith("Over since 2026-01-02 03:24 UTC: elbe-gauge\n")
-    assert "Now:" not in over
+    assert over.startswith("Resolved at 2026-01-02 03:24 UTC: elbe-gauge\n")
+    assert "Graph:" not in over
 
 
 @pytest.mark.parametrize(
     ("status", "count", "title"),
     [
-        ("firing", 1, "Peers of wg0 on gw1 that matter are silent"),
-        ("firing", 3, "3 alerts: Peers of wg0 on gw1 that matter are silent"),
-        ("resolved", 1, "Over: Peers of wg0 on gw1 that matter are silent"),
+        ("firing", 1, "Critical peers of wg0 on gw1 are stale"),
+        ("firing", 3, "3 alerts: Critical peers of wg0 on gw1 are stale"),
+        ("resolved", 1, "Resolved: Critical peers of wg0 on gw1 are stale"),
     ],
 )
 def test_title(tmp_path: Path, status: str, count: int, title: str) -> None:
-    """The group's summary, with how many there are, or that it is over."""
+    """The title is the summary, with the number of alerts, or that they are resolved."""
     alerts = [alert(f"peer-{number}", status) for number in range(count)]
     assert rendered("argus.title", tmp_path, status, *alerts) == title

@@ -1,4 +1,4 @@
-"""`argus-wg bundle DIR`: what it writes, what it leaves alone, and what it divides."""
+"""`argus-wg bundle DIR`: the files it writes, the files it keeps, and the durations it divides."""
 
 from __future__ import annotations
 
@@ -18,7 +18,7 @@ def bundle(directory: Path, *options: str) -> None:
 
 
 def test_everything_but_the_tests_is_shipped() -> None:
-    """Each file of alerts/ and each dashboard is in the bundle; promtool's tests and builders stay home."""
+    """The bundle has every file of alerts/ except promtool's tests, the dashboards and their provisioning."""
     there = {str(path.relative_to(ALERTS)) for path in ALERTS.rglob("*") if path.is_file()}
     alerts = {name for name in there if not name.startswith("tests/")}
     folders = (ROOT / "dashboards/json", ROOT / "dashboards/provisioning")
@@ -30,7 +30,7 @@ def test_everything_but_the_tests_is_shipped() -> None:
 
 
 def test_it_is_written_as_it_is(tmp_path: Path) -> None:
-    """Without options every file is the one of the repository, and Prometheus and Alertmanager load them."""
+    """Without options each file is written unchanged, and promtool and amtool accept the configuration."""
     bundle(tmp_path / "new" / "folder")
     for name, source in shipped().items():
         assert (tmp_path / "new/folder" / name).read_bytes() == source.read_bytes()
@@ -39,7 +39,7 @@ def test_it_is_written_as_it_is(tmp_path: Path) -> None:
 
 
 def test_what_is_the_sites_own_is_kept(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
-    """A second run brings rules up to date, leaves thresholds, receivers and targets alone, and says so."""
+    """A second run updates rules, keeps thresholds, receivers and targets, and prints which files it kept."""
     bundle(tmp_path)
     capsys.readouterr()
     for name in shipped():
@@ -53,7 +53,7 @@ def test_what_is_the_sites_own_is_kept(tmp_path: Path, capsys: pytest.CaptureFix
 
 
 def test_runbooks_are_linked_where_they_are(tmp_path: Path) -> None:
-    """With --runbooks each alert links there, and nothing names the placeholder any more."""
+    """With --runbooks every alert links to that address, and no placeholder is left."""
     bundle(tmp_path, "--runbooks", "https://wiki.example.org/wg/")
     for file in tmp_path.glob("rules/*.yml"):
         text = file.read_text()
@@ -62,7 +62,7 @@ def test_runbooks_are_linked_where_they_are(tmp_path: Path) -> None:
 
 
 def test_a_rehearsal_loads(tmp_path: Path) -> None:
-    """With --rehearse Prometheus and Alertmanager take what is written; no duration is what it was."""
+    """With --rehearse all durations are divided, and promtool and amtool accept the result."""
     bundle(tmp_path, "--rehearse", "30")
     promtool("check", "config", tmp_path / "prometheus.yml")
     amtool("check-config", tmp_path / "alertmanager.yml")
@@ -73,7 +73,7 @@ def test_a_rehearsal_loads(tmp_path: Path) -> None:
 
 
 def test_the_documented_scrape_loads(tmp_path: Path) -> None:
-    """The example with HTTP service discovery, TLS and a password is one that Prometheus takes."""
+    """promtool accepts the documented example with HTTP service discovery, TLS and a password."""
     (example,) = fenced(PAGES["docs/alerting.md"], "yaml")
     secret = tmp_path / "secret"
     secret.touch()
@@ -98,21 +98,21 @@ def test_the_documented_scrape_loads(tmp_path: Path) -> None:
     ],
 )
 def test_durations_are_divided(text: str, expected: str) -> None:
-    """Durations are, and neither names nor numbers nor words."""
+    """Durations are divided; names, numbers and text are unchanged."""
     assert hurried(text, 30) == expected
 
 
 @pytest.mark.parametrize("number", ["0", "-1", "1.5", "many", "61"])
 def test_a_wrong_divisor_is_refused(number: str, tmp_path: Path) -> None:
-    """Wrong usage writes nothing."""
+    """An invalid divisor is a usage error, and nothing is written."""
     with pytest.raises(SystemExit) as refused:
         cli.main(["bundle", str(tmp_path / "b"), "--rehearse", number])
     assert refused.value.code == 2
     assert not (tmp_path / "b").exists()
 
 
-def test_a_directory_that_cannot_be_is_told(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
-    """A file in the way is one line on standard error, and exit code 1."""
+def test_an_impossible_directory_is_an_error(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    """If the directory is a file, the command prints one line on standard error and exits with 1."""
     (tmp_path / "file").touch()
     assert cli.main(["bundle", str(tmp_path / "file")]) == 1
     assert capsys.readouterr().err.startswith(f"argus-wg: {tmp_path / 'file'}")

@@ -1,6 +1,6 @@
-"""Real tunnels break, and people are told: the daemon, Prometheus, Alertmanager, and a sink for its messages.
+"""Outages of real tunnels, from the daemon through Prometheus and Alertmanager to the notifications.
 
-Every duration is divided by 30, as `argus-wg bundle --rehearse 30` writes it.
+All durations are divided by 30, as with `argus-wg bundle --rehearse 30`.
 """
 
 from __future__ import annotations
@@ -14,7 +14,7 @@ import pytest
 
 from tests.alerts.outage import DIVISOR, MESH, Outage, running, until
 
-QUIET = 600 / DIVISOR  # seconds: twice what a stale peer waits for
+QUIET = 600 / DIVISOR  # seconds: twice as long as a stale peer takes to alert
 TICK = 0.5  # seconds
 
 needs_root = pytest.mark.skipif(os.geteuid() != 0, reason="makes network namespaces: needs root")
@@ -29,7 +29,7 @@ def all_shaken(outage: Outage) -> bool:
 
 
 def watch(outage: Outage, seconds: float) -> set[tuple[str, str]]:
-    """Whatever fires within this time."""
+    """All alerts that fire within this time, in seconds."""
     seen: set[tuple[str, str]] = set()
     end = time.monotonic() + seconds
     while time.monotonic() < end:
@@ -44,12 +44,13 @@ def well(outage: Outage) -> bool:
 
 @needs_root
 def test_outages(tmp_path: Path) -> None:
-    """One after the other, on one mesh:
+    """Four situations, one after the other, send exactly the expected notifications:
 
-    healthy: nothing fires, and the watchdog arrives;
-    one peer falls silent: one page when it does, one message when it is back;
-    both gateways lose their uplinks, of seven peers: one page each; an unknown key is told meanwhile;
-    maintenance: a peer that falls silent is an alert, and no page.
+    1. Healthy mesh: nothing fires, and the watchdog arrives.
+    2. One peer disconnects: one page, and one notification when it is back.
+    3. Both gateways, with seven peers, lose their uplinks: one page for each gateway. The alert about an
+       unknown key is sent meanwhile.
+    4. Maintenance window: the alert of a disconnected peer fires, but is not sent.
     """
     with running(tmp_path) as outage:
         sink = outage.sink
@@ -62,9 +63,9 @@ def test_outages(tmp_path: Path) -> None:
         assert 0 < int(most["value"][1]) <= 10
 
         outage.silence("gw1p1")
-        until("the page", lambda: sink.told(0, "pager"))
+        until("the page", lambda: sink.sent(0, "pager"))
         outage.restore("gw1p1")
-        until("the end of it", lambda: len(sink.told(0, "pager")) > 1)
+        until("the end of it", lambda: len(sink.sent(0, "pager")) > 1)
         until("a healthy mesh", lambda: well(outage))
         watch(outage, QUIET)
         page, over = sink.messages
@@ -72,33 +73,33 @@ def test_outages(tmp_path: Path) -> None:
         for message in page, over:
             assert (message.name, message.instance) == ("WireGuardCriticalPeerStale", outage.instance("gw1"))
             assert message.peers == {"gw1p1"}
-        assert "gw1p1 (site site-gw1p1, criticality high) has made no handshake with gw1" in page.text
+        assert "gw1p1 (site site-gw1p1, criticality high) has made no handshake with gateway gw1" in page.text
 
         before = len(sink.messages)
         outage.silence("gw1", "gw2")
-        until("both pages", lambda: len(sink.told(before, "pager")) == 2)
+        until("both pages", lambda: len(sink.sent(before, "pager")) == 2)
         stale = {("WireGuardCriticalPeerStale", name) for name in of("gw1") | of("gw2")}
         until("each peer's own alert", lambda: stale <= outage.firing())
         key = base64.b64encode(os.urandom(32)).decode()
         outage.add_peer("gw1", key)
-        (unknown,) = until("the unknown key", lambda: sink.told(before, "security"))
+        (unknown,) = until("the unknown key", lambda: sink.sent(before, "security"))
         assert unknown.name == "WireGuardUnknownKey"
         assert unknown.keys == {key}
         watch(outage, QUIET)
-        pages = sink.told(before, "pager")
+        pages = sink.sent(before, "pager")
         assert {page.instance for page in pages} == {outage.instance("gw1"), outage.instance("gw2")}
         assert {page.name for page in pages} == {"WireGuardGatewayPeersUnreachable"}
         assert len(pages) == 2
-        assert sink.told(before, "tickets") == []
+        assert sink.sent(before, "tickets") == []
 
         outage.restore("gw1", "gw2")
-        until("their ends", lambda: len(sink.told(before, "pager")) == 4)
+        until("their ends", lambda: len(sink.sent(before, "pager")) == 4)
         until("healthy peers", lambda: outage.firing() == {("WireGuardUnknownKey", outage.instance("gw1"))})
-        assert [page.status for page in sink.told(before, "pager")] == ["firing"] * 2 + ["resolved"] * 2
+        assert [page.status for page in sink.sent(before, "pager")] == ["firing"] * 2 + ["resolved"] * 2
 
         outage.maintain()
         before = len(sink.messages)
         outage.silence("gw2p1")
         until("the alert", lambda: ("WireGuardCriticalPeerStale", "gw2p1") in outage.firing())
         watch(outage, QUIET)
-        assert sink.told(before, "pager") == []
+        assert sink.sent(before, "pager") == []

@@ -1,4 +1,4 @@
-"""Every rule: it loads, promtool proves it, it keeps to what makes rules last, it costs what is said."""
+"""The rules load, pass promtool's tests, follow conventions and record as many series as documented."""
 
 from __future__ import annotations
 
@@ -37,7 +37,7 @@ FAMILIES = {
     )
     for family in families
 }
-FOREIGN = {"up", "process_start_time_seconds"}  # Prometheus's own, and the Python client's
+FOREIGN = {"up", "process_start_time_seconds"}  # from Prometheus and from the Python client
 COMPARISONS = ("==", "!=", ">", "<", ">=", "<=")
 
 every_rule = pytest.mark.parametrize("rule", RULES, ids=str)
@@ -45,18 +45,18 @@ every_alert = pytest.mark.parametrize("rule", ALERT_RULES, ids=str)
 
 
 def test_rules_load() -> None:
-    """promtool takes all of them, and finds no two alike."""
+    """promtool accepts all rule files and finds no duplicate rules."""
     promtool("check", "rules", *RULE_FILES)
 
 
 @pytest.mark.parametrize("file", TEST_FILES, ids=lambda file: file.stem)
 def test_promtool(file: Path) -> None:
-    """Each alert fires with its labels and annotations when it must, and is quiet when it must be."""
+    """Each alert fires with its labels and annotations when it must, and stays quiet when it must."""
     promtool("test", "rules", file)
 
 
 def test_each_alert_is_proved_both_ways() -> None:
-    """The test files have a case in which it fires and, but for the one that always does, one of silence."""
+    """promtool's tests have, for each alert, a case that fires and a quiet one; the watchdog always fires."""
     fires: set[str] = set()
     quiet: set[str] = set()
     for file in TEST_FILES:
@@ -70,13 +70,13 @@ def test_each_alert_is_proved_both_ways() -> None:
 
 @every_rule
 def test_expression_is_promql_over_what_exists(rule: Rule) -> None:
-    """It parses without Prometheus, and each metric in it is one of the exporter's or a recorded one."""
+    """Each expression is valid PromQL, and every metric in it is exported or recorded."""
     assert rule.selectors() <= FAMILIES | RECORDED | FOREIGN
 
 
 @every_alert
 def test_alert_compares(rule: Rule) -> None:
-    """Each alert says what is wrong: it compares, or reads a series that is there only while something is."""
+    """Each alert has a condition: a comparison, an absence, or a series that exists only during a fault."""
     present_while_wrong = {
         "wireguard_exporter_read_failing",
         "wireguard_peer_unknown",
@@ -93,7 +93,7 @@ def test_alert_compares(rule: Rule) -> None:
 
 @every_rule
 def test_absence_is_asked_of_a_label(rule: Rule) -> None:
-    """`absent` gives only the labels that it is asked for: without any, nobody knows what is missing."""
+    """Each `absent` has label matchers, since the alert gets its labels from them."""
     for node in rule.nodes():
         if isinstance(node, promql_parser.Call) and node.func.name == "absent":
             assert node.args[0].matchers.matchers
@@ -101,7 +101,7 @@ def test_absence_is_asked_of_a_label(rule: Rule) -> None:
 
 @every_rule
 def test_rates_span_scrapes(rule: Rule) -> None:
-    """Rates look at four scrapes or more, so that one that failed leaves no hole."""
+    """Rates span at least four scrapes, so that one failed scrape leaves no gap."""
     for node in rule.nodes():
         if isinstance(node, promql_parser.Call) and node.func.name in ("rate", "increase"):
             assert node.args[0].range.total_seconds() >= 4 * SCRAPE
@@ -109,7 +109,7 @@ def test_rates_span_scrapes(rule: Rule) -> None:
 
 @every_rule
 def test_joins_name_the_gateway(rule: Rule) -> None:
-    """A join on a peer or an interface names `job` and `instance`: in a mesh, one key is on many gateways."""
+    """Joins on a peer or an interface include `job` and `instance`: one key may be on many gateways."""
     for labels in re.findall(r"on \(([^)]*)\)", rule.expr):
         names = {label.strip() for label in labels.split(",")}
         assert "job" in names
@@ -118,14 +118,14 @@ def test_joins_name_the_gateway(rule: Rule) -> None:
 
 @every_rule
 def test_recorded_names_say_their_level(rule: Rule) -> None:
-    """level:metric:operation, and the metric says whose it is."""
+    """Names of recorded series have the form level:metric:operation, with a metric of this project."""
     if not rule.alert:
         assert re.fullmatch(r"[a-z_]+:wireguard_[a-z_]+:[a-z_0-9]+", rule.name)
 
 
 @every_alert
 def test_alert_is_complete(rule: Rule) -> None:
-    """A name of ours, a severity and a concern that routes know, three annotations, a runbook of its own."""
+    """Each alert has the prefix WireGuard, a known severity and concern, three annotations and a runbook."""
     assert rule.name.startswith("WireGuard")
     assert set(rule.labels) == {"severity", "concern"}
     assert rule.labels["severity"] in ("critical", "warning", "info", "none")
@@ -136,7 +136,7 @@ def test_alert_is_complete(rule: Rule) -> None:
 
 @every_alert
 def test_summary_is_the_same_for_a_group(rule: Rule) -> None:
-    """A message holds many alerts and has one title, so that names no peer and no value."""
+    """Summaries name no peer and no value: a notification has one title for many alerts."""
     of_group = {"job", "instance", "interface", "gateway"} | ({"site"} if "Site" in rule.name else set())
     assert set(re.findall(r"\$labels\.(\w+)", rule.annotations["summary"])) <= of_group
     assert "$value" not in rule.annotations["summary"]
@@ -144,19 +144,19 @@ def test_summary_is_the_same_for_a_group(rule: Rule) -> None:
 
 @every_alert
 def test_labels_have_no_value_in_them(rule: Rule) -> None:
-    """A label that changes makes another alert, which waits again."""
+    """No label is templated: a changed label would make a new alert, whose `for` starts again."""
     assert not any("{{" in value for value in rule.labels.values())
 
 
 @every_alert
 def test_on_demand_peers_wake_nobody(rule: Rule) -> None:
-    """What pages about single peers asks for those that are to be there always."""
+    """Alerts that page about single peers select always-on peers only."""
     if rule.labels["severity"] == "critical" and any("public_key" in label for label in rule.expr.split()):
         assert 'expected="always-on"' in rule.expr
 
 
 def test_thresholds() -> None:
-    """Each number that alerts compare with is in the one file, has its comment, and is used."""
+    """Each threshold is in thresholds.yml, has a comment, and is used by a rule."""
     text = (ALERTS / "rules/thresholds.yml").read_text()
     defined = {rule.name for rule in RULES if rule.file == "thresholds.yml"}
     used = {name for rule in RULES for name in rule.selectors() if name.startswith("threshold:")}
@@ -166,7 +166,7 @@ def test_thresholds() -> None:
 
 
 def test_runbooks() -> None:
-    """One for each alert and no other, with the four parts and something to type."""
+    """Each alert has one runbook, with the four sections, a command, valid links and known metrics."""
     files = {path.stem: path.read_text() for path in ALERTS.glob("runbooks/*.md")}
     assert set(files) == {rule.name for rule in ALERT_RULES}
     for name, text in files.items():
@@ -182,13 +182,13 @@ def test_runbooks() -> None:
 
 
 def test_recorded_series_per_peer() -> None:
-    """A peer costs ten recorded series, which is the limit, and rules/recording.yml says so."""
+    """Ten series are recorded for each peer, which is the limit, as rules/recording.yml states."""
     per_peer = Counter(
         rule.name
         for rule in RULES
         if not rule.alert and rule.name.partition(":")[0] in ("peer", "peer_direction")
     )
-    both = 2  # directions, where one rule computes both from a series of each
+    both = 2  # directions: this rule records one series for each
     series = sum(
         both if name == "peer_direction:wireguard_bytes_baseline:max" else count
         for name, count in per_peer.items()
