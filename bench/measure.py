@@ -23,7 +23,7 @@ from bench.process import Process, daemon
 from bench.raw import RawDump
 from bench.sending import sending
 from bench.stages import Stages
-from tests.replay import FAMILY
+from tests.kit.replay import FAMILY
 
 COUNTED = b"\nwireguard_peer_receive_bytes_total{"
 

@@ -23,7 +23,7 @@ from exporter.sources import gateway
 from exporter.sources.links import NamedLink
 from exporter.sources.netlink import KIND, KernelSource
 from exporter.sources.nlsocket import NetlinkSocket
-from tests.replay import FAMILY, INTERVAL, Replay
+from tests.kit.replay import FAMILY, INTERVAL, Replay
 
 ADVANCE = b"advance"
 INDEX = 7

@@ -9,7 +9,7 @@ from contextlib import contextmanager
 
 from bench.client import Client
 from exporter.web.page import Page
-from exporter.web.server import Server
+from exporter.web.server import HttpServer
 
 
 @contextmanager
@@ -20,7 +20,7 @@ def sending(page: Callable[[], Page]) -> Iterator[Client]:
     async def scrape(_accept: str, _gzip: bool) -> Page:
         return page()
 
-    server = Server([("127.0.0.1", 0)], scrape, lambda: (True, []))
+    server = HttpServer([("127.0.0.1", 0)], scrape, lambda: (True, []))
     loop.run_until_complete(server.start())
     thread = threading.Thread(target=loop.run_forever, name="sending")
     thread.start()

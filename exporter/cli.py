@@ -24,28 +24,32 @@ COMMANDS = {
         "argus-wg serve --config /etc/argus-wireguard/argus-wg.yml",
     ),
     "show": (
-        "exporter.show",
+        "exporter.commands.show",
         "a live table of peers: state, handshake age, rates",
         "argus-wg show wg0 --once",
     ),
-    "check": ("exporter.check", "what would fail, and how to mend it", "argus-wg check --json"),
+    "check": ("exporter.commands.check", "what would fail, and how to mend it", "argus-wg check --json"),
     "migrate": (
-        "exporter.store.migratecommand",
+        "exporter.commands.migrate",
         "make the database's schema what this version needs",
         "argus-wg migrate --check",
     ),
     "maintain": (
-        "exporter.store.maintaincommand",
+        "exporter.commands.maintain",
         "make, compact and drop days of records now",
         "argus-wg maintain --raw-days 2",
     ),
     "reclassify": (
-        "exporter.store.reclassifycommand",
+        "exporter.commands.reclassify",
         "another clearance for what was recorded",
         "argus-wg reclassify --organisation acme --gateway gw-berlin-1 --clearance 3 --check",
     ),
-    "bundle": ("exporter.bundle", "alerts, runbooks, dashboards", "argus-wg bundle /etc/prometheus/argus"),
-    "demo": ("exporter.demo.command", "a real mesh with the exporter on it, for a look", "argus-wg demo"),
+    "bundle": (
+        "exporter.commands.bundle",
+        "alerts, runbooks, dashboards",
+        "argus-wg bundle /etc/prometheus/argus",
+    ),
+    "demo": ("exporter.commands.demo", "a real mesh with the exporter on it, for a look", "argus-wg demo"),
 }
 
 

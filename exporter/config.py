@@ -15,8 +15,9 @@ from fnmatch import fnmatchcase
 from pathlib import Path
 from typing import Any, Literal, get_args
 
-from exporter import strictyaml
-from exporter.strictyaml import Section
+from exporter import yamlfile
+from exporter.instants import DAY_SECONDS
+from exporter.yamlfile import Section
 
 Schema = Literal["native", "mindflavor", "mdlayher"]
 LogLevel = Literal["debug", "info", "warning", "error"]
@@ -46,7 +47,7 @@ class ListenAddress:
 
 
 @dataclass(frozen=True, slots=True)
-class MindFlavor:
+class MindFlavorSettings:
     """Options of the compatibility schema `mindflavor`, as its command line has them.
 
     `handshake_delay`: also export `wireguard_latest_handshake_delay_seconds` (its `-d`).
@@ -58,7 +59,7 @@ class MindFlavor:
 
 
 @dataclass(frozen=True, slots=True)
-class Metrics:
+class MetricsSettings:
     """What `/metrics` looks like.
 
     `schema`: `native`, or `mindflavor` or `mdlayher` to replace one of these exporters unnoticed.
@@ -66,11 +67,11 @@ class Metrics:
     """
 
     schema: Schema = "native"
-    mindflavor: MindFlavor = MindFlavor()
+    mindflavor: MindFlavorSettings = MindFlavorSettings()
 
 
 @dataclass(frozen=True, slots=True)
-class Interfaces:
+class InterfaceSettings:
     """Which interfaces are read: shell patterns against the label, `wg0` or `blue/wg0`; `*` matches `/` too.
 
     `include`: at least one must match.
@@ -87,7 +88,7 @@ class Interfaces:
 
 
 @dataclass(frozen=True, slots=True)
-class Sources:
+class SourceSettings:
     """Where interfaces are looked for.
 
     `netlink`: read the kernel's interfaces.
@@ -105,7 +106,7 @@ class Sources:
 
 
 @dataclass(frozen=True, slots=True)
-class DirectoryFiles:
+class DirectorySettings:
     """Where it is written who a public key is.
 
     `files`: directory files, each a YAML mapping of public keys; see deploy/directory.yml.
@@ -119,7 +120,7 @@ class DirectoryFiles:
 
 
 @dataclass(frozen=True, slots=True)
-class Limits:
+class LimitSettings:
     """What one client can ask of the server.
 
     `request_timeout`: seconds that a request may take.
@@ -131,7 +132,7 @@ class Limits:
 
 
 @dataclass(frozen=True, slots=True)
-class Recording:
+class RecordingSettings:
     """What is kept of the readings.
 
     `enabled`: write snapshots to a database.
@@ -148,12 +149,12 @@ class Recording:
     clearance: int = 0
     lifetime_counters: bool = False
     spool_megabytes: int = 1024
-    keep_raw: float = 7 * 86400.0
-    keep_history: float = 400 * 86400.0
+    keep_raw: float = 7 * DAY_SECONDS
+    keep_history: float = 400 * DAY_SECONDS
 
 
 @dataclass(frozen=True, slots=True)
-class Database:
+class DatabaseSettings:
     """Where snapshots go. What is not written comes from libpq's environment (PGHOST, PGUSER …).
 
     `address`: `host`, `host:port`, `[::1]:port`, or the directory of a Unix socket; empty, with no PGHOST
@@ -177,7 +178,7 @@ class Database:
 
 
 @dataclass(frozen=True, slots=True)
-class Log:
+class LogSettings:
     """The daemon's log, on standard error.
 
     `level`: the least severity that is written: `debug`, `info`, `warning` or `error`.
@@ -209,24 +210,24 @@ class Config:
     listen: tuple[ListenAddress, ...] = (ListenAddress("127.0.0.1", 9586),)
     web_config: Path | None = None
     allow_unauthenticated: bool = False
-    metrics: Metrics = Metrics()
-    interfaces: Interfaces = Interfaces()
+    metrics: MetricsSettings = MetricsSettings()
+    interfaces: InterfaceSettings = InterfaceSettings()
     namespaces: tuple[str, ...] = ()
     all_namespaces: bool = field(default=False, metadata={"key": "namespaces"})
-    sources: Sources = Sources()
-    directory: DirectoryFiles = DirectoryFiles()
+    sources: SourceSettings = SourceSettings()
+    directory: DirectorySettings = DirectorySettings()
     state_directory: Path = Path("/var/lib/argus-wireguard")
-    recording: Recording = Recording()
-    database: Database = Database()
-    limits: Limits = Limits()
-    log: Log = Log()
+    recording: RecordingSettings = RecordingSettings()
+    database: DatabaseSettings = DatabaseSettings()
+    limits: LimitSettings = LimitSettings()
+    log: LogSettings = LogSettings()
 
 
 def load(path: Path | None) -> Config:
     """The configuration in a file, or the defaults without one. Raises `InputError` at the first mistake."""
     if path is None:
         return Config()
-    root = strictyaml.load(path)
+    root = yamlfile.load(path)
     defaults = Config()
     namespaces = _namespaces(root)
     config = Config(
@@ -310,12 +311,12 @@ def _is_host(host: str, *, bracketed: bool) -> bool:
         return not bracketed and not last.isdigit() and _HOST_NAME.fullmatch(host) is not None
 
 
-def _metrics(section: Section) -> Metrics:
-    default = Metrics()
+def _metrics(section: Section) -> MetricsSettings:
+    default = MetricsSettings()
     options = section.section("mindflavor")
-    metrics = Metrics(
+    metrics = MetricsSettings(
         schema=section.choice("schema", get_args(Schema), default.schema),
-        mindflavor=MindFlavor(
+        mindflavor=MindFlavorSettings(
             handshake_delay=options.boolean("handshake_delay", default.mindflavor.handshake_delay),
             remote_ip=options.boolean("remote_ip", default.mindflavor.remote_ip),
         ),
@@ -325,9 +326,9 @@ def _metrics(section: Section) -> Metrics:
     return metrics
 
 
-def _interfaces(section: Section) -> Interfaces:
-    interfaces = Interfaces(
-        include=section.strings("include", Interfaces().include),
+def _interfaces(section: Section) -> InterfaceSettings:
+    interfaces = InterfaceSettings(
+        include=section.strings("include", InterfaceSettings().include),
         exclude=section.strings("exclude"),
     )
     section.finish()
@@ -348,9 +349,9 @@ def _namespaces(root: Section) -> tuple[str, ...]:
     return names
 
 
-def _sources(section: Section) -> Sources:
-    default = Sources()
-    sources = Sources(
+def _sources(section: Section) -> SourceSettings:
+    default = SourceSettings()
+    sources = SourceSettings(
         netlink=section.boolean("netlink", default.netlink),
         uapi=section.boolean("uapi", default.uapi),
         uapi_directory=section.path("uapi_directory", default.uapi_directory),
@@ -363,12 +364,12 @@ def _sources(section: Section) -> Sources:
     return sources
 
 
-def _directory(section: Section, base: Path) -> DirectoryFiles:
-    default = DirectoryFiles()
-    directory = DirectoryFiles(
+def _directory(section: Section, base: Path) -> DirectorySettings:
+    default = DirectorySettings()
+    directory = DirectorySettings(
         files=tuple(base / name for name in section.strings("files")),
         wg_quick=tuple(str(base / pattern) for pattern in section.strings("wg_quick", default.wg_quick)),
-        reload_every=section.seconds("reload_every", default.reload_every, 0.1, 86400),
+        reload_every=section.seconds("reload_every", default.reload_every, 0.1, DAY_SECONDS),
     )
     section.finish()
     if len(set(directory.files)) < len(directory.files):
@@ -376,9 +377,9 @@ def _directory(section: Section, base: Path) -> DirectoryFiles:
     return directory
 
 
-def _limits(section: Section) -> Limits:
-    default = Limits()
-    limits = Limits(
+def _limits(section: Section) -> LimitSettings:
+    default = LimitSettings()
+    limits = LimitSettings(
         request_timeout=section.seconds("request_timeout", default.request_timeout, 0.1, 3600),
         max_concurrent=section.integer("max_concurrent", default.max_concurrent, 1, 10_000),
     )
@@ -386,16 +387,16 @@ def _limits(section: Section) -> Limits:
     return limits
 
 
-def _recording(section: Section) -> Recording:
-    default = Recording()
-    recording = Recording(
+def _recording(section: Section) -> RecordingSettings:
+    default = RecordingSettings()
+    recording = RecordingSettings(
         enabled=section.boolean("enabled", default.enabled),
         interval=section.seconds("interval", default.interval, 1, 300),
         clearance=section.integer("clearance", default.clearance, 0, 32767),
         lifetime_counters=section.boolean("lifetime_counters", default.lifetime_counters),
         spool_megabytes=section.integer("spool_megabytes", default.spool_megabytes, 16, 1_000_000),
-        keep_raw=section.seconds("keep_raw", default.keep_raw, 86400),
-        keep_history=section.seconds("keep_history", default.keep_history, 86400),
+        keep_raw=section.seconds("keep_raw", default.keep_raw, DAY_SECONDS),
+        keep_history=section.seconds("keep_history", default.keep_history, DAY_SECONDS),
     )
     section.finish()
     if recording.keep_history < recording.keep_raw:
@@ -405,9 +406,9 @@ def _recording(section: Section) -> Recording:
     return recording
 
 
-def _database(section: Section) -> Database:
-    default = Database()
-    database = Database(
+def _database(section: Section) -> DatabaseSettings:
+    default = DatabaseSettings()
+    database = DatabaseSettings(
         address=section.string("address", default.address),
         name=section.string("name", default.name),
         user=section.string("user", default.user),
@@ -424,9 +425,9 @@ def _database(section: Section) -> Database:
     return database
 
 
-def _log(section: Section) -> Log:
-    default = Log()
-    log = Log(
+def _log(section: Section) -> LogSettings:
+    default = LogSettings()
+    log = LogSettings(
         level=section.choice("level", get_args(LogLevel), default.level),
         format=section.choice("format", get_args(LogFormat), default.format),
     )

@@ -18,15 +18,15 @@ from pathlib import Path
 from exporter import __version__, config, logs
 from exporter.cli import config_argument, config_path
 from exporter.config import Config, ListenAddress
-from exporter.directory import DirectoryWatch
+from exporter.directory.files import DirectoryWatch
 from exporter.errors import InputError
 from exporter.metrics.exporter import Serving
-from exporter.metrics.families import Totals
+from exporter.metrics.families import RecordedTotals
 from exporter.reader import gateway_of
-from exporter.recording import Recording
+from exporter.recording import RecordingState
 from exporter.scrape import Scraper
 from exporter.store.service import Service
-from exporter.web.server import Limits, Server
+from exporter.web.server import HttpServer, ServerLimits
 
 log = logging.getLogger("argus")
 
@@ -64,7 +64,7 @@ class Daemon:
     def __init__(self, settings: Config) -> None:
         self._settings = settings
         self.directory = DirectoryWatch(settings.directory.files, settings.directory.wg_quick, log)
-        self._recording = Recording() if settings.recording.enabled else None
+        self._recording = RecordingState() if settings.recording.enabled else None
         self._scraper = Scraper(
             gateway_of(settings),
             settings,
@@ -76,12 +76,12 @@ class Daemon:
         self._store: Service | None = None
         if self._recording:
             self._store = Service(settings, self.directory, self._scraper.read, self._recording)
-        self.server = Server(
+        self.server = HttpServer(
             [(address.host, address.port) for address in settings.listen],
             self._scraper.scrape,
             self._ready,
             settings.web_config,
-            Limits(
+            ServerLimits(
                 scrapes=settings.limits.max_concurrent,
                 scrape_seconds=settings.limits.request_timeout,
                 write_seconds=settings.limits.request_timeout,
@@ -159,7 +159,7 @@ class Daemon:
             return False, self._recording.problems
         return True, [f"serving {self._settings.gateway}"]
 
-    def _totals(self) -> Mapping[str, Totals]:
+    def _totals(self) -> Mapping[str, RecordedTotals]:
         return self._store.totals if self._store else {}
 
     def _serving(self) -> Serving:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections import Counter
 from dataclasses import dataclass, field
+from typing import Protocol
 
 
 @dataclass(slots=True)
@@ -14,8 +15,28 @@ class Work:
     goal: int = 0
 
 
+class SpoolFigures(Protocol):
+    """What a spool says about itself."""
+
+    @property
+    def depth(self) -> int:
+        """Snapshots in it."""
+
+    @property
+    def size(self) -> int:
+        """Bytes on the disk."""
+
+    @property
+    def quota(self) -> int:
+        """Bytes that it may use."""
+
+    @property
+    def oldest(self) -> float:
+        """When its oldest snapshot was taken; UNIX seconds, 0 = the spool is empty."""
+
+
 @dataclass(slots=True)
-class Recording:
+class RecordingState:
     """One object for the life of the daemon. The store's thread writes it; others only read single fields.
     Times are UNIX seconds, 0 = not yet."""
 
@@ -40,6 +61,13 @@ class Recording:
     default_rows: int = 0  # rows in a default partition
     partitions_until: float = 0.0  # end of the last day that has its partition
     work: dict[str, Work] = field(default_factory=dict)  # replay, migrate, maintain
+
+    def show_spool(self, spool: SpoolFigures) -> None:
+        """Copies the spool's figures, for metrics."""
+        self.spool_snapshots = spool.depth
+        self.spool_bytes = spool.size
+        self.spool_quota = spool.quota
+        self.spool_oldest = spool.oldest
 
     @property
     def problems(self) -> list[str]:

@@ -14,18 +14,18 @@ from prometheus_client import exposition as prometheus_text
 from prometheus_client.openmetrics import exposition as openmetrics_text
 
 from exporter.config import Config
-from exporter.directory import DirectoryWatch
+from exporter.directory.files import DirectoryWatch
 from exporter.health import Health
 from exporter.metrics import compat
 from exporter.metrics.exporter import EXPORTER_FAMILIES, Serving, exporter_samples
-from exporter.metrics.families import INTERFACE_FAMILIES, SOME_PEERS_FAMILIES, Totals
+from exporter.metrics.families import INTERFACE_FAMILIES, SOME_PEERS_FAMILIES, RecordedTotals
 from exporter.metrics.native import NativePages, tables
 from exporter.metrics.recording import RECORDING_FAMILIES, recording_samples
 from exporter.metrics.sites import SITE_FAMILIES, site_samples
 from exporter.metrics.text import LEVEL, OPENMETRICS, PROMETHEUS, encoded
 from exporter.model import Snapshot
 from exporter.observe import Observer
-from exporter.recording import Recording
+from exporter.recording import RecordingState
 from exporter.sources.gateway import Gateway
 from exporter.web.page import Page
 
@@ -50,8 +50,8 @@ class Scraper:
         config: Config,
         directory: DirectoryWatch,
         serving: Callable[[], Serving] = Serving,
-        recording: Recording | None = None,
-        totals: Callable[[], Mapping[str, Totals]] | None = None,
+        recording: RecordingState | None = None,
+        totals: Callable[[], Mapping[str, RecordedTotals]] | None = None,
     ) -> None:
         self._gateway = gateway
         self._config = config

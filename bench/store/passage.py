@@ -14,12 +14,12 @@ from bench.store.figures import Passage
 from bench.store.server import DISK, Database, running
 from bench.store.snapshots import BusyGateway
 from bench.store.writing import ORGANISATION, no_keys
-from exporter.directory import Directory
+from exporter.directory.files import Directory
 from exporter.model import Snapshot
-from exporter.store.codec import decode, encode
-from exporter.store.spool import Spool
-from exporter.store.tracker import Tracker
-from exporter.store.writer import Writer
+from exporter.store.snapshot.codec import decode, encode
+from exporter.store.snapshot.tracker import Tracker
+from exporter.store.spool.queue import Spool
+from exporter.store.writer.writer import Writer
 
 TRACK, ENCODE, KEEP, FETCH, WRITE, CONFIRM = "track", "encode", "keep", "fetch", "write", "confirm"
 STAGES = TRACK, ENCODE, KEEP, FETCH, WRITE, CONFIRM

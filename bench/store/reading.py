@@ -8,8 +8,8 @@ from typing import Any
 
 from bench.contest import interleave
 from bench.store.server import Database
-from exporter.store import queries
-from exporter.store.database import scope
+from exporter.store.database.connection import scope
+from exporter.store.queries import queries
 
 LATEST, ACTIVE, BYTES, HISTORY = "latest", "active", "bytes", "history"
 QUESTIONS = LATEST, ACTIVE, BYTES, HISTORY

@@ -13,8 +13,8 @@ from bench.store.reading import Reader
 from bench.store.server import Database, running
 from bench.store.snapshots import INTERVAL, START, BusyGateway
 from bench.store.writing import ORGANISATION, PRODUCT, WIDE, Product, WideRows
-from exporter.store.compaction import compact_before
-from exporter.store.partitions import DAY
+from exporter.instants import DAY
+from exporter.store.maintenance.compaction import compact_before
 from exporter.store.progress import Progress
 
 SAMPLES = "select count(*) from argus.sample"

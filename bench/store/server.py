@@ -13,12 +13,12 @@ from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any, TypeVar
 
-from exporter.store import migrate
-from exporter.store.database import Connection, Role, connect, leave
-from exporter.store.embedded import Embedded, would_start
+from exporter.store.database import migrate
+from exporter.store.database.connection import Connection, Role, connect, leave
+from exporter.store.database.settings import Target
+from exporter.store.embedded.postgres import PrivatePostgres, would_start
 from exporter.store.errors import EmbeddedFailed
 from exporter.store.progress import Progress
-from exporter.store.settings import Target
 
 T = TypeVar("T")
 
@@ -75,7 +75,7 @@ def running() -> Iterator[Database]:
     with tempfile.TemporaryDirectory(prefix="argus-bench-", dir=DISK) as folder, asyncio.Runner() as runner:
         state = Path(folder)
         state.chmod(0o711 if os.geteuid() == 0 else 0o700)
-        embedded = Embedded(state)
+        embedded = PrivatePostgres(state)
         runner.run(embedded.start())
         try:
             password = secrets.token_urlsafe()
@@ -90,7 +90,7 @@ def running() -> Iterator[Database]:
             runner.run(embedded.stop())
 
 
-async def _prepare(embedded: Embedded, password: str) -> None:
+async def _prepare(embedded: PrivatePostgres, password: str) -> None:
     superuser = await connect(embedded.superuser, application="bench")
     await migrate.bootstrap(superuser, embedded.target.user)
     owner = await connect(embedded.target, application="bench")

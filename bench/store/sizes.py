@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from bench.store.server import Database
-from exporter.store.database import Connection
+from exporter.store.database.connection import Connection
 
 SAMPLES, COMPACTED, WIDE, EVERYTHING = "samples", "compacted", "wide", "everything"
 WRITTEN = SAMPLES, WIDE, EVERYTHING  # there before a day is compacted

@@ -10,12 +10,12 @@ from datetime import UTC, datetime
 from uuid import uuid4
 
 from bench.store.server import Database
-from exporter.directory import Directory
+from exporter.directory.files import Directory
 from exporter.model import Snapshot
-from exporter.store.codec import decode, encode
-from exporter.store.frame import Frame
-from exporter.store.tracker import Tracker
-from exporter.store.writer import Writer
+from exporter.store.snapshot.codec import decode, encode
+from exporter.store.snapshot.frame import Frame
+from exporter.store.snapshot.tracker import Tracker
+from exporter.store.writer.writer import Writer
 
 PRODUCT, WIDE = "product", "wide"
 ORGANISATION = "bench"

@@ -9,7 +9,7 @@ from __future__ import annotations
 
 from dataclasses import dataclass, field
 
-from exporter.directory import Criticality
+from exporter.directory.files import Criticality
 from exporter.liveness import Expected
 
 NAMESPACE_PREFIX = "argus-demo-"
@@ -40,7 +40,7 @@ class Flow:
 
 
 @dataclass(frozen=True, slots=True)
-class Entry:
+class PlannedEntry:
     """What the directory says of a peer."""
 
     name: str
@@ -59,7 +59,7 @@ class Node:
     name: str
     number: int  # underlay network 198.18.NUMBER.0/30
     addresses: tuple[str, ...]  # in the tunnel, without a prefix length
-    entry: Entry
+    entry: PlannedEntry
     networks: tuple[str, ...] = ()  # behind the node, reached through the tunnel
     flow: Flow | None = None
     story: str = ""  # for the table: what this peer will do
@@ -93,7 +93,7 @@ class Node:
 
 
 @dataclass(frozen=True, slots=True)
-class Peer(Node):
+class PlannedPeer(Node):
     """A node that belongs to one gateway."""
 
     gateway: str = ""
@@ -106,14 +106,14 @@ class Peer(Node):
 @dataclass(frozen=True, slots=True)
 class Mesh:
     gateways: tuple[Node, ...]
-    peers: tuple[Peer, ...]
+    peers: tuple[PlannedPeer, ...]
     nodes: tuple[Node, ...] = field(init=False)  # those that exist, gateways first
 
     def __post_init__(self) -> None:
         nodes = (*self.gateways, *(peer for peer in self.peers if peer.connects))
         object.__setattr__(self, "nodes", nodes)
 
-    def peers_of(self, gateway: Node) -> tuple[Peer, ...]:
+    def peers_of(self, gateway: Node) -> tuple[PlannedPeer, ...]:
         return tuple(peer for peer in self.peers if peer.gateway == gateway.name)
 
 
@@ -123,7 +123,7 @@ MESH = Mesh(
             "gw1",
             1,
             ("10.86.1.1", "fd86::1:1"),
-            Entry("berlin-gateway", "berlin", "gateway", "noc", "always-on", "high"),
+            PlannedEntry("berlin-gateway", "berlin", "gateway", "noc", "always-on", "high"),
             flow=Flow("10.86.2.1", 10, 800, answer=800),
             story="gateway to gateway, 8 kB/s each way",
         ),
@@ -131,16 +131,16 @@ MESH = Mesh(
             "gw2",
             2,
             ("10.86.2.1", "fd86::2:1"),
-            Entry("lisbon-gateway", "lisbon", "gateway", "noc", "always-on", "high"),
+            PlannedEntry("lisbon-gateway", "lisbon", "gateway", "noc", "always-on", "high"),
             story="gateway to gateway, 8 kB/s each way",
         ),
     ),
     peers=(
-        Peer(
+        PlannedPeer(
             "hamburg",
             11,
             ("10.86.1.11", "fd86::1:11"),
-            Entry("hamburg-office", "hamburg", "office", "it-north", "always-on", "normal"),
+            PlannedEntry("hamburg-office", "hamburg", "office", "it-north", "always-on", "normal"),
             networks=("192.168.40.0/24",),
             flow=Flow("10.86.1.1", 40, 1200, answer=1200),
             story="preshared key; 48 kB/s each way, without a pause",
@@ -148,61 +148,63 @@ MESH = Mesh(
             keepalive=KEEPALIVE,
             preshared=True,
         ),
-        Peer(
+        PlannedPeer(
             "elbe",
             12,
             ("10.86.1.12",),
-            Entry("elbe-gauge", "hamburg", "sensor", "water-board", "always-on", "high", stale_after=200),
+            PlannedEntry(
+                "elbe-gauge", "hamburg", "sensor", "water-board", "always-on", "high", stale_after=200
+            ),
             flow=Flow("10.86.1.1", 10, 200, answer=60),
             story="2 kB/s in, until its cable is pulled",
             gateway="gw1",
             keepalive=KEEPALIVE,
             goes_silent=True,
         ),
-        Peer(
+        PlannedPeer(
             "ada",
             13,
             ("10.86.1.13", "fd86::1:13"),
-            Entry("ada-laptop", "remote", "laptop", "ada", "on-demand", "low", stale_after=200),
+            PlannedEntry("ada-laptop", "remote", "laptop", "ada", "on-demand", "low", stale_after=200),
             flow=Flow("fd86::1:1", 20, 300, answer=1200, active=20, period=300),
             story="no keepalive; 20 s of browsing over IPv6, then 280 s of rest",
             gateway="gw1",
         ),
-        Peer(
+        PlannedPeer(
             "spare",
             14,
             ("10.86.1.14",),
-            Entry("spare-phone", "berlin", "phone", "it-north", "standby", "low"),
+            PlannedEntry("spare-phone", "berlin", "phone", "it-north", "standby", "low"),
             story="never connects: there is no such phone yet",
             gateway="gw1",
             connects=False,
         ),
-        Peer(
+        PlannedPeer(
             "porto",
             21,
             ("10.86.2.21", "fd86::2:21"),
-            Entry("porto-office", "porto", "office", "it-south", "always-on", "normal"),
+            PlannedEntry("porto-office", "porto", "office", "it-south", "always-on", "normal"),
             networks=("192.168.50.0/24", "fd86:0:0:50::/64"),
             flow=Flow("10.86.2.1", 20, 300, answer=1200),
             story="6 kB/s in, 24 kB/s out",
             gateway="gw2",
             keepalive=KEEPALIVE,
         ),
-        Peer(
+        PlannedPeer(
             "braga",
             22,
             ("10.86.2.22",),
-            Entry("braga-backup", "braga", "backup", "it-south", "always-on", "normal"),
+            PlannedEntry("braga-backup", "braga", "backup", "it-south", "always-on", "normal"),
             flow=Flow("10.86.2.1", 60, 1300, answer=40, active=15, period=30),
             story="uploads 78 kB/s for 15 s of every 30 s",
             gateway="gw2",
             keepalive=KEEPALIVE,
         ),
-        Peer(
+        PlannedPeer(
             "faro",
             23,
             ("fd86::2:23",),
-            Entry("faro-camera", "faro", "camera", "it-south", "always-on", "normal"),
+            PlannedEntry("faro-camera", "faro", "camera", "it-south", "always-on", "normal"),
             flow=Flow("fd86::2:1", 8, 1000),
             story="IPv6 alone; 8 kB/s in, next to nothing out",
             gateway="gw2",

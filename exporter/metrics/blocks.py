@@ -10,8 +10,8 @@ from __future__ import annotations
 from collections.abc import Callable, Sequence
 from itertools import compress
 
-from exporter.directory import Directory, Entry
-from exporter.expect import expected_of, window_of
+from exporter.directory.files import Directory, Entry
+from exporter.expectation import expected_of, window_of
 from exporter.liveness import Expected
 from exporter.metrics.text import Deflated, deflate, encoded, inflate, labels
 from exporter.model import Peer

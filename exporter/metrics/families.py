@@ -12,7 +12,7 @@ from dataclasses import dataclass, field
 from itertools import compress
 from typing import Protocol
 
-from exporter.directory import Directory
+from exporter.directory.files import Directory
 from exporter.liveness import SKEW_TOLERANCE, State, judge
 from exporter.metrics.blocks import INFO, Block, Values, arrange
 from exporter.metrics.text import head, labels
@@ -161,7 +161,7 @@ REROUTED = Family(
 SOME_PEERS_FAMILIES = (UNKNOWN, REROUTED)
 
 
-class Totals(Protocol):
+class RecordedTotals(Protocol):
     """What is recorded of an interface's peers."""
 
     def get(self, public_key: str) -> Sequence[int] | None:
@@ -227,10 +227,10 @@ def gather(device: Device, blocks: list[Block], observed: Observed, now: float) 
 
 
 def recorded(
-    peers: Sequence[Peer], totals: Totals | None, *, lifetime: bool
+    peers: Sequence[Peer], totals: RecordedTotals | None, *, lifetime: bool
 ) -> dict[str, Sequence[int | None]]:
-    """The columns of what is recorded. Totals are the database's, as they are: they never go back, also not
-    when the counters and the exporter start anew together."""
+    """The columns of the recorded totals, exactly as the database has them: they never decrease,
+    even when the counters and the exporter restart together."""
     nobody = [None] * len(peers)
     keys = [peer.public_key for peer in peers]
     columns: dict[str, Sequence[int | None]] = {

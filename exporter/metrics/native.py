@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterable, Iterator, Mapping
 
-from exporter.directory import Directory
+from exporter.directory.files import Directory
 from exporter.metrics.families import (
     FIRST_SEEN,
     LIFETIME_FAMILIES,
@@ -12,8 +12,8 @@ from exporter.metrics.families import (
     DeviceText,
     Family,
     Gathered,
+    RecordedTotals,
     Samples,
-    Totals,
     gather,
     interface_samples,
     recorded,
@@ -31,7 +31,7 @@ class NativePages:
     def __init__(
         self,
         organisation: str,
-        totals: Callable[[], Mapping[str, Totals]] | None = None,
+        totals: Callable[[], Mapping[str, RecordedTotals]] | None = None,
         *,
         lifetime: bool = False,
     ) -> None:

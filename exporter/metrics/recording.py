@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from exporter.metrics.families import Family, Samples
-from exporter.recording import Recording
+from exporter.recording import RecordingState
 
 SNAPSHOTS = Family(
     "wireguard_exporter_snapshots_total",
@@ -119,7 +119,7 @@ RECORDING_FAMILIES = (
 RESULTS = ("spooled", "recorded", "lost", "failed")
 
 
-def recording_samples(recording: Recording) -> dict[str, Samples]:
+def recording_samples(recording: RecordingState) -> dict[str, Samples]:
     """The samples of every family above. The store's thread may write meanwhile: maps are copied first."""
     database = {"database": recording.database}
 

@@ -79,7 +79,7 @@ def parse(reply: bytearray, name: str, now: float, memory: Memory | None = None)
         start, stop = next(sections)
         derived_key = _derive_public_key(reply, stop)
         try:
-            interface = _Interface.read(_erased_text(reply, start, stop), derived_key)
+            interface = _InterfaceText.read(_erased_text(reply, start, stop), derived_key)
             table = _PeerTable(memory, now if interface.relative_handshakes else None)
             for start, stop in sections:
                 table.add(_erased_text(reply, start, stop))
@@ -189,14 +189,14 @@ def _text(reply: bytearray, start: int, stop: int) -> str:
 
 
 @dataclass(frozen=True, slots=True)
-class _Interface:
+class _InterfaceText:
     public_key: str
     listen_port: int
     fwmark: int
     relative_handshakes: bool
 
     @classmethod
-    def read(cls, text: str, derived_key: str) -> _Interface:
+    def read(cls, text: str, derived_key: str) -> _InterfaceText:
         fields, _ = _fields(text, _PEER_KEYS, "belongs to a peer, but no public_key line precedes it")
         relative = "own_public_key" in fields
         secret = _is_secret_set(fields, "private_key")
@@ -259,7 +259,7 @@ class _PeerTable:
         known = self._memory.handshakes.get(public_key)
         return known if known and abs(at - known) <= HANDSHAKE_JITTER else at
 
-    def device(self, name: str, interface: _Interface) -> Device:
+    def device(self, name: str, interface: _InterfaceText) -> Device:
         """The whole device; from here on the memory is of this reply."""
         keys = sorted(self._places)
         order = [self._places[key] for key in keys]

@@ -10,22 +10,22 @@ from contextlib import contextmanager
 from pathlib import Path
 from weakref import WeakSet
 
-from exporter.config import Database
+from exporter.config import DatabaseSettings
 from exporter.errors import InputError
-from exporter.recording import Recording, Work
-from exporter.store import migrate
-from exporter.store.database import Connection, connect, errors, explain, leave
-from exporter.store.embedded import Embedded
+from exporter.recording import RecordingState, Work
+from exporter.store.database import migrate
+from exporter.store.database.connection import Connection, connect, errors, explain, leave
+from exporter.store.database.settings import Target, target
+from exporter.store.embedded.postgres import PrivatePostgres
 from exporter.store.errors import DatabaseRefused, StoreError
 from exporter.store.progress import Progress
-from exporter.store.settings import Target, target
 
-PRIVATE = "embedded"  # what `Recording.database` says of a server of our own
+PRIVATE = "embedded"  # what `RecordingState.database` says of a server of our own
 
 _log = logging.getLogger(__name__)
 
 
-class Access:
+class DatabaseAccess:
     """Everything but the constructor and `explain` belongs to one event loop, whose thread has to live as
     long as the private server is wanted. What fails may be called again.
 
@@ -33,13 +33,17 @@ class Access:
     """
 
     def __init__(
-        self, database: Database, state_directory: Path, environ: Mapping[str, str], recording: Recording
+        self,
+        database: DatabaseSettings,
+        state_directory: Path,
+        environ: Mapping[str, str],
+        recording: RecordingState,
     ) -> None:
         self._database = database
         self._environ = environ
         self._recording = recording
         configured = target(database, environ)
-        self._embedded = None if configured else Embedded(state_directory)
+        self._embedded = None if configured else PrivatePostgres(state_directory)
         self._prepared = False
         self._lock = asyncio.Lock()
         self._connections = WeakSet[Connection]()

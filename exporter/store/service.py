@@ -14,19 +14,19 @@ from uuid import uuid4
 
 from exporter.config import Config
 from exporter.model import Snapshot
-from exporter.recording import Recording
-from exporter.store.access import Access
+from exporter.recording import RecordingState
+from exporter.store.access import DatabaseAccess
 from exporter.store.backoff import Backoff
-from exporter.store.drain import Drain
+from exporter.store.capture.recorder import Recorder
+from exporter.store.capture.spooler import Spooler, Watch
 from exporter.store.errors import SpoolBroken
-from exporter.store.keeper import Keeper, Watch
-from exporter.store.mirror import Totals
-from exporter.store.recorder import Recorder
-from exporter.store.spool import Spool
-from exporter.store.stamp import Stamp
-from exporter.store.tracker import Tracker
-from exporter.store.upkeep import Upkeep
-from exporter.store.writer import Writer
+from exporter.store.maintenance.schedule import MaintenanceSchedule
+from exporter.store.snapshot.stamp import Stamp
+from exporter.store.snapshot.tracker import Tracker
+from exporter.store.spool.queue import Spool
+from exporter.store.writer.drain import Drain
+from exporter.store.writer.mirror import InterfaceTotals
+from exporter.store.writer.writer import Writer
 
 NOBODYS = "default"  # the organisation of a gateway that names none
 KEYFRAME_SECONDS = 3600.0
@@ -45,20 +45,24 @@ class Service:
     """
 
     def __init__(
-        self, settings: Config, watch: Watch, read: Callable[[], Awaitable[Snapshot]], recording: Recording
+        self,
+        settings: Config,
+        watch: Watch,
+        read: Callable[[], Awaitable[Snapshot]],
+        recording: RecordingState,
     ) -> None:
         self._settings = settings
         self._watch = watch
         self._read = read
         self._recording = recording
-        self._access = Access(settings.database, settings.state_directory, os.environ, recording)
+        self._access = DatabaseAccess(settings.database, settings.state_directory, os.environ, recording)
         self._writer: Writer | None = None
         self._thread = threading.Thread(target=self._main, name="store", daemon=True)
         self._stopping: asyncio.Event | None = None
         self._started = threading.Event()
 
     @property
-    def totals(self) -> Mapping[str, Totals]:
+    def totals(self) -> Mapping[str, InterfaceTotals]:
         """By interface; any thread may read it."""
         return self._writer.totals if self._writer else {}
 
@@ -105,7 +109,7 @@ class Service:
             self._recording,
             drain.wake,
         )
-        upkeep = Upkeep(self._access, self._settings.recording, self._recording)
+        upkeep = MaintenanceSchedule(self._access, self._settings.recording, self._recording)
         tasks = [asyncio.create_task(self._lasting(each.run)) for each in (recorder, drain, upkeep)]
         assert self._stopping  # noqa: S101 - `_run` made it
         await self._stopping.wait()
@@ -123,7 +127,7 @@ class Service:
             if going_on:
                 self._access.hang_up()
 
-    def _keeper(self, spool: Spool) -> Keeper:
+    def _keeper(self, spool: Spool) -> Spooler:
         settings = self._settings
         interval = settings.recording.interval
         tracker = Tracker(
@@ -135,7 +139,7 @@ class Service:
             max(1, round(KEYFRAME_SECONDS / interval)),
         )
         stamp = Stamp(spool.last_instant)
-        return Keeper(interval, self._watch, tracker, stamp, spool, self._recording.gaps)
+        return Spooler(interval, self._watch, tracker, stamp, spool, self._recording.gaps)
 
     async def _read_at_home(self) -> Snapshot:
         async def read() -> Snapshot:

@@ -42,7 +42,7 @@ BUSY = (
 
 
 @dataclass(frozen=True, slots=True)
-class Limits:
+class ServerLimits:
     """What clients can ask of the server, all of them together and each of them alone.
 
     `write_seconds` is for a whole answer; `head_seconds` for the TLS handshake, and for a request's
@@ -59,7 +59,7 @@ class Limits:
     head_bytes: int = 8190  # the request line, and each header
 
 
-class Server:
+class HttpServer:
     """`await start()`, and in the end `await stop()`.
 
     `scrape(accept, gzip)` gives the page for an `Accept` header, compressed where `gzip` is true.
@@ -74,7 +74,7 @@ class Server:
         scrape: Scrape,
         ready: Ready,
         web_config: Path | None = None,
-        limits: Limits | None = None,
+        limits: ServerLimits | None = None,
         log: logging.Logger | None = None,
     ) -> None:
         """Raises `InputError` where the web configuration is wrong."""
@@ -83,7 +83,7 @@ class Server:
         self._listen = tuple(listen)
         self._scrape = scrape
         self._ready = ready
-        self._limits = limits or Limits()
+        self._limits = limits or ServerLimits()
         self._log = log or logging.getLogger(__name__)
         self._watch = WebConfigWatch(web_config, self.stats, self._log)
         self._auth = BasicAuth()

@@ -15,9 +15,9 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
-from exporter import strictyaml
+from exporter import yamlfile
 from exporter.errors import InputError
-from exporter.strictyaml import Section
+from exporter.yamlfile import Section
 
 NO_CERT, IF_GIVEN, REQUIRED = "NoClientCert", "VerifyClientCertIfGiven", "RequireAndVerifyClientCert"
 UNVERIFIED = ("RequestClientCert", "RequireAnyClientCert")
@@ -141,7 +141,7 @@ class TlsSettings:
         """A path that OpenSSL can read: a file in memory for what is written inline."""
         if pem.path:
             try:
-                strictyaml.read_bytes(pem.path)  # says what prevents it; OpenSSL would not
+                yamlfile.read_bytes(pem.path)  # says what prevents it; OpenSSL would not
             except InputError as error:
                 raise self.section.error(_written(key, pem), str(error)) from None
             yield str(pem.path)

@@ -10,11 +10,11 @@ from collections.abc import Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
 
-from exporter import strictyaml
-from exporter.strictyaml import Section
+from exporter import yamlfile
 from exporter.web import tls
 from exporter.web.basicauth import MAX_COST, hash_cost
 from exporter.web.ratelimit import RateLimit
+from exporter.yamlfile import Section
 
 # Headers that may be set, each with the values it may have; () = any.
 HEADERS: Mapping[str, tuple[str, ...]] = {
@@ -52,7 +52,7 @@ def load(path: Path) -> WebConfig:
 
 def parse(path: Path) -> WebConfig:
     """The file alone, without opening those it names. Raises `InputError`."""
-    root = strictyaml.load(path)
+    root = yamlfile.load(path)
     settings = tls.read_section(root.section("tls_server_config"))
     headers, notes = _http(root.section("http_server_config"))
     users = _users(root.section("basic_auth_users"))
@@ -122,7 +122,7 @@ def _rate_limit(section: Section) -> RateLimit | None:
     text = section.string("interval", "0")
     burst = section.integer("burst", 0, 0, 1_000_000)
     section.finish()
-    interval = strictyaml.duration(text)
+    interval = yamlfile.duration(text)
     if interval is None or (interval and not text[-1:].isalpha()):
         # exporter-toolkit takes a bare number for nanoseconds, which nobody means.
         raise section.error(

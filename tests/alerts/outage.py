@@ -27,11 +27,11 @@ from typing import Any, TypeVar
 import pytest
 import yaml
 
-from exporter import bundle
+from exporter.commands import bundle
 from exporter.demo import exporters, links, traces, tunnels, underlay
 from exporter.demo.exporters import Exporter
 from exporter.demo.namespaces import inside
-from exporter.demo.plan import INTERNET, TUNNEL_NETWORKS, Entry, Mesh, Node, Peer
+from exporter.demo.plan import INTERNET, TUNNEL_NETWORKS, Mesh, Node, PlannedEntry, PlannedPeer
 from exporter.demo.processes import Processes
 from exporter.demo.setconf import Keys
 from exporter.demo.signals import Interrupts
@@ -58,14 +58,16 @@ def until(what: str, look: Callable[[], T | None]) -> T:
 
 def _gateway(name: str, number: int) -> Node:
     address = f"10.86.{number}.1"
-    return Node(name, number, (address,), Entry(f"{name}-gateway", "", "gateway", "noc", "on-demand", "low"))
+    return Node(
+        name, number, (address,), PlannedEntry(f"{name}-gateway", "", "gateway", "noc", "on-demand", "low")
+    )
 
 
-def _peer(gateway: str, number: int) -> Peer:
+def _peer(gateway: str, number: int) -> PlannedPeer:
     name = f"{gateway}p{number % 10}"
-    entry = Entry(name, f"site-{name}", "office", "noc", "always-on", "high", STALE_AFTER)
+    entry = PlannedEntry(name, f"site-{name}", "office", "noc", "always-on", "high", STALE_AFTER)
     address = f"10.86.{number // 10}.{number}"
-    return Peer(name, number, (address,), entry, gateway=gateway, keepalive=KEEPALIVE)
+    return PlannedPeer(name, number, (address,), entry, gateway=gateway, keepalive=KEEPALIVE)
 
 
 MESH = Mesh(
@@ -177,7 +179,7 @@ class Outage:
                 if peer.name not in self._silent:
                     self._renew(peer)
 
-    def _renew(self, peer: Peer) -> None:
+    def _renew(self, peer: PlannedPeer) -> None:
         gateway = _node(peer.gateway)
         known = ("peer", self.keys.public[gateway.name])
         reached = ("endpoint", gateway.endpoint, "allowed-ips", ",".join(TUNNEL_NETWORKS))

@@ -8,9 +8,9 @@ from pathlib import Path
 import pytest
 
 from exporter import cli
-from exporter.bundle import OWN, RUNBOOKS, hurried, shipped
+from exporter.commands.bundle import OWN, RUNBOOKS, hurried, shipped
 from tests.alerts.kit import ALERTS, ROOT, amtool, promtool
-from tests.pages import PAGES, fenced
+from tests.kit.pages import PAGES, fenced
 
 
 def bundle(directory: Path, *options: str) -> None:

@@ -20,11 +20,11 @@ from asyncpg import Record
 from exporter.demo.plan import MESH
 from exporter.demo.traces import DIRECTORY
 from exporter.demo.tunnels import SOCKET_DIRECTORY
-from exporter.store.settings import Target
+from exporter.store.database.settings import Target
 from tests.dashboards.prometheus import Prometheus, prometheus
 from tests.e2e.test_demo import demo, recorded_totals, until
-from tests.pages import ROOT
-from tests.schemakit import ask
+from tests.kit.pages import ROOT
+from tests.kit.schema import ask
 
 SCRAPES = 20  # one a second, before the tests look
 ELSEWHERE = "192.0.2.1:9"

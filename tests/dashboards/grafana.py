@@ -8,7 +8,7 @@ from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
-from tests.pages import ROOT
+from tests.kit.pages import ROOT
 
 FOLDER = ROOT / "dashboards/json"
 FILES = sorted(FOLDER.glob("*.json"))

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from dashboards import generated
 from tests.dashboards import grafana
-from tests.pages import PAGES
+from tests.kit.pages import PAGES
 
 
 def test_files_are_what_the_code_generates() -> None:

@@ -18,8 +18,8 @@ from grafana_foundation_sdk.models import units
 
 from tests.alerts.kit import rules
 from tests.dashboards.grafana import DASHBOARDS, Target, panels, promql, targets, variables
-from tests.pages import ROOT
-from tests.test_metrics_doc import FAMILIES
+from tests.docs.test_metrics import FAMILIES
+from tests.kit.pages import ROOT
 
 EVERY = pytest.mark.parametrize("name", DASHBOARDS)
 QUERIES = [target for target in targets() if not target.is_sql]

@@ -11,11 +11,11 @@ from dataclasses import replace
 import asyncpg
 import pytest
 
-from exporter.store.database import Connection
-from exporter.store.settings import Target
-from tests.pages import ROOT
-from tests.postgres import Server
-from tests.schemakit import ALPHA, BETA, ask, scoped, with_connection
+from exporter.store.database.connection import Connection
+from exporter.store.database.settings import Target
+from tests.kit.pages import ROOT
+from tests.kit.postgres import PostgresServer
+from tests.kit.schema import ALPHA, BETA, ask, scoped, with_connection
 
 SCRIPT = ROOT / "dashboards/provisioning/grafana-login.sql"
 READABLE = """
@@ -26,7 +26,7 @@ where c.relnamespace = 'argus'::regnamespace and c.relkind in ('r', 'p', 'v') an
 
 
 @pytest.fixture(scope="module")
-def target(postgres: Server) -> Iterator[Target]:
+def target(postgres: PostgresServer) -> Iterator[Target]:
     """A database with a row of each clearance in each table for two organisations, as the superuser."""
     with scoped(postgres) as found:
         yield found

@@ -10,11 +10,11 @@ from typing import Any
 
 import pytest
 
-from exporter.store.database import Connection
+from exporter.store.database.connection import Connection
 from tests.dashboards import grafana
 from tests.dashboards.conftest import Living
 from tests.dashboards.grafana import DASHBOARDS, Target, promql, sql, targets
-from tests.schemakit import with_connection
+from tests.kit.schema import with_connection
 
 CHOSEN = "elbe-gauge"  # that is silent, and has moved
 QUIET = {

@@ -20,7 +20,7 @@ import pytest
 import yaml
 from prometheus_client.parser import text_string_to_metric_families
 
-from exporter.demo import command
+from exporter.commands import demo as command
 from exporter.demo.errors import DemoError
 from exporter.demo.exporters import FIRST_PORT, HOST
 from exporter.demo.namespaces import existing
@@ -28,8 +28,8 @@ from exporter.demo.plan import MESH
 from exporter.demo.processes import start_time
 from exporter.demo.traces import DIRECTORY, LOCK, RECORD
 from exporter.demo.tunnels import SOCKET_DIRECTORY
-from exporter.store.settings import Target
-from tests.schemakit import ask
+from exporter.store.database.settings import Target
+from tests.kit.schema import ask
 
 T = TypeVar("T")
 PATIENCE = 30.0  # seconds; a bound for waiting, far above what is needed

@@ -18,25 +18,25 @@ from pathlib import Path
 import pytest
 
 from exporter import config
-from exporter.directory import DirectoryWatch
+from exporter.directory.files import DirectoryWatch
 from exporter.model import Snapshot
 from exporter.reader import gateway_of
-from exporter.recording import Recording
-from exporter.store import migrate
-from exporter.store.database import Connection, connect, leave
-from exporter.store.embedded import Embedded
+from exporter.recording import RecordingState
+from exporter.store.database import migrate
+from exporter.store.database.connection import Connection, connect, leave
+from exporter.store.database.settings import Target
+from exporter.store.embedded.postgres import PrivatePostgres
 from exporter.store.errors import SpoolBroken
 from exporter.store.progress import Progress
 from exporter.store.service import Service, make_state_directory
-from exporter.store.settings import Target
-from tests import hurrieddaemon, postgres
-from tests.daemonkit import PATIENCE, Daemon, daemon, interface
-from tests.embeddedkit import state_directory, while_up
-from tests.hurrieddaemon import TICK
-from tests.postgres import Server
-from tests.postgresproxy import Proxy
-from tests.privilege import without_privilege
-from tests.recordingkit import (
+from tests.kit import hurrieddaemon, postgres
+from tests.kit.daemon import PATIENCE, Daemon, daemon, interface
+from tests.kit.embedded import state_directory, while_up
+from tests.kit.hurrieddaemon import TICK
+from tests.kit.postgres import PostgresServer
+from tests.kit.postgresproxy import Proxy
+from tests.kit.privilege import without_privilege
+from tests.kit.recording import (
     LOGIN,
     Gateway,
     Records,
@@ -50,8 +50,8 @@ from tests.recordingkit import (
     until,
     value,
 )
-from tests.schemakit import ask, populate, with_connection
-from tests.spoolkit import in_thread, on_small_disk
+from tests.kit.schema import ask, populate, with_connection
+from tests.kit.spool import in_thread, on_small_disk
 
 LOST = "snapshots stay in the spool"  # said when the database is lost
 FOUND = "snapshots reach the database again"
@@ -60,20 +60,20 @@ SLOW = {"late"}  # on a machine that has more to do
 
 
 @pytest.fixture(scope="module")
-def server(_templates: None) -> Iterator[Server]:
+def server(_templates: None) -> Iterator[PostgresServer]:
     """What it confirms is on the disk: every test may kill it, and starts it again."""
     with postgres.running(postgres.available("15"), {}) as running:
         yield running
 
 
 @pytest.fixture
-def berlin(tmp_path: Path, server: Server) -> Iterator[Site]:
+def berlin(tmp_path: Path, server: PostgresServer) -> Iterator[Site]:
     with site(tmp_path, server) as made:
         yield made
 
 
 @contextlib.contextmanager
-def killed(server: Server) -> Iterator[None]:
+def killed(server: PostgresServer) -> Iterator[None]:
     """The server is killed as a failing machine would, and starts again afterwards."""
     server.kill()
     try:
@@ -122,7 +122,7 @@ def end(running: Daemon, within: float = PATIENCE) -> None:
 # The server fails
 
 
-def test_the_server_is_killed_amid_writes(berlin: Site, server: Server) -> None:
+def test_the_server_is_killed_amid_writes(berlin: Site, server: PostgresServer) -> None:
     """Killed and started again, over and over, it has all that the daemon took out of its spool, and gets the
     rest. Each loss is logged once, and so is each return."""
     with berlin.daemon() as running:
@@ -139,7 +139,7 @@ def test_the_server_is_killed_amid_writes(berlin: Site, server: Server) -> None:
     assert berlin.check().keys() <= SLOW
 
 
-def test_the_server_is_away_for_fifty_snapshots(berlin: Site, server: Server) -> None:
+def test_the_server_is_away_for_fifty_snapshots(berlin: Site, server: PostgresServer) -> None:
     """Meanwhile scrapes are answered and the daemon is ready, for nothing is lost; then all fifty go in."""
     with berlin.daemon() as running:
         until_recorded(running, 1)
@@ -156,7 +156,7 @@ def test_the_server_is_away_for_fifty_snapshots(berlin: Site, server: Server) ->
     assert berlin.check().keys() <= SLOW
 
 
-def test_connections_are_cut_amid_transactions(berlin: Site, server: Server) -> None:
+def test_connections_are_cut_amid_transactions(berlin: Site, server: PostgresServer) -> None:
     """Cut after any number of bytes, a transaction is there as a whole, once, or not yet."""
     with Proxy(server.socket) as proxy:
         through = berlin.at(f"127.0.0.1:{proxy.port}")
@@ -216,7 +216,7 @@ def test_it_is_told_to_stop_amid_a_write(berlin: Site) -> None:
     assert berlin.check(tick=None).keys() <= WHILE_DOWN
 
 
-def test_it_is_told_to_stop_when_the_server_hangs(berlin: Site, server: Server) -> None:
+def test_it_is_told_to_stop_when_the_server_hangs(berlin: Site, server: PostgresServer) -> None:
     """A server that stands still, as one behind a cut line does, does not keep the daemon from its end."""
     writers = "select pid from pg_stat_activity where application_name = 'argus-wg recorder'"
     with berlin.daemon() as running:
@@ -275,7 +275,7 @@ def lifetime(running: Daemon) -> dict[str, tuple[int, ...]]:
 # The host fails
 
 
-def test_the_spool_is_on_a_full_disk(tmp_path: Path, server: Server) -> None:
+def test_the_spool_is_on_a_full_disk(tmp_path: Path, server: PostgresServer) -> None:
     """With the server away and the disk full, snapshots are lost and the daemon says so; when the server is
     back it is well again, and a gap tells how many."""
     (tmp_path / "state").mkdir()
@@ -321,7 +321,7 @@ def test_the_clock_is_set_back_an_hour(berlin: Site) -> None:
     )
     settings = config.load(file)
     settings = replace(settings, recording=replace(settings.recording, interval=TICK))
-    reader, back, recording = gateway_of(settings), 0.0, Recording()
+    reader, back, recording = gateway_of(settings), 0.0, RecordingState()
 
     async def read_at() -> Snapshot:
         snapshot = reader.read()
@@ -376,7 +376,7 @@ def test_the_private_server_and_its_daemon() -> None:
             server = postmaster(state)
             end(running)
             assert not postgres.runs(server)
-        told = conserved(gateway, kept_by(state), while_up(Embedded(state), read_privately), TICK)
+        told = conserved(gateway, kept_by(state), while_up(PrivatePostgres(state), read_privately), TICK)
     assert told.keys() <= WHILE_DOWN
 
 
@@ -385,7 +385,7 @@ def postmaster(state: Path) -> int:
     return int((state / "postgres/data/postmaster.pid").read_text().split()[0])
 
 
-async def read_privately(embedded: Embedded) -> Records:
+async def read_privately(embedded: PrivatePostgres) -> Records:
     connection = await connect(embedded.superuser, application="test")
     try:
         return await read(connection)
@@ -450,7 +450,7 @@ def test_a_database_that_is_not_there(berlin: Site) -> None:
     assert berlin.check().keys() <= WHILE_DOWN
 
 
-def test_a_database_of_a_newer_version(berlin: Site, server: Server) -> None:
+def test_a_database_of_a_newer_version(berlin: Site, server: PostgresServer) -> None:
     """Nothing is written to a schema that this program does not know, until it does."""
     name = berlin.records.database
     with berlin.daemon() as running:

@@ -17,9 +17,8 @@ from pathlib import Path
 import pytest
 
 from exporter import __version__
-from tests.daemonkit import (
+from tests.kit.daemon import (
     PATIENCE,
-    PROJECT,
     Daemon,
     Interface,
     abandoned,
@@ -31,8 +30,9 @@ from tests.daemonkit import (
     replace,
     told,
 )
-from tests.test_gateway import needs_no_module
-from tests.webkit import make_pair, password_hash, until
+from tests.kit.paths import PROJECT
+from tests.kit.web import make_pair, password_hash, until
+from tests.unit.sources.test_gateway import needs_no_module
 
 NEVER = "24h"  # an interval that no test lives to see
 

@@ -18,7 +18,7 @@ import pytest
 from exporter import errors
 from exporter.model import Device
 from exporter.sources.uapi import DIRECTORY, UapiSource
-from tests.uapiserver import product_rows, wg_rows
+from tests.kit.uapiserver import product_rows, wg_rows
 
 PATIENCE = 30  # seconds; a bound for waiting, far above what is needed
 

@@ -29,8 +29,7 @@ from tests.kernel.guest.helpers import (
     tunnel,
 )
 from tests.kernel.guest.wgtext import dump_by_wg, dump_of
-
-PROJECT = Path(__file__).parents[3]
+from tests.kit.paths import PROJECT
 
 
 def gateway(**options: object) -> Gateway:

@@ -1,0 +1,150 @@
+"""The host: capabilities, the kernel's WireGuard, namespaces, sockets, interfaces, clock."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from pathlib import Path
+from shlex import quote
+
+from exporter.check.finding import Finding, failed, good, warning
+from exporter.check.remedies import capability_mend, mend_of, user
+from exporter.config import Config
+from exporter.errors import ReadError
+from exporter.liveness import SKEW_TOLERANCE
+from exporter.model import Device, Reading, Snapshot
+from exporter.reader import gateway_of
+from exporter.sources.netlink import resolve_family
+from exporter.terminal import age_text, count_text
+
+CAP_NET_ADMIN, CAP_SYS_ADMIN = 12, 21  # include/uapi/linux/capability.h
+STATUS = Path("/proc/self/status")
+
+
+def host(settings: Config) -> Iterator[Finding]:
+    """Everything that one reading of the gateway tells, and why."""
+    snapshot = gateway_of(settings).read()
+    yield from capabilities(settings, snapshot, effective_capabilities())
+    yield from kernel(settings, snapshot)
+    yield from namespaces(snapshot)
+    yield from sockets(settings, snapshot)
+    yield from interfaces(settings, snapshot)
+    yield from clock(snapshot)
+
+
+def effective_capabilities(status: Path = STATUS) -> int:
+    """CapEff of this process, a bit for each capability (proc_pid_status(5))."""
+    lines = status.read_text().splitlines()
+    return next(int(line.split()[1], 16) for line in lines if line.startswith("CapEff:"))
+
+
+def capabilities(settings: Config, snapshot: Snapshot, effective: int) -> Iterator[Finding]:
+    """CAP_NET_ADMIN for the kernel's interfaces, CAP_SYS_ADMIN to enter namespaces."""
+    if not settings.sources.netlink:
+        yield good("capabilities", "none is needed: `sources.netlink` is off")
+        return
+    needed = [("CAP_NET_ADMIN", CAP_NET_ADMIN, "to read interfaces of the kernel")]
+    if settings.namespaces or settings.all_namespaces:
+        needed.append(("CAP_SYS_ADMIN", CAP_SYS_ADMIN, "to enter other network namespaces"))
+    mend = capability_mend(*(name for name, _, _ in needed))
+    refused = any(r.reason == "permission" and r.source.startswith("netlink") for r in snapshot.readings)
+    for name, bit, purpose in needed:
+        if effective >> bit & 1:
+            yield good(name, f"{user()} has it")
+        elif refused:
+            yield failed(name, f"{user()} lacks it, and needs it {purpose}", mend)
+        else:
+            message = f"{user()} lacks it; nothing needs it now, but it is what it takes {purpose}"
+            yield warning(name, message, mend)
+
+
+def kernel(settings: Config, snapshot: Snapshot) -> Iterator[Finding]:
+    """Does the kernel speak WireGuard? Asking makes it load the module, where there is one to be loaded."""
+    check = "kernel module"
+    if not settings.sources.netlink:
+        return
+    try:
+        number = resolve_family()
+    except ReadError as error:
+        if error.reason == "module" and any(map(_in_userspace, snapshot.readings)):
+            yield good(check, "the kernel has no WireGuard, and userspace interfaces run without it")
+            return
+        mend = mend_of(Reading("netlink", "", 0, error.reason), settings.sources.uapi_directory)
+        yield failed(check, str(error), mend)
+    else:
+        yield good(check, f"the kernel speaks WireGuard (generic netlink family {number})")
+
+
+def namespaces(snapshot: Snapshot) -> Iterator[Finding]:
+    """Each network namespace beside the own one."""
+    for reading in snapshot.readings:
+        source, _, name = reading.source.partition("@")
+        if source == "netlink" and not reading.interface and name:
+            yield _read(f"namespace {name}", reading, "can be entered and listed", Path())
+        elif source == "netlink" and not reading.interface and reading.reason not in ("", "module"):
+            yield _read("interfaces of the kernel", reading, "", Path())
+
+
+def sockets(settings: Config, snapshot: Snapshot) -> Iterator[Finding]:
+    """The directory of UAPI sockets. The sockets themselves are read as interfaces, and never removed."""
+    path = settings.sources.uapi_directory
+    for reading in snapshot.readings:
+        if reading.source == "uapi" and not reading.interface:
+            count = sum(other.source == "uapi" and bool(other.interface) for other in snapshot.readings)
+            there = (
+                f"{path}: {count_text(count, 'socket')}"
+                if path.is_dir()
+                else f"{path} is not there: no userspace interfaces"
+            )
+            yield _read("UAPI directory", reading, there, path)
+
+
+def interfaces(settings: Config, snapshot: Snapshot) -> Iterator[Finding]:
+    """Each interface, of the kernel or behind a UAPI socket."""
+    peers = {device.label: len(device.peers) for device in snapshot.devices}
+    readings = [reading for reading in snapshot.readings if reading.interface]
+    for reading in readings:
+        done = (
+            f"read in {reading.duration * 1000:.0f} ms: {count_text(peers.get(reading.interface, 0), 'peer')}"
+        )
+        yield _read(f"interface {reading.interface}", reading, done, settings.sources.uapi_directory)
+    for device in snapshot.devices:
+        if device.link and not device.link.up:
+            mend = f"`{_within(device)}ip link set {quote(device.name)} up`"
+            yield warning(f"interface {device.label}", "the link is down: no tunnel works", mend)
+    if not readings:
+        yield warning(
+            "interfaces",
+            "no WireGuard interface is there to be read",
+            "`wg-quick up NAME`; if there is one, look at `interfaces` and `namespaces` of the configuration",
+        )
+
+
+def clock(snapshot: Snapshot) -> Iterator[Finding]:
+    """A handshake in the future says that the clock was set back since."""
+    latest = snapshot.taken_at + SKEW_TOLERANCE
+    ahead = [time for device in snapshot.devices for time in device.last_handshake if time > latest]
+    if ahead:
+        most = age_text(max(ahead) - snapshot.taken_at)
+        yield warning(
+            "clock",
+            f"{count_text(len(ahead), 'handshake')} in the future, by up to {most}: the clock was set back",
+            "`timedatectl set-ntp true`; each peer is right again with its next handshake",
+        )
+    elif any(any(device.last_handshake) for device in snapshot.devices):
+        yield good("clock", "no handshake lies in the future")
+
+
+def _read(check: str, reading: Reading, message: str, uapi_directory: Path) -> Finding:
+    if reading.ok:
+        return good(check, message)
+    why = reading.message.partition("; ")[0].removeprefix(f"{reading.interface}: ")
+    return failed(check, f"{reading.reason}: {why}", mend_of(reading, uapi_directory))
+
+
+def _in_userspace(reading: Reading) -> bool:
+    """Whether it tells of an interface that a userspace process runs."""
+    return reading.source == "uapi" and bool(reading.interface) and reading.reason != "stale-socket"
+
+
+def _within(device: Device) -> str:
+    return f"ip netns exec {quote(device.namespace)} " if device.namespace else ""

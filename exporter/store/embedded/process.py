@@ -1,0 +1,169 @@
+"""One run of the private PostgreSQL's server process: its log, its readiness, its end."""
+
+from __future__ import annotations
+
+import asyncio
+import contextlib
+import logging
+import os
+import signal
+import time
+from collections import deque
+from collections.abc import Callable, Sequence
+from pathlib import Path
+
+from exporter.store.embedded.account import start
+from exporter.store.embedded.cluster import last_words
+from exporter.store.errors import EmbeddedFailed
+
+_log = logging.getLogger("argus.postgres")
+
+_READY = 300.0  # seconds; after a crash it replays at most the log that it may keep
+_POLL = 0.02
+# With a checkpoint; then just so, to be recovered; then by force.
+_ENDS = ((signal.SIGINT, 10.0), (signal.SIGQUIT, 5.0), (signal.SIGKILL, 5.0))
+_LEVELS = {"WARNING": logging.WARNING, "ERROR": logging.WARNING, "FATAL": logging.WARNING}
+_LEVELS["PANIC"] = logging.ERROR
+_DETAILS = ("DETAIL", "HINT", "CONTEXT", "STATEMENT", "\t")
+_LONGEST = 4096  # bytes of a line of the log
+
+
+class ServerProcess:
+    """Made by `ServerProcess.start`. `ready`: it took connections, and still does."""
+
+    def __init__(self, process: asyncio.subprocess.Process) -> None:
+        self._process = process
+        self._said: deque[str] = deque(maxlen=20)
+        self._level = logging.DEBUG
+        self._ending = False
+        self._started = False
+        self._relaying = asyncio.create_task(self._relay())
+
+    @classmethod
+    async def start(cls, command: Sequence[str]) -> ServerProcess:
+        """Starts the server; `until_ready` says what becomes of it. Raises EmbeddedFailed, OSError."""
+        return cls(await start(command))
+
+    @property
+    def pid(self) -> int:
+        return self._process.pid
+
+    @property
+    def ready(self) -> bool:
+        return self._started and self._process.returncode is None
+
+    async def until_ready(self, data: Path) -> None:
+        """Returns when it takes connections. Raises EmbeddedFailed with its last words."""
+        deadline = time.monotonic() + _READY
+        while not _is_ready(data, self.pid):
+            if self._process.returncode is not None:
+                raise EmbeddedFailed(f"PostgreSQL does not start: {await self.last_words()}")
+            if time.monotonic() > deadline:
+                raise EmbeddedFailed(
+                    f"PostgreSQL was not ready within {_READY:.0f} s: {last_words(self._text)}"
+                )
+            await asyncio.sleep(_POLL)
+        self._started = True
+
+    async def wait(self) -> int:
+        """Its exit status, negative for a signal."""
+        return await self._process.wait()
+
+    async def last_words(self) -> str:
+        """The end of its log, after its end. Processes that it left may hold the log open for longer."""
+        with contextlib.suppress(TimeoutError):
+            await asyncio.wait_for(asyncio.shield(self._relaying), 1.0)
+        return last_words(self._text)
+
+    @property
+    def _text(self) -> str:
+        return "\n".join(self._said)
+
+    async def end(self) -> None:
+        """Ends it, as gently as it lets us, within 20 s."""
+        self._ending = True
+        for how, patience in _ENDS:
+            if self._process.returncode is not None:
+                break
+            with contextlib.suppress(ProcessLookupError):
+                self._process.send_signal(how)
+            with contextlib.suppress(TimeoutError):
+                await asyncio.wait_for(self.wait(), patience)
+        self._relaying.cancel()
+        await asyncio.gather(self._relaying, return_exceptions=True)
+
+    async def _relay(self) -> None:
+        """The server's log, as it comes: it waits for us when nobody reads."""
+        stream, rest = self._process.stdout, b""
+        while stream and (chunk := await stream.read(1 << 16)):
+            *lines, rest = (rest + chunk).split(b"\n")
+            rest = rest[:_LONGEST]
+            for line in lines:
+                self._pass_on(line[:_LONGEST].decode(errors="replace").rstrip())
+
+    def _pass_on(self, line: str) -> None:
+        """Warnings and worse; what is said while it ends, as it should, is no news."""
+        self._said.append(line)
+        word = line.partition(":")[0]
+        if not line.startswith(_DETAILS):
+            self._level = _LEVELS.get(word, logging.DEBUG)
+        _log.log(logging.DEBUG if self._ending else self._level, "PostgreSQL: %s", line)
+
+
+def _is_ready(data: Path, pid: int) -> bool:
+    """postmaster.pid has the pid in its first line and, in its eighth, what became of the start."""
+    lines = _pid_file(data)
+    return len(lines) >= 8 and lines[0] == str(pid) and lines[7].strip() == "ready"
+
+
+def _pid_file(data: Path) -> list[str]:
+    try:
+        return (data / "postmaster.pid").read_text().splitlines()
+    except FileNotFoundError:
+        return []
+
+
+async def end_orphan(data: Path, socket_lock: Path) -> None:
+    """Sees off the server that a killed daemon left, which is ending or was never told to.
+
+    A pid that was given to another process since, as it happens in a container that starts again, would keep
+    PostgreSQL from starting: what it wrote down is then taken away. Raises EmbeddedFailed, OSError.
+    """
+    lines = _pid_file(data)
+    if not lines or not lines[0].isdigit() or not _runs(pid := int(lines[0])):
+        return
+    if not _is_server_of(data, pid):
+        (data / "postmaster.pid").unlink()
+        socket_lock.unlink(missing_ok=True)
+        return
+    _log.warning("a PostgreSQL that an earlier argus-wg started still runs (process %d): ending it", pid)
+    for how, patience in _ENDS:
+        with contextlib.suppress(ProcessLookupError):
+            os.kill(pid, how)
+        if await _within(patience, lambda: not _runs(pid)):
+            return
+    raise EmbeddedFailed(f"process {pid}, a PostgreSQL of {data}, does not end")
+
+
+def _runs(pid: int) -> bool:
+    """Is the process there, and not just waiting for its parent to notice?"""
+    try:
+        return Path(f"/proc/{pid}/stat").read_text().rpartition(")")[2].split()[0] != "Z"
+    except (FileNotFoundError, ProcessLookupError):
+        return False
+
+
+def _is_server_of(data: Path, pid: int) -> bool:
+    try:
+        return os.fsencode(data) in Path(f"/proc/{pid}/cmdline").read_bytes().split(b"\0")
+    except (FileNotFoundError, ProcessLookupError):
+        return False
+
+
+async def _within(seconds: float, condition: Callable[[], bool]) -> bool:
+    deadline = time.monotonic() + seconds
+    while not condition():
+        if time.monotonic() > deadline:
+            return False
+        await asyncio.sleep(_POLL)
+    return True

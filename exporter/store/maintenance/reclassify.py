@@ -1,0 +1,272 @@
+"""Another clearance for what was recorded of a gateway, an interface or a peer.
+
+What is current is rewritten first, in one transaction, while no collector of the gateway writes. A raise
+hides it from there on, and nothing is written with the old clearance any more: a collector that finds
+`gateway.reclassified` changed loads anew what it knows. The history follows, while nobody else rewrites it,
+table by table and day by day, in batches that stay when the work is interrupted: each row takes the clearance
+that what it belongs to has by then.
+
+Each statement stays within one organisation: on a Citus cluster, on one shard.
+"""
+
+from __future__ import annotations
+
+import json
+import math
+from collections.abc import Iterator, Sequence
+from dataclasses import asdict, dataclass
+from datetime import date, datetime
+
+from exporter.instants import DAY, start_of
+from exporter.store.database.connection import Connection
+from exporter.store.maintenance.maintain import alone
+from exporter.store.maintenance.partitions import DAILY, days, table, without_waiting
+from exporter.store.maintenance.selection import Goal, Kind, Level, Selection, find
+from exporter.store.progress import Progress
+
+PEERS = 50  # to a batch of a day's samples: at an interval of 30 s, up to 144,000
+
+PATIENCE = "60s"  # for a snapshot under way, which may be the first one of many peers
+
+STARTED, ENDED = "reclassification-started", "reclassified"
+
+
+@dataclass(frozen=True, slots=True)
+class Kept:
+    """Rows of a table that have the clearance of a gateway, an interface or a peer: of what they belong to.
+
+    `those`: which rows of it. `current`: which of them are not history.
+    """
+
+    table: str
+    kind: Kind
+    current: str
+    those: str = "true"
+
+    @property
+    def has_history(self) -> bool:
+        return self.current != "true"
+
+
+TABLES = (
+    Kept("gateway", "gateway", current="true"),
+    Kept("interface", "interface", current="true"),
+    Kept("peer", "peer", current="true"),
+    Kept("peer_state", "peer", current="true"),
+    Kept("peer_config", "peer", current="t.valid_to is null"),
+    Kept("interface_config", "interface", current="t.valid_to is null"),
+    Kept("gap", "gateway", current="t.ended_at is null", those="t.interface_id is null"),
+    Kept("gap", "interface", current="t.ended_at is null"),
+    Kept("snapshot", "gateway", current="false"),
+    Kept("sample", "peer", current="false"),
+    Kept("sample_day", "peer", current="false"),
+)
+
+# Rows `t` that belong to `o`: $1 org_id, $2 the ids of the level, $3 and $4 a part of a day.
+BELONGING = """
+    t.org_id = $1 and o.org_id = $1 and o.{level.column} = any($2::bigint[])
+    and t.{kept.kind}_id = o.{kept.kind}_id and t.clearance {comparison} {clearance}
+    and {kept.those} and {only}"""
+REWRITE = "update {rows} t set clearance = {clearance} from argus.{kept.kind} o where" + BELONGING  # noqa: S608
+COUNT = "select count(*) from {rows} t, argus.{kept.kind} o where" + BELONGING  # noqa: S608
+PART = "t.taken_at >= $3 and t.taken_at < $4"
+
+CLEARANCES = """
+select distinct clearance from argus.{level.kind} where org_id = $1 and {level.column} = any($2::bigint[])"""
+SIZE = "select count(*) from argus.peer where org_id = $1 and {level.column} = any($2::bigint[])"
+TELL = """
+update argus.gateway set reclassified = reclassified + 1
+where org_id = $1 and gateway_id = any($2::bigint[])"""
+
+LAST = """
+select event_id, clearance from (
+    select event_id, action, detail, clearance from argus.audit_event
+    where org_id = $1 and subject = $2 and action = any($3::text[])
+    order by at desc, event_id desc limit 1) last
+where action = $4 and detail @> $5::text::jsonb"""
+IS_ENDED = """
+select true from argus.audit_event where org_id = $1 and action = $2 and detail->>'started' = $3"""
+AUDIT = """
+insert into argus.audit_event (org_id, subject, action, actor, detail, clearance)
+values ($1, $2, $3, $4, $5::text::jsonb, $6) returning event_id"""
+
+
+async def reclassify(connection: Connection, goal: Goal, *, actor: str, progress: Progress) -> int:
+    """Does it; how many rows were rewritten. `actor` is whom the audit events name.
+
+    `connection`: the owner's, without a statement timeout. It can be interrupted at any time, and the next
+    run with the same goal goes on from there. Raises InputError as `find` does, and what the driver does.
+    """
+    return await _Job(connection, goal, actor, progress).run()
+
+
+async def preview(connection: Connection, goal: Goal, *, progress: Progress) -> dict[str, int]:
+    """Table → how many of its rows would be rewritten. `connection`: the owner's. Raises as `reclassify`."""
+    counts: dict[str, int] = {}
+    async with connection.transaction(isolation="repeatable_read", readonly=True):
+        subject = await find(connection, goal)
+        _warn(goal, await _clearances(connection, subject), progress)
+        for level, kept in _belonging(subject):
+            query = _statement(COUNT, level, kept, f"{goal.clearance:d}")
+            found = await connection.fetchval(query, subject.org_id, level.ids)
+            counts[kept.table] = counts.get(kept.table, 0) + found
+    return counts
+
+
+def _belonging(subject: Selection) -> Iterator[tuple[Level, Kept]]:
+    """All that is rewritten, in this order."""
+    for kept in TABLES:
+        for level in subject.levels:
+            if level.kind == kept.kind:
+                yield level, kept
+
+
+def _statement(
+    template: str, level: Level, kept: Kept, clearance: str, rows: str = "", only: str = "true"
+) -> str:
+    return template.format(
+        rows=rows or f"argus.{kept.table}",
+        level=level,
+        kept=kept,
+        clearance=clearance,
+        comparison="<>" if level.exact else "<",
+        only=only,
+    )
+
+
+async def _clearances(connection: Connection, subject: Selection) -> list[int]:
+    """What those have that are to get exactly the goal's."""
+    found = set[int]()
+    for level in subject.levels:
+        if level.exact:
+            rows = await connection.fetch(CLEARANCES.format(level=level), subject.org_id, level.ids)
+            found.update(row["clearance"] for row in rows)
+    return sorted(found)
+
+
+def _warn(goal: Goal, before: Sequence[int], progress: Progress) -> None:
+    if before[-1] > goal.clearance:
+        progress.say(
+            f"{goal}: {goal.clearance} is less than before. Where its gateway's configuration "
+            "(recording.clearance) or directory still says more, a later snapshot raises it again: change it "
+            "there first"
+        )
+
+
+class _Job:
+    def __init__(self, connection: Connection, goal: Goal, actor: str, progress: Progress) -> None:
+        self._connection = connection
+        self._goal = goal
+        self._actor = actor
+        self._progress = progress
+        self._rewritten = 0
+
+    async def run(self) -> int:
+        goal, progress = self._goal, self._progress
+        progress.expect(1)
+        async with self._connection.transaction():
+            await self._connection.execute(f"set local lock_timeout = '{PATIENCE}'")
+            subject = await find(self._connection, goal, lock=True)
+            before = await _clearances(self._connection, subject)
+            started, clearance = await self._begin(subject, before)
+            await self._present(subject)
+        _warn(goal, before, progress)
+        progress.step(f"{goal}: what is current has clearance {goal.clearance}")
+        async with alone(self._connection, progress):
+            for level, kept in _belonging(subject):
+                if kept.has_history:
+                    await self._history(subject, level, kept)
+            if not await self._connection.fetchval(IS_ENDED, subject.org_id, ENDED, str(started)):
+                await self._audit(subject, ENDED, clearance, {"started": started})
+        after = await _clearances(self._connection, subject)
+        if after[-1] > goal.clearance:
+            progress.say(f"{goal}: meanwhile it was raised again by its collector, up to {after[-1]}")
+        return self._rewritten
+
+    async def _begin(self, subject: Selection, before: Sequence[int]) -> tuple[int, int]:
+        """The event that says so, with its clearance: nobody reads there of what was or will be hidden. One
+        that has no end is continued."""
+        clearance = max(self._goal.clearance, *before)
+        events, detail = [STARTED, ENDED], json.dumps(self._detail())
+        last = await self._connection.fetchrow(LAST, subject.org_id, str(self._goal), events, STARTED, detail)
+        if last:
+            return last["event_id"], max(clearance, last["clearance"])
+        return await self._audit(subject, STARTED, clearance, {"from": before}), clearance
+
+    def _detail(self) -> dict[str, object]:
+        return {name: value for name, value in asdict(self._goal).items() if name != "organisation"}
+
+    async def _audit(self, subject: Selection, action: str, clearance: int, more: dict[str, object]) -> int:
+        detail = json.dumps(self._detail() | more)
+        event_id: int = await self._connection.fetchval(
+            AUDIT, subject.org_id, str(self._goal), action, self._actor, detail, clearance
+        )
+        return event_id
+
+    async def _present(self, subject: Selection) -> None:
+        changed = 0
+        for level, kept in _belonging(subject):
+            query = _statement(REWRITE, level, kept, f"{self._goal.clearance:d}", only=kept.current)
+            changed += _count(await self._connection.execute(query, subject.org_id, level.ids))
+        if changed:
+            await self._connection.execute(TELL, subject.org_id, subject.gateways)
+        self._rewritten += changed
+
+    async def _history(self, subject: Selection, level: Level, kept: Kept) -> None:
+        """Partition by partition; one that is made meanwhile took rows in from the default one."""
+        clearance = "o.clearance" if level.exact else f"least({self._goal.clearance:d}, o.clearance)"
+        parts = await self._parts(subject, level) if kept.table == "sample" else 1
+        before, done = self._rewritten, set[str]()
+        while new := {name: day for name, day in await self._partitions(kept) if name not in done}:
+            self._progress.expect(sum(parts if day else 1 for day in new.values()))
+            for name, day in new.items():
+                for span in _spans(day, parts):
+                    only = PART if span else "true"
+                    query = _statement(REWRITE, level, kept, clearance, name, only)
+                    self._rewritten += await self._batch(query, subject.org_id, level.ids, *span)
+                    self._progress.step()
+            done.update(new)
+        if self._rewritten > before:
+            self._progress.say(f"{kept.table}: {self._rewritten - before} rows rewritten")
+
+    async def _parts(self, subject: Selection, level: Level) -> int:
+        """Of a day. Samples lie in the order of time: a part of it is a part of the file."""
+        query = SIZE.format(level=level)
+        size: int = await self._connection.fetchval(query, subject.org_id, level.ids)
+        return max(1, math.ceil(size / PEERS))
+
+    async def _partitions(self, kept: Kept) -> list[tuple[str, date | None]]:
+        """The default one first, then the latest day."""
+        if kept.table not in DAILY:
+            return [(f"argus.{kept.table}", None)]
+        found = await days(self._connection, kept.table)
+        return [
+            (f"argus.{kept.table}_default", None),
+            *((table(kept.table, day), day) for day in reversed(found)),
+        ]
+
+    async def _batch(self, query: str, *arguments: object) -> int:
+        rewritten = 0
+
+        async def rewrite() -> None:
+            nonlocal rewritten
+            await self._connection.execute("set local plan_cache_mode = force_custom_plan")
+            rewritten = _count(await self._connection.execute(query, *arguments))
+
+        await without_waiting(self._connection, rewrite)
+        return rewritten
+
+
+def _count(status: str) -> int:
+    """How many rows, by what the server says of a statement."""
+    return int(status.rpartition(" ")[2])
+
+
+def _spans(day: date | None, parts: int) -> list[tuple[datetime, ...]]:
+    """A day in equal parts, each its start and its end; one part is the whole without both."""
+    if day is None or parts == 1:
+        return [()]
+    return [
+        (start_of(day) + DAY * part / parts, start_of(day) + DAY * (part + 1) / parts)
+        for part in range(parts)
+    ]

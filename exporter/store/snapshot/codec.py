@@ -1,0 +1,216 @@
+"""A frame as bytes: checksummed, compressed, column by column.
+
+    magic, CRC-32 of all that follows                 4s I   numbers are in this host's byte order
+    length of all, run, sequence, epoch, instant,     Q 16s Q Q q
+    length of the body                                Q
+    body, compressed: lines of JSON, an empty line, columns of 64-bit numbers
+    the keys of added peers, 32 bytes each: nothing compresses them
+
+A column is written as eight planes: the lowest byte of each number, then the next, the highest last. So what
+is nearly constant stands together, apart from what is not. Measured with 2,000 of 10,000 peers changed:
+20.2 kB in 0.5 ms, against 26.9 kB in 0.6 ms for the numbers as they are; zlib's level 1 takes five times as
+long as isal's for the same size.
+"""
+
+from __future__ import annotations
+
+import json
+import struct
+import zlib
+from array import array
+from binascii import a2b_base64, b2a_base64
+from collections.abc import Iterable, Iterator, Sequence
+from itertools import accumulate, chain
+from operator import attrgetter, sub
+from typing import Any
+from uuid import UUID
+
+from isal import isal_zlib
+
+from exporter.store.errors import FrameCorrupt
+from exporter.store.snapshot.frame import DeviceFrame, Frame, Lost, PeerConfig
+
+_MAGIC = b"AWF1"  # another format gets another number
+_SEAL = struct.Struct("=4sI")
+_IDENTITY = struct.Struct("=Q16sQQqQ")
+_START = _SEAL.size + _IDENTITY.size
+
+_LEVEL = 1
+_CHUNK = 4096  # configurations to a line: no call into json holds the interpreter for long
+_KEY = 32  # bytes of a public key
+_SIGNED, _UNSIGNED = "q", "Q"
+
+
+def encode(frame: Frame) -> bytes:
+    """The bytes of a frame. Its instant is whole milliseconds, and its counters fit 64 bits without a sign.
+    Raises ValueError for an added key that is not the base64 of 32 bytes. What takes long releases the
+    interpreter, or is done in short pieces."""
+    about = {
+        "gateway": frame.gateway,
+        "organisation": frame.organisation,
+        "clearance": frame.clearance,
+        "gone": frame.gone,
+        "unread": frame.unread,
+        "lost": [(lost.started_at, lost.ended_at, lost.reason, lost.snapshots) for lost in frame.lost],
+        "devices": [_about(device) for device in frame.devices],
+    }
+    configs = chain.from_iterable(map(_config_lines, frame.devices))
+    columns = chain.from_iterable(map(_columns, frame.devices))
+    text = (json.dumps(line, separators=(",", ":")).encode() for line in chain((about,), configs))
+    body = isal_zlib.compress(b"\n".join((*text, b"", b"".join(columns))), _LEVEL)
+    keys = [key for device in frame.devices for key in map(_packed, device.added)]
+    length = _START + len(body) + _KEY * len(keys)
+    instant = round(frame.taken_at * 1000)
+    identity = _IDENTITY.pack(length, frame.run.bytes, frame.sequence, frame.epoch, instant, len(body))
+    sealed = b"".join((identity, body, *keys))
+    return _SEAL.pack(_MAGIC, zlib.crc32(sealed)) + sealed
+
+
+def peek(data: bytes) -> tuple[UUID, int, int, float]:
+    """Run, sequence, epoch and instant of a frame, without decoding it. Raises FrameCorrupt as `decode`."""
+    run, sequence, epoch, instant, _ = _identity(data)
+    return run, sequence, epoch, instant
+
+
+def decode(data: bytes) -> Frame:
+    """The frame that was encoded; its sequences are lists. Raises FrameCorrupt for any other bytes."""
+    run, sequence, epoch, instant, end = _identity(data)
+    try:
+        body = zlib.decompress(memoryview(data)[_START:end])
+        text, _, columns = body.partition(b"\n\n")
+        lines = map(json.loads, text.split(b"\n"))
+        about = next(lines)
+        devices = _Devices(lines, columns, data[end:])
+        return Frame(
+            run,
+            sequence,
+            epoch,
+            instant,
+            about["gateway"],
+            about["organisation"],
+            about["clearance"],
+            [devices.next(values, counts) for values, counts in about["devices"]],
+            about["gone"],
+            [(label, reason) for label, reason in about["unread"]],
+            [Lost(*values) for values in about["lost"]],
+        )
+    except (ValueError, LookupError, TypeError, StopIteration, zlib.error) as error:
+        raise FrameCorrupt(f"frame {sequence} of {run} holds what no frame of this version does") from error
+
+
+def _identity(data: bytes) -> tuple[UUID, int, int, float, int]:
+    """Run, sequence, epoch, instant, and where the body ends."""
+    if len(data) < _START or not data.startswith(_MAGIC):
+        raise FrameCorrupt("not a frame, or one in the format of another version")
+    crc = _SEAL.unpack_from(data)[1]
+    length, run, sequence, epoch, instant, body = _IDENTITY.unpack_from(data, _SEAL.size)
+    if length != len(data) or crc != zlib.crc32(memoryview(data)[_SEAL.size :]):
+        raise FrameCorrupt("the bytes of a frame are not those that were written")
+    return UUID(bytes=run), sequence, epoch, instant / 1000, _START + body
+
+
+_ABOUT = "label", "kind", "public_key", "listen_port", "fwmark", "instance", "peers"
+
+
+def _about(device: DeviceFrame) -> tuple[tuple[Any, ...], tuple[int, ...]]:
+    """What the head says of an interface, and how long its groups of columns are."""
+    groups = device.added, device.removed, device.configured, device.changed, device.restarted
+    return attrgetter(*_ABOUT)(device), tuple(map(len, groups))
+
+
+_CONFIG = (
+    "endpoint",
+    "allowed_ips",
+    "persistent_keepalive",
+    "has_preshared_key",
+    "organisation",
+    "clearance",
+    "name",
+    "site",
+    "owner",
+)
+
+
+def _config_lines(device: DeviceFrame) -> Iterator[list[list[Any]]]:
+    """Configurations, a chunk to a line, one list for each field."""
+    for start in range(0, len(device.configured), _CHUNK):
+        chunk = [config for _, config in device.configured[start : start + _CHUNK]]
+        yield [list(map(attrgetter(name), chunk)) for name in _CONFIG]
+
+
+def _columns(device: DeviceFrame) -> Iterator[bytes]:
+    yield _slots(device.removed)
+    yield _slots([slot for slot, _ in device.configured])
+    yield _slots(device.changed)
+    yield _planes(_SIGNED, device.last_handshake)
+    yield _planes(_UNSIGNED, device.receive)
+    yield _planes(_UNSIGNED, device.transmit)
+    yield _slots(device.restarted)
+    yield _planes(_UNSIGNED, device.carried_receive)
+    yield _planes(_UNSIGNED, device.carried_transmit)
+
+
+def _slots(slots: Sequence[int]) -> bytes:
+    """What each is above the one before: mostly small, and often the same."""
+    return _planes(_SIGNED, map(sub, slots, chain((0,), slots)))
+
+
+def _planes(kind: str, values: Iterable[int]) -> bytes:
+    raw = array(kind, values).tobytes()
+    return b"".join(raw[place::8] for place in range(8))
+
+
+def _packed(key: str) -> bytes:
+    packed = a2b_base64(key)
+    if len(packed) != _KEY:
+        raise ValueError("a public key is the base64 of 32 bytes")
+    return packed
+
+
+class _Devices:
+    """What the interfaces of a frame are read from, one after the other."""
+
+    def __init__(self, configs: Iterator[list[list[Any]]], columns: bytes, keys: bytes) -> None:
+        self._configs = configs
+        self._columns = columns
+        self._column = 0
+        self._keys = keys
+        self._key = 0
+
+    def next(self, about: Sequence[Any], counts: Sequence[int]) -> DeviceFrame:
+        added, removed, configured, changed, restarted = counts
+        return DeviceFrame(
+            **dict(zip(_ABOUT, about, strict=True)),
+            added=self._added(added),
+            removed=self._slots(removed),
+            configured=list(zip(self._slots(configured), self._configured(configured), strict=True)),
+            changed=self._slots(changed),
+            last_handshake=self._numbers(_SIGNED, changed),
+            receive=self._numbers(_UNSIGNED, changed),
+            transmit=self._numbers(_UNSIGNED, changed),
+            restarted=self._slots(restarted),
+            carried_receive=self._numbers(_UNSIGNED, restarted),
+            carried_transmit=self._numbers(_UNSIGNED, restarted),
+        )
+
+    def _added(self, count: int) -> list[str]:
+        start, self._key = self._key, self._key + count * _KEY
+        places = range(start, self._key, _KEY)
+        return [b2a_base64(self._keys[at : at + _KEY], newline=False).decode() for at in places]
+
+    def _configured(self, count: int) -> list[PeerConfig]:
+        configs: list[PeerConfig] = []
+        while len(configs) < count:
+            endpoints, allowed_ips, *others = next(self._configs)
+            configs += map(PeerConfig, endpoints, map(tuple, allowed_ips), *others)
+        return configs
+
+    def _slots(self, count: int) -> list[int]:
+        return list(accumulate(self._numbers(_SIGNED, count)))
+
+    def _numbers(self, kind: str, count: int) -> list[int]:
+        start, self._column = self._column, self._column + 8 * count
+        raw = bytearray(8 * count)
+        for place in range(8):
+            raw[place::8] = self._columns[start + place * count : start + (place + 1) * count]
+        return array(kind, bytes(raw)).tolist()

@@ -1,0 +1,317 @@
+"""Snapshots on this host's disk until the database has them: an ordered queue of encoded frames in SQLite.
+
+What `append` returned from survives the end of the process at any instant, and a loss of power. The quota
+bounds the file and its write-ahead log together.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import resource
+import sqlite3
+import threading
+import zlib
+from collections.abc import Iterable, Iterator
+from dataclasses import dataclass
+from pathlib import Path
+from uuid import UUID
+
+from exporter.store.errors import FrameCorrupt, SpoolBroken, SpoolFull, StoreError
+from exporter.store.snapshot.frame import Frame, Lost
+from exporter.store.spool import room as spoolroom
+from exporter.store.spool.file import PAGE, begin_anew, is_malformed, open_spool
+
+
+@dataclass(frozen=True, slots=True)
+class SpooledFrame:
+    """A frame in the spool. `taken_at` is UNIX seconds; not `intact` = other bytes than were written."""
+
+    id: int
+    run: UUID
+    epoch: int
+    sequence: int
+    taken_at: float
+    data: bytes
+    intact: bool
+
+
+class Spool:
+    """The spool at `path`, of at most `quota` bytes. Calls block on the disk, and wait for one another.
+
+    Opening raises SpoolBroken. So does every call once the disk failed to write or to read: after a failed
+    fsync, what the disk says is not to be trusted. The attributes never raise.
+    """
+
+    quota: int  # bytes; less than was asked for where the process may not write files as long
+    installation: UUID  # the identity of this file
+    set_aside: Path | None  # where a file went that could not be read
+    last_instant: float  # when the newest frame was taken that was ever appended; UNIX seconds, 0 = none was
+    oldest: float  # when the oldest frame was taken that is here; 0 = none is
+    depth: int  # frames
+    size: int  # bytes in use
+    wants_keyframe: bool  # a frame was discarded that those to come would build on
+    _lost: list[Lost]
+    _epoch: tuple[int, bytes, int]  # the newest: id, run, sequence
+
+    def __init__(self, path: Path, quota: int) -> None:
+        self._path = path
+        limit = resource.getrlimit(resource.RLIMIT_FSIZE)[0]
+        self.quota = quota if limit == resource.RLIM_INFINITY else min(quota, limit)
+        self._lock = threading.Lock()
+        self._broken = ""
+        self._confirmed = 0  # id: frames up to it are gone
+        self._removed = 0  # id: frames up to it are out of the file, too
+        self.wants_keyframe = False
+        self._connection, self.set_aside = open_spool(path)
+        try:
+            with self._guarded() as connection:
+                self._load(connection)
+        except BaseException:
+            self._connection.close()
+            raise
+
+    def close(self) -> None:
+        with self._lock:
+            self._broken = self._broken or f"{self._path}: the spool is closed"
+            self._connection.close()
+
+    @property
+    def lost(self) -> list[Lost]:
+        """What the next frame is to tell, in order. `ended_at` 0 = it goes on."""
+        return list(self._lost)
+
+    def append(self, data: bytes, frame: Frame) -> None:
+        """Keeps an encoded frame: it is on the disk when this returns. `frame.lost` is the first of `lost`.
+
+        Raises SpoolFull, and then nothing of it was kept; ValueError for a delta to another epoch than the
+        last one.
+        """
+        keys = _keys(frame)
+        run, instant = frame.run.bytes, round(frame.taken_at * 1000)
+        crc = _crc(data, run, frame.epoch, frame.sequence, instant)
+        with self._guarded() as connection:
+            self._remove(connection)
+            self._make_room(connection, [len(data), *(len(blob) for _, blob in keys)])
+            lost = self._lost[len(frame.lost) :]
+            with _transaction(connection):
+                epoch = self._enter_epoch(connection, frame)
+                added = connection.execute(_ADD_FRAME, (epoch, frame.sequence, instant, crc, data))
+                rows = [(epoch, added.lastrowid, label, _crc(blob, label), blob) for label, blob in keys]
+                connection.executemany("insert into keys values (?, ?, ?, ?, ?)", rows)
+                connection.execute("update meta set last_instant = ?", (instant,))
+                if frame.lost:
+                    _write_lost(connection, lost)
+            self._epoch = epoch, run, frame.epoch
+            self._lost = lost
+            self.last_instant = instant / 1000
+            self.wants_keyframe = self.wants_keyframe and not frame.keyframe
+            self.depth += 1
+            self._measure(connection)
+
+    def first(self, n: int) -> list[SpooledFrame]:
+        """The `n` oldest frames, in order."""
+        with self._guarded() as connection:
+            rows = connection.execute(_FIRST, (self._confirmed, n)).fetchall()
+        return [_entry(*row) for row in rows]
+
+    def keys_before(self, entry: SpooledFrame) -> dict[str, list[str]]:
+        """Interface → the public keys of its slots, as they were before the frame. Raises FrameCorrupt."""
+        with self._guarded() as connection:
+            rows = connection.execute(_KEYS, (entry.run.bytes, entry.epoch, entry.id)).fetchall()
+        slots: dict[str, list[str]] = {}
+        for name, crc, blob in rows:
+            if crc != _crc(blob, name):
+                raise FrameCorrupt(f"{self._path}: the keys before frame {entry.sequence} of {entry.run}")
+            slots.setdefault(name.decode(errors="surrogatepass"), []).extend(blob.decode().split("\n"))
+        return slots
+
+    def confirm_through(self, id: int) -> None:
+        """Takes out every frame up to this one. On a full disk that ends with the process, harmlessly."""
+        with self._guarded() as connection:
+            count = "select count(*) from frame where id > ? and id <= ?"
+            self.depth -= connection.execute(count, (self._confirmed, id)).fetchone()[0]
+            self._confirmed = max(self._confirmed, id)
+            self._remove(connection)
+            self._measure(connection)
+
+    def discard(self, id: int, since: float = 0.0) -> Lost:
+        """Takes out a frame that cannot be read, and notes it as lost. Raises KeyError, SpoolFull.
+
+        `since` is the instant of the last good frame before it, if that is known. The keys it added stay.
+        """
+        with self._guarded() as connection:
+            query = "select taken_at / 1000.0 from frame where id >= ? order by id limit 2"
+            instants = [row[0] for row in connection.execute(query, (id,))]
+            with _transaction(connection):
+                if not connection.execute("delete from frame where id = ?", (id,)).rowcount:
+                    raise KeyError(id)
+                lost = Lost(since or instants[0], (*instants, 0.0)[1], FrameCorrupt.reason, 1)
+                _write_lost(connection, [*self._lost, lost])
+            self._lost = [*self._lost, lost]
+            self.wants_keyframe = True
+            self.depth -= 1
+            self._measure(connection)
+        return lost
+
+    def lose(self, lost: Lost) -> None:
+        """Notes snapshots that are not in the spool, for the next frame to tell. With `ended_at` 0, they join
+        those that went on being lost for the same reason. On a full disk the note ends with the process."""
+        with self._guarded() as connection:
+            self._lost = _joined(self._lost, lost)
+            with self._if_it_fits(), _transaction(connection):
+                _write_lost(connection, self._lost)
+
+    @contextlib.contextmanager
+    def _guarded(self) -> Iterator[sqlite3.Connection]:
+        """One caller at a time. What SQLite raises becomes SpoolFull, or else SpoolBroken from then on."""
+        with self._lock:
+            if self._broken:
+                raise SpoolBroken(self._broken)
+            try:
+                yield self._connection
+            except (sqlite3.IntegrityError, sqlite3.ProgrammingError):
+                raise
+            except sqlite3.DatabaseError as error:
+                raise self._judge(error) from error
+
+    def _judge(self, error: sqlite3.DatabaseError) -> StoreError:
+        if spoolroom.is_full(error, self._path):
+            return SpoolFull(f"{self._path}: the disk is full, or what may be used of it")
+        name = getattr(error, "sqlite_errorname", type(error).__name__)
+        self._broken = f"{self._path}: {error} ({name})"
+        if is_malformed(error):
+            with contextlib.suppress(OSError, sqlite3.Error):
+                self._connection.close()
+                self.set_aside = begin_anew(self._path, str(error))
+                self._broken += f"; it was set aside as {self.set_aside.name}, and a restart begins a new one"
+        return SpoolBroken(self._broken)
+
+    @contextlib.contextmanager
+    def _if_it_fits(self) -> Iterator[None]:
+        """What is known in memory need not be written at once: a full disk is no failure."""
+        try:
+            yield
+        except sqlite3.OperationalError as error:
+            if not spoolroom.is_full(error, self._path):
+                raise
+
+    def _load(self, connection: sqlite3.Connection) -> None:
+        installation, instant = connection.execute("select installation, last_instant from meta").fetchone()
+        self.installation = UUID(bytes=installation)
+        self.last_instant = instant / 1000
+        newest = connection.execute("select id, run, sequence from epoch order by id desc limit 1").fetchone()
+        self._epoch = newest or (0, b"", 0)
+        lost = connection.execute("select started_at, ended_at, reason, snapshots from lost order by id")
+        self._lost = [Lost(start / 1000, end / 1000, reason, count) for start, end, reason, count in lost]
+        self.depth = connection.execute("select count(*) from frame").fetchone()[0]
+        self._measure(connection)
+
+    def _enter_epoch(self, connection: sqlite3.Connection, frame: Frame) -> int:
+        run = frame.run.bytes
+        if frame.keyframe:
+            added = connection.execute("insert into epoch (run, sequence) values (?, ?)", (run, frame.epoch))
+            return added.lastrowid or 0
+        if (run, frame.epoch) != self._epoch[1:]:
+            raise ValueError(
+                f"frame {frame.sequence} builds on {frame.epoch}, which is not the last keyframe"
+            )
+        return self._epoch[0]
+
+    def _make_room(self, connection: sqlite3.Connection, blobs: Iterable[int]) -> None:
+        """Raises SpoolFull unless blobs of these sizes fit."""
+        need = spoolroom.needed(blobs)
+        if not spoolroom.missing(connection, self._path, self.quota, need):
+            return
+        file, _ = spoolroom.sizes(connection)
+        spoolroom.shrink(connection, max(0, file + 2 * need - self.quota) // PAGE + 1)
+        spoolroom.merge_log(connection)
+        missing = spoolroom.missing(connection, self._path, self.quota, need)
+        if missing:
+            raise SpoolFull(
+                f"{self._path}: {missing} is used up; {self.depth} snapshots wait for the database"
+            )
+
+    def _remove(self, connection: sqlite3.Connection) -> None:
+        """Takes confirmed frames out of the file. A full disk delays that; a merged log may make the room."""
+        with self._if_it_fits():
+            self._delete(connection)
+        if self._removed < self._confirmed:
+            with self._if_it_fits():
+                spoolroom.merge_log(connection)
+                self._delete(connection)
+
+    def _delete(self, connection: sqlite3.Connection) -> None:
+        """Confirmed frames, and keys that nothing needs. A file mostly empty gives some of it back."""
+        if self._removed == self._confirmed:
+            return
+        with _transaction(connection):
+            connection.execute("delete from frame where id <= ?", (self._confirmed,))
+            oldest = connection.execute("select epoch from frame order by id limit 1").fetchone()
+            epoch = (oldest[0] if oldest else self._epoch[0],)
+            connection.execute("delete from keys where epoch < ?", epoch)
+            connection.execute("delete from epoch where id < ?", epoch)
+        self._removed = self._confirmed
+        file, used = spoolroom.sizes(connection)
+        if file > 2 * max(used, spoolroom.SHRINK * PAGE):
+            spoolroom.shrink(connection, spoolroom.SHRINK)
+
+    def _measure(self, connection: sqlite3.Connection) -> None:
+        self.size = spoolroom.sizes(connection)[1]
+        query = "select taken_at from frame where id > ? order by id limit 1"
+        oldest = connection.execute(query, (self._confirmed,)).fetchone()
+        self.oldest = oldest[0] / 1000 if oldest else 0.0
+
+
+_ADD_FRAME = "insert into frame (epoch, sequence, taken_at, crc, data) values (?, ?, ?, ?, ?)"
+_FIRST = """
+select f.id, e.run, e.sequence, f.sequence, f.taken_at, f.crc, f.data
+from frame f join epoch e on e.id = f.epoch where f.id > ? order by f.id limit ?
+"""
+_KEYS = """
+select k.label, k.crc, k.keys from keys k join epoch e on e.id = k.epoch
+where e.run = ? and e.sequence = ? and k.frame < ? order by k.frame
+"""
+
+
+@contextlib.contextmanager
+def _transaction(connection: sqlite3.Connection) -> Iterator[None]:
+    connection.execute("begin immediate")
+    with connection:
+        yield
+
+
+def _keys(frame: Frame) -> list[tuple[bytes, bytes]]:
+    """(interface, the public keys that it added), for each interface that added some."""
+    return [
+        (device.label.encode(errors="surrogatepass"), "\n".join(device.added).encode())
+        for device in frame.devices
+        if device.added
+    ]
+
+
+def _entry(
+    id: int, run: bytes, epoch: int, sequence: int, instant: int, crc: int, data: bytes
+) -> SpooledFrame:
+    intact = crc == _crc(data, run, epoch, sequence, instant)
+    return SpooledFrame(id, UUID(bytes=run), epoch, sequence, instant / 1000, data, intact)
+
+
+def _write_lost(connection: sqlite3.Connection, lost: Iterable[Lost]) -> None:
+    connection.execute("delete from lost")
+    connection.executemany(
+        "insert into lost (started_at, ended_at, reason, snapshots) values (?, ?, ?, ?)",
+        [(round(x.started_at * 1000), round(x.ended_at * 1000), x.reason, x.snapshots) for x in lost],
+    )
+
+
+def _joined(lost: list[Lost], new: Lost) -> list[Lost]:
+    for place, old in enumerate(lost):
+        if old.reason == new.reason and not old.ended_at and not new.ended_at:
+            more = Lost(old.started_at, 0.0, old.reason, old.snapshots + new.snapshots)
+            return [*lost[:place], more, *lost[place + 1 :]]
+    return [*lost, new]
+
+
+def _crc(data: bytes, *about: object) -> int:
+    """A checksum of the bytes and of what is written beside them."""
+    return zlib.crc32(data, zlib.crc32(repr(about).encode()))

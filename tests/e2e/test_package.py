@@ -1,0 +1,144 @@
+"""What is shipped: a wheel with everything in it, one version everywhere, requirements that are locked."""
+
+from __future__ import annotations
+
+import email
+import re
+import shutil
+import subprocess
+import sys
+import tomllib
+import zipfile
+from email.message import Message
+from pathlib import Path
+
+import pytest
+
+from exporter import __version__
+from exporter.commands import bundle
+from tests.kit.paths import PROJECT
+
+PYPROJECT = tomllib.loads((PROJECT / "pyproject.toml").read_text())["project"]
+RUNTIME, DEVELOPMENT = "requirements.txt", "requirements-dev.txt"
+PATIENCE = 60.0  # seconds
+
+
+@pytest.fixture(scope="module")
+def wheel(tmp_path_factory: pytest.TempPathFactory) -> zipfile.ZipFile:
+    """A wheel built from a copy of what the build reads, so that nothing is left in the tree."""
+    folder = tmp_path_factory.mktemp("build")
+    for name in ("pyproject.toml", PYPROJECT["readme"], *PYPROJECT["license-files"]):
+        shutil.copy(PROJECT / name, folder)
+    shutil.copytree(PROJECT / "exporter", folder / "exporter", ignore=shutil.ignore_patterns("__pycache__"))
+    options = ["--quiet", "--no-deps", "--no-index", "--no-build-isolation", "--disable-pip-version-check"]
+    subprocess.run(
+        [sys.executable, "-m", "pip", "wheel", *options, "--wheel-dir", "dist", "."],
+        cwd=folder,
+        check=True,
+        timeout=PATIENCE,
+    )
+    (built,) = (folder / "dist").glob("*.whl")
+    return zipfile.ZipFile(built)
+
+
+def metadata(wheel: zipfile.ZipFile, name: str = "METADATA") -> Message:
+    (path,) = (path for path in wheel.namelist() if path.endswith(f".dist-info/{name}"))
+    return email.message_from_bytes(wheel.read(path))
+
+
+class TestWheel:
+    def test_has_every_module_and_the_type_marker(self, wheel: zipfile.ZipFile) -> None:
+        """All of the package, migrations and the bundle too, and nothing else: no tests, no benchmarks."""
+        shipped = {name for name in wheel.namelist() if ".dist-info/" not in name}
+        files = [path for kind in ("*.py", "*.sql") for path in (PROJECT / "exporter").rglob(kind)]
+        there = {str(path.relative_to(PROJECT)) for path in files}
+        bundled = {str(path.relative_to(PROJECT)) for path in bundle.shipped().values()}
+        assert shipped == there | bundled | {"exporter/py.typed"}
+
+    def test_says_what_it_is(self, wheel: zipfile.ZipFile) -> None:
+        """Name, version, licence and the command that it installs."""
+        about = metadata(wheel)
+        assert (about["Name"], about["Version"]) == ("argus-wireguard", __version__)
+        assert about["License-Expression"] == "Apache-2.0"
+        assert about["Requires-Python"] == ">=3.11"
+        (entries,) = (name for name in wheel.namelist() if name.endswith("entry_points.txt"))
+        assert "argus-wg = exporter.cli:main" in wheel.read(entries).decode()
+
+    def test_has_the_licence(self, wheel: zipfile.ZipFile) -> None:
+        """The licence in the wheel is the one in the tree, and that is Apache's, version 2.0."""
+        (path,) = (name for name in wheel.namelist() if name.endswith("/LICENSE"))
+        licence = (PROJECT / "LICENSE").read_bytes()
+        assert wheel.read(path) == licence
+        assert b"Apache License\n                           Version 2.0" in licence
+
+    def test_runs_without_the_tree(self, wheel: zipfile.ZipFile, tmp_path: Path) -> None:
+        """What was built answers `--version` and the help of every command, from where it was unpacked."""
+        wheel.extractall(tmp_path)
+        for arguments in (["--version"], ["serve", "--help"], ["show", "--help"], ["demo", "--help"]):
+            command = [sys.executable, "-m", "exporter.cli", *arguments]
+            done = subprocess.run(
+                command, cwd=tmp_path, capture_output=True, text=True, timeout=PATIENCE, check=True
+            )
+            assert done.stdout.startswith(("argus-wg 0", "usage: argus-wg"))
+
+
+def test_the_version_is_the_newest_in_the_changelog() -> None:
+    """The first entry of CHANGELOG.md is of this version and has a date; those below are older ones."""
+    text = (PROJECT / "CHANGELOG.md").read_text()
+    entries = re.findall(r"^## (.*)$", text, re.MULTILINE)
+    assert re.fullmatch(rf"{re.escape(__version__)} — \d{{4}}-\d\d-\d\d", entries[0])
+    versions = [tuple(map(int, entry.partition(" ")[0].split("."))) for entry in entries]
+    assert versions == sorted(set(versions), reverse=True)
+
+
+def requirements(name: str) -> dict[str, tuple[str, int]]:
+    """Each locked distribution: (version, number of hashes)."""
+    found: dict[str, tuple[str, int]] = {}
+    text = re.sub(r"\s*\\\n\s*", " ", (PROJECT / name).read_text())
+    for line in text.splitlines():
+        if not line.strip() or line.lstrip().startswith("#"):
+            continue
+        written = re.fullmatch(r"([a-z0-9-]+)==([^ ;]+)( ; [^-]+)?((?: --hash=sha256:[0-9a-f]{64})*)", line)
+        assert written, f"{name}: {line[:80]}"
+        found[written[1]] = written[2], written[4].count("--hash=")
+    return found
+
+
+def normal(requirement: str) -> str:
+    """`"PyYAML>=6"` → `"pyyaml"`."""
+    return re.split(r"[<>=!~;\[ ]", requirement)[0].lower().replace("_", "-")
+
+
+@pytest.mark.parametrize("name", [RUNTIME, DEVELOPMENT])
+class TestRequirements:
+    def test_every_line_is_one_version_with_hashes(self, name: str) -> None:
+        """Nothing is installed that was not hashed when it was locked."""
+        locked = requirements(name)
+        assert len(locked) > 10
+        assert all(hashes for _, hashes in locked.values())
+
+    def test_no_index_is_named(self, name: str) -> None:
+        """Where packages come from is the installing machine's own affair."""
+        text = (PROJECT / name).read_text()
+        assert "://" not in text
+        assert not re.search(r"^\s*(--(extra-)?index-url|--find-links|-i|-f)\b", text, re.MULTILINE)
+
+    def test_every_dependency_is_locked(self, name: str) -> None:
+        """What pyproject.toml asks for is there, in a version that it allows."""
+        wanted = list(PYPROJECT["dependencies"])
+        if name == DEVELOPMENT:
+            wanted += PYPROJECT["optional-dependencies"]["dev"]
+        locked = requirements(name)
+        for requirement in wanted:
+            version, _ = locked[normal(requirement)]
+            assert numbers(version) >= numbers(requirement.partition(">=")[2])
+
+
+def numbers(version: str) -> list[int]:
+    return [int(part) for part in re.findall(r"\d+", version)]
+
+
+def test_both_locks_agree() -> None:
+    """What the tests run with is what is shipped: the same versions."""
+    runtime, development = requirements(RUNTIME), requirements(DEVELOPMENT)
+    assert runtime.items() <= development.items()

@@ -1,0 +1,283 @@
+"""A gateway that counts, the daemon that records it, and what must be true of the records afterwards."""
+
+from __future__ import annotations
+
+import contextlib
+import random
+import re
+import sqlite3
+import threading
+import time
+from collections import Counter, defaultdict
+from collections.abc import Callable, Iterator, Sequence
+from dataclasses import dataclass
+from datetime import datetime
+from pathlib import Path
+from uuid import UUID
+
+from asyncpg import Record
+
+from exporter.store.database.connection import Connection
+from exporter.store.database.migrate import bootstrap
+from exporter.store.database.settings import Target
+from exporter.store.service import make_state_directory
+from exporter.store.spool.queue import Spool
+from tests.kit import daemon as daemonkit
+from tests.kit import hurrieddaemon
+from tests.kit.daemon import PATIENCE, Daemon, interface, key
+from tests.kit.hurrieddaemon import TICK
+from tests.kit.postgres import PostgresServer, database
+from tests.kit.schema import with_connection
+
+LOGIN = "argus"
+NAME = "gw"  # of a gateway
+BLUR = 1  # ticks by which the time of a run is not known: each snapshot may come up to one late
+MOST = 1 << 30  # bytes that a peer moves between two answers
+Bytes = tuple[int, int]  # received and sent
+Identity = tuple[UUID, int]  # run and sequence
+
+
+class Gateway:
+    """The interface wg0, played. Between two answers about half of its peers moved."""
+
+    def __init__(self, peers: int = 20) -> None:
+        self._now = {key(peer): (0, 0) for peer in range(1, peers + 1)}
+        self._before = dict(self._now)  # what was counted until the counters began anew
+        self._told = defaultdict[str, set[Bytes]](set)
+        self._rests = False
+        self._lock = threading.Lock()
+
+    def reply(self) -> str:
+        with self._lock:
+            if not self._rests:
+                self._move()
+            lines = ["listen_port=51820\n"]
+            for peer, (received, sent) in enumerate(self._now.values(), 1):
+                lines.append(f"public_key={peer:064x}\nrx_bytes={received}\ntx_bytes={sent}\n")
+            return "".join([*lines, "errno=0\n\n"])
+
+    def rest(self) -> None:
+        """From now on nothing moves."""
+        with self._lock:
+            self._rests = True
+
+    def go_on(self, *, anew: bool = False) -> None:
+        """Peers move again; with `anew` their counters began from 0."""
+        with self._lock:
+            self._rests = False
+            if anew:
+                self._before = self.counted
+                self._now = dict.fromkeys(self._now, (0, 0))
+
+    @property
+    def counted(self) -> dict[str, Bytes]:
+        """What each peer counted, through every restart of its counters."""
+        return {peer: _sum(self._before[peer], now) for peer, now in self._now.items()}
+
+    def told(self, peer: str, counted: Bytes) -> bool:
+        """Was this ever what it had counted?"""
+        return counted in self._told[peer]
+
+    def _move(self) -> None:
+        for peer, now in self._now.items():
+            if random.random() < 0.5:
+                self._now[peer] = _sum(now, (random.randrange(MOST), random.randrange(MOST)))
+            self._told[peer].add(_sum(self._before[peer], self._now[peer]))
+
+
+def _sum(one: Bytes, other: Bytes) -> Bytes:
+    return one[0] + other[0], one[1] + other[1]
+
+
+@dataclass(frozen=True)
+class Site:
+    """A gateway, what its daemon is told, and whose superuser may look at its records."""
+
+    folder: Path
+    gateway: Gateway
+    records: Target
+
+    @property
+    def state(self) -> Path:
+        return self.folder / "state"
+
+    @property
+    def database(self) -> str:
+        """The section of the configuration."""
+        return self.at(self.records.host)
+
+    @property
+    def login(self) -> str:
+        """How metrics call the database."""
+        return f"{LOGIN}@{self.records.host}:{self.records.port}/{self.records.database}"
+
+    def at(self, address: str) -> str:
+        """The section of the configuration, with another way to the server."""
+        return f"database: {{address: {address}, name: {self.records.database}, user: {LOGIN}}}\n"
+
+    @contextlib.contextmanager
+    def daemon(
+        self, recording: str = "interval: 1s", *, database: str = "", name: str = NAME, hurried: bool = True
+    ) -> Iterator[Daemon]:
+        """A daemon that is killed at the end, by SIGKILL. One in a hurry takes a snapshot on every TICK."""
+        config = f"gateway: {name}\nrecording: {{{recording}}}\n{database or self.database}"
+        program = hurrieddaemon.command if hurried else daemonkit.command
+        with daemonkit.daemon(self.folder, config, program=program) as running:
+            yield running
+
+    def check(self, *, tick: float | None = TICK, name: str = NAME) -> Counter[str]:
+        """Asserts what must be true of the records once nothing moves and no daemon runs. Gives what gaps
+        tell: how many snapshots are missing, by reason. `tick`: seconds between two, if that is known."""
+        records = with_connection(self.records, lambda connection: read(connection, name))
+        return conserved(self.gateway, kept_by(self.state), records, tick)
+
+
+@contextlib.contextmanager
+def site(folder: Path, server: PostgresServer, *, peers: int = 20) -> Iterator[Site]:
+    """A gateway, and a database without a schema: the daemon's login may make it."""
+    gateway = Gateway(peers)
+    prepare_state(folder / "state")
+    with database(server) as target, interface(folder, "wg0", gateway.reply):
+        with_connection(target, lambda connection: bootstrap(connection, LOGIN))
+        yield Site(folder, gateway, target)
+
+
+def until(condition: Callable[[], bool]) -> None:
+    """Looks once in a while: to look costs the daemon a reading."""
+    deadline = time.monotonic() + PATIENCE
+    while not condition():
+        assert time.monotonic() < deadline, "it never happened"
+        time.sleep(2 * TICK)
+
+
+def come_to_rest(gateway: Gateway, running: Daemon) -> None:
+    """Nothing moves any more, and the database has all of it."""
+    gateway.rest()
+    now = time.time()
+    until(lambda: value(running, "snapshot_last_success_timestamp_seconds") > now)
+
+
+def value(running: Daemon, series: str) -> float:
+    """A sample of `wireguard_exporter_…`; NaN where there is none."""
+    found = re.findall(rf"^wireguard_exporter_{re.escape(series)} (\S+)$", running.metrics(), re.MULTILINE)
+    return float(found[0]) if found else float("nan")
+
+
+# What was kept
+
+
+@dataclass(frozen=True)
+class Kept:
+    """Every snapshot that was ever in the spool, in order, and which of them still are."""
+
+    frames: Sequence[tuple[UUID, int, int]]  # run, sequence, UNIX milliseconds
+    waiting: set[Identity]
+
+
+def prepare_state(state: Path) -> None:
+    """A state directory whose spool notes each frame that it keeps, in the transaction that keeps it."""
+    make_state_directory(state)
+    path = state / "spool.sqlite"
+    Spool(path, 1 << 20).close()
+    with contextlib.closing(sqlite3.connect(path)) as spool:
+        spool.executescript(
+            """
+            create table kept (run blob, sequence integer, taken_at integer);
+            create trigger keep after insert on frame begin
+                insert into kept select run, new.sequence, new.taken_at from epoch where id = new.epoch;
+            end"""
+        )
+
+
+def kept_by(state: Path) -> Kept:
+    """Of a daemon that does not run."""
+    with contextlib.closing(sqlite3.connect(state / "spool.sqlite")) as spool:
+        frames = spool.execute("select run, sequence, taken_at from kept order by rowid").fetchall()
+        query = "select e.run, f.sequence from frame f join epoch e on e.id = f.epoch"
+        waiting = {(UUID(bytes=run), sequence) for run, sequence in spool.execute(query)}
+    return Kept([(UUID(bytes=run), sequence, at) for run, sequence, at in frames], waiting)
+
+
+# What was recorded
+
+
+@dataclass(frozen=True)
+class Records:
+    snapshots: list[Record]
+    gaps: list[Record]
+    samples: list[Record]
+    totals: dict[str, Bytes]
+
+
+async def read(connection: Connection, gateway: str = NAME) -> Records:
+    """All that the database holds of a gateway. `connection`: a superuser's."""
+    of_it = "where gateway_id in (select gateway_id from argus.gateway where name = $1)"
+    totals = await connection.fetch("select * from argus.peer_latest where gateway = $1", gateway)
+    return Records(
+        await connection.fetch(f"select * from argus.snapshot {of_it} order by taken_at, sequence", gateway),
+        await connection.fetch(f"select * from argus.gap {of_it} order by gap_id", gateway),
+        await connection.fetch(
+            "select s.*, p.public_key from argus.sample s join argus.peer p using (org_id, peer_id) "
+            f"join argus.interface i using (org_id, interface_id) {of_it} order by taken_at",
+            gateway,
+        ),
+        {row["public_key"]: (row["receive_total"], row["transmit_total"]) for row in totals},
+    )
+
+
+def conserved(gateway: Gateway, kept: Kept, records: Records, tick: float | None) -> Counter[str]:
+    """See `Site.check`."""
+    told = Counter[str]()
+    for gap in records.gaps:
+        if gap["ended_at"] > records.snapshots[0]["taken_at"]:
+            told[gap["reason"]] += gap["snapshots"]
+    every_snapshot_once(kept, records)
+    every_hole_told(records, told)
+    if tick:
+        every_tick_told(records, told, tick)
+    every_byte_counted(gateway, records)
+    return told
+
+
+def every_snapshot_once(kept: Kept, records: Records) -> None:
+    """What was kept is in the database, once, as it was; or, the last of it, still in the spool."""
+    recorded = [(row["run"], row["sequence"], _milliseconds(row["taken_at"])) for row in records.snapshots]
+    assert recorded
+    assert sorted(recorded) == sorted(kept.frames[: len(recorded)])
+    assert {(run, sequence) for run, sequence, _ in kept.frames[len(recorded) :]} <= kept.waiting
+
+
+def every_hole_told(records: Records, told: Counter[str]) -> None:
+    """As many sequence numbers are missing as gaps say."""
+    last = {row["run"]: row["sequence"] for row in sorted(records.snapshots, key=lambda row: row["sequence"])}
+    assert sum(last.values()) == len(records.snapshots) + told["spool-full"] + told["frame-corrupt"]
+
+
+def every_tick_told(records: Records, told: Counter[str], tick: float) -> None:
+    """All the time that passed is in snapshots and gaps."""
+    first, last = records.snapshots[0]["taken_at"], records.snapshots[-1]["taken_at"]
+    runs = len({row["run"] for row in records.snapshots})
+    ticks = (last - first).total_seconds() / tick + 1
+    assert abs(ticks - len(records.snapshots) - told.total()) <= BLUR * runs
+
+
+def every_byte_counted(gateway: Gateway, records: Records) -> None:
+    """The last totals are the gateway's; each before is one that it had, and never goes back. An instant has
+    all its samples or none."""
+    assert records.totals == gateway.counted
+    last: dict[str, Bytes] = {}
+    active = Counter[datetime]()
+    for row in records.samples:
+        peer, total = row["public_key"], (row["receive_total"], row["transmit_total"])
+        assert gateway.told(peer, total)
+        before = last.get(peer, (0, 0))
+        assert total[0] >= before[0]
+        assert total[1] >= before[1]
+        last[peer] = total
+        active[row["taken_at"]] += row["active"]
+    assert last == records.totals
+    assert +active == +Counter({row["taken_at"]: row["changed"] for row in records.snapshots})
+
+
+def _milliseconds(instant: datetime) -> int:
+    return round(instant.timestamp() * 1000)

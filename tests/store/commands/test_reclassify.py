@@ -1,0 +1,233 @@
+"""`argus-wg reclassify`: what it does, says, and answers, with a configured server and with its own."""
+
+from __future__ import annotations
+
+import argparse
+import asyncio
+import signal
+import socket
+import subprocess
+import sys
+from dataclasses import replace
+from pathlib import Path
+
+import pytest
+
+from exporter.commands import reclassify as reclassifycommand
+from exporter.errors import InputError
+from exporter.store.database import migrate
+from exporter.store.database.connection import Connection, connect, leave
+from exporter.store.database.settings import Target
+from exporter.store.embedded.postgres import PrivatePostgres
+from exporter.store.errors import DatabaseRefused, EmbeddedFailed, SchemaMismatch
+from exporter.store.maintenance.maintain import alone
+from exporter.store.progress import Progress
+from tests.kit.embedded import state_directory
+from tests.kit.gateways import key
+from tests.kit.postgres import available
+from tests.kit.reclassification import recorded
+from tests.kit.schema import ask, migrated, with_connection
+
+ENTRY = (
+    "import argparse, sys; from exporter.store import reclassifycommand as command; "
+    "parser = argparse.ArgumentParser(); command.add_arguments(parser); "
+    "sys.exit(command.run(parser.parse_args()))"
+)
+GW = ("--organisation", "acme", "--gateway", "gw")
+
+
+@pytest.fixture(autouse=True)
+def _no_environment(monkeypatch: pytest.MonkeyPatch) -> None:
+    for name in ("PGHOST", "PGPORT", "PGDATABASE", "PGUSER", "PGPASSWORD", "PGSERVICE", "SUDO_USER"):
+        monkeypatch.delenv(name, raising=False)
+
+
+def command(*words: str | Path) -> int:
+    parser = argparse.ArgumentParser()
+    reclassifycommand.add_arguments(parser)
+    return reclassifycommand.run(parser.parse_args([str(word) for word in words]))
+
+
+def configuration(folder: Path, database: Target) -> Path:
+    path = folder / "argus-wg.yml"
+    path.write_text(
+        f"database:\n  address: {database.host}\n  name: {database.database}\n  user: {database.user}\n"
+    )
+    return path
+
+
+@pytest.fixture
+def login(database: Target) -> Target:
+    """A database in which much was recorded."""
+    login = migrated(database)
+    asyncio.run(recorded(login))
+    return login
+
+
+@pytest.fixture
+def file(tmp_path: Path, login: Target) -> Path:
+    """A configuration with that database in it."""
+    return configuration(tmp_path, login)
+
+
+def clearances(database: Target) -> list[int]:
+    """Those of acme's gw, and of its interfaces."""
+    rows = ask(
+        database,
+        "select clearance from argus.gateway where org_id = 1 and name = 'gw' union all "
+        "select i.clearance from argus.interface i join argus.gateway g using (org_id, gateway_id) "
+        "where org_id = 1 and g.name = 'gw'",
+    )
+    return [row["clearance"] for row in rows]
+
+
+def test_it_is_looked_at_then_done(
+    database: Target, file: Path, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """--check counts the rows of each table and leaves all as it is; without it so many are rewritten, and
+    the audit events name who became root."""
+    monkeypatch.setenv("SUDO_USER", "ann")
+    assert command("--config", file, *GW, "--clearance", "3", "--check") == 0
+    shown, said = capsys.readouterr()
+    assert said == ""
+    counts = {table: int(rows) for table, rows in map(str.split, shown.splitlines())}
+    assert counts["gateway"] == 1
+    assert counts["peer"] == 3
+    assert min(counts["sample"], counts["sample_day"]) > 0
+    assert clearances(database) == [0, 0, 0]
+    assert command("--config", file, *GW, "--clearance", "3") == 0
+    shown, said = capsys.readouterr()
+    assert shown == ""
+    lines = said.splitlines()
+    assert lines[0] == "gw: what is current has clearance 3"
+    assert lines[-1].endswith(f"gw has clearance 3; {sum(counts.values())} rows were rewritten")
+    assert clearances(database) == [3, 3, 3]
+    actors = ask(database, "select distinct actor from argus.audit_event where action like 'reclass%'")
+    assert [row["actor"] for row in actors] == [f"ann on {socket.gethostname()}"]
+
+
+def test_a_gateway_is_lowered_alone_unless_all_in_it_is_asked_for(
+    database: Target, file: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    """What would raise it again is named, and its interfaces stay without --with-contents."""
+    command("--config", file, *GW, "--clearance", "3")
+    capsys.readouterr()
+    assert command("--config", file, *GW, "--clearance", "1") == 0
+    assert "a later snapshot raises it again: change it there first" in capsys.readouterr().err
+    assert clearances(database) == [1, 3, 3]
+    assert command("--config", file, *GW, "--clearance", "1", "--with-contents") == 0
+    assert clearances(database) == [1, 1, 1]
+
+
+@pytest.mark.parametrize(
+    ("words", "problem"),
+    [
+        (("--organisation", "acme"), "--gateway: what is it for?"),
+        (
+            ("--organisation", "acme", "--interface", "wg0", "--peer", key(1)),
+            "--interface: an interface is a",
+        ),
+        ((*GW, "--peer", key(1), "--with-contents"), "--with-contents: there is nothing in a peer"),
+        ((*GW, "--interface", "wg9"), "--interface: gateway gw has no interface wg9; there is wg0, wg1"),
+    ],
+)
+def test_what_cannot_be_meant_is_said(file: Path, words: tuple[str, ...], problem: str) -> None:
+    """Options that do not go together, and names that do not exist, are the command line's fault."""
+    with pytest.raises(InputError, match=f"^the command line: {problem}"):
+        command("--config", file, *words, "--clearance", "1")
+
+
+@pytest.mark.parametrize("clearance", ["-1", "32768", "x", "1.5", "", "٣"])
+def test_a_clearance_is_a_number(clearance: str, capsys: pytest.CaptureFixture[str]) -> None:
+    """Anything else is wrong usage, before any database is asked."""
+    with pytest.raises(SystemExit) as ended:
+        command(*GW, f"--clearance={clearance}")
+    assert ended.value.code == 2
+    assert "write a number from 0 to 32767" in capsys.readouterr().err
+
+
+def test_who_may_not_is_told(tmp_path: Path, database: Target, login: Target) -> None:
+    """A login that only records cannot: it is said what it lacks, and nothing was done."""
+    name = f"collects_{database.database}"
+    ask(database, f"create role {name} login")
+    try:
+        ask(database, f"grant argus_collector to {name}")
+        file = configuration(tmp_path, replace(login, user=name))
+        with pytest.raises(DatabaseRefused, match="grant the login what it lacks"):
+            command("--config", file, *GW, "--clearance", "1")
+    finally:
+        ask(database, f"drop role {name}")
+    assert clearances(database) == [0, 0, 0]
+
+
+def test_a_database_without_the_schema_is_to_be_migrated(tmp_path: Path, database: Target) -> None:
+    """What is missing is said before anything is looked for: without its roles, too."""
+    with pytest.raises((SchemaMismatch, DatabaseRefused), match="`argus-wg migrate`"):
+        command("--config", configuration(tmp_path, database), *GW, "--clearance", "1")
+
+
+def test_an_interrupt_says_how_it_goes_on(file: Path, database: Target, login: Target) -> None:
+    """Ctrl-C while it waits ends it with 130 and a sentence, and the same command goes on."""
+    words = [sys.executable, "-c", ENTRY, "--config", str(file), *GW, "--clearance", "3"]
+
+    async def work(owner: Connection) -> None:
+        async with alone(owner, Progress()):
+            process = subprocess.Popen(words, stderr=subprocess.PIPE, text=True)
+            assert process.stderr
+            with process:
+                said = [process.stderr.readline() for _ in range(2)]
+                assert said[1] == "another session maintains this database; waiting for it\n"
+                process.send_signal(signal.SIGINT)
+                last = process.stderr.read().splitlines()[-1]
+            assert last.startswith("argus-wg: interrupted; what was done is kept")
+            assert process.returncode == 130
+
+    left = (
+        "select from argus.snapshot s join argus.gateway g using (org_id, gateway_id) "
+        "where org_id = 1 and g.name = 'gw' and s.clearance < 3"
+    )
+    with_connection(login, work, role="argus_owner")
+    assert clearances(database) == [3, 3, 3]
+    assert ask(database, left)
+    assert command(*words[3:]) == 0
+    assert not ask(database, left)
+
+
+def test_the_private_server_is_reached_beside_its_daemon(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Without an address it is the one of the state directory; while a daemon has it, the error says how it
+    is reached, and that way works."""
+    available("15")
+    with state_directory() as state:
+        file = tmp_path / "argus-wg.yml"
+        file.write_text(f"state_directory: {state}\n")
+        words = "--config", file, *GW, "--clearance", "1"
+        with pytest.raises(SchemaMismatch, match="run `argus-wg migrate`"):
+            command(*words)
+
+        async def daemon() -> None:
+            server = PrivatePostgres(state)
+            await server.start()
+            try:
+                with pytest.raises(EmbeddedFailed, match="with PGHOST, PGUSER, PGDATABASE and PGPASSWORD"):
+                    await asyncio.to_thread(command, *words)
+                superuser = await connect(server.superuser, application="test")
+                await migrate.bootstrap(superuser, server.target.user)
+                await leave(superuser)
+                owner = await connect(server.target, application="test")
+                await migrate.migrate(owner, progress=Progress())
+                await leave(owner)
+                for name, value in (
+                    ("PGHOST", server.target.host),
+                    ("PGUSER", server.target.user),
+                    ("PGDATABASE", server.target.database),
+                    ("PGPASSWORD", server.target.password),
+                ):
+                    monkeypatch.setenv(name, value)
+                with pytest.raises(InputError, match=r"there is no organisation acme$"):
+                    await asyncio.to_thread(command, *words)
+            finally:
+                await server.stop()
+
+        asyncio.run(daemon())

@@ -1,0 +1,217 @@
+"""All that is to be done every day, by whichever of many sessions comes first."""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import Awaitable, Callable
+from datetime import timedelta
+
+import pytest
+
+from exporter.instants import DAY, start_of
+from exporter.recording import RecordingState
+from exporter.store.database.connection import Connection, connect, leave, scope
+from exporter.store.database.settings import Target
+from exporter.store.maintenance import maintain as maintenance
+from exporter.store.maintenance.maintain import alone, maintain
+from exporter.store.maintenance.partitions import days, server_today
+from exporter.store.progress import Progress
+from exporter.store.queries import queries
+from tests.kit.history import (
+    DAYS,
+    OLD,
+    cancelled,
+    everything,
+    lies,
+    name_of,
+    organisation,
+    record,
+    session,
+)
+from tests.kit.schema import migrated
+
+PEERS = range(1, 6)
+TODAY = OLD + DAY * 8
+STATES = """
+insert into argus.peer_state (org_id, peer_id, interface_id, taken_at, receive_counter, transmit_counter,
+                              receive_total, transmit_total, clearance)
+select org_id, peer_id, interface_id, $2, 0, 0, 10000000000, 10000000000, 0
+from argus.peer where org_id = $1"""
+GAP = """
+insert into argus.gap (org_id, gateway_id, started_at, ended_at, reason, snapshots, clearance)
+select $1, gateway_id, $2, $3, 'down', 1, 0 from argus.gateway where org_id = $1"""
+ENDS = "select ended_at from argus.gap order by ended_at nulls last"
+
+
+@pytest.fixture
+def login(database: Target) -> Target:
+    """A database with the schema and nothing in it."""
+    return migrated(database)
+
+
+@pytest.fixture(autouse=True)
+def _impatient(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Whoever waits for the others looks often."""
+    monkeypatch.setattr(maintenance, "LOCK_AGAIN", 0.01)
+
+
+def run(login: Target, work: Callable[[Connection, int], Awaitable[None]]) -> None:
+    """`work` with the owner's connection, and an organisation that has six days of samples."""
+
+    async def all_of_it() -> None:
+        async with session(login) as owner:
+            org_id = await organisation(owner, "alpha", PEERS[0], PEERS[-1])
+            for day in DAYS[:6]:
+                await record(owner, org_id, PEERS, day)
+            await work(owner, org_id)
+
+    asyncio.run(all_of_it())
+
+
+async def upkeep(owner: Connection, **arguments: object) -> bool:
+    """As a daemon would that keeps raw days for 3 days and compacted ones for 6."""
+    settings = {"raw_days": 3, "history_days": 6, "today": TODAY, "progress": Progress(), **arguments}
+    return await maintain(owner, **settings)  # type: ignore[arg-type]
+
+
+class TestMaintained:
+    def test_days_are_compacted_then_dropped(self, login: Target) -> None:
+        """A day is whole until `raw_days` after its end, then a row for each peer until `history_days` after
+        it; the next run finds nothing to do."""
+
+        async def work(owner: Connection, org_id: int) -> None:
+            said: list[str] = []
+            assert await upkeep(owner, progress=Progress(say=said.append))
+            assert said == [
+                *(f"{day}: {name} dropped" for day in DAYS[:2] for name in ("sample", "snapshot")),
+                *(f"{day}: compacted" for day in DAYS[2:5]),
+            ]
+            compacted = {name_of("sample_day", day): len(PEERS) for day in DAYS[2:5]}
+            assert await lies(owner) == compacted | {name_of("sample", DAYS[5]): len(PEERS) * 24}
+            today = await server_today(owner)
+            ahead = [today + DAY * number for number in range(4)]
+            assert await days(owner, "sample") == [DAYS[5], *ahead]
+            assert await days(owner, "snapshot") == [*DAYS[2:6], *ahead]
+            said.clear()
+            assert await upkeep(owner, progress=Progress(say=said.append))
+            assert said == []
+
+        run(login, work)
+
+    def test_strays_are_taken_in_and_not_told_any_more(self, login: Target) -> None:
+        """What lay in the default partition is where it belongs, even if that is a compacted day; how many
+        are left is told at the end."""
+
+        async def work(owner: Connection, org_id: int) -> None:
+            await upkeep(owner)
+            before = await everything(owner)
+            again = "insert into argus.sample select $1, 2, $2, 1, 1, null, 0, true"
+            await owner.execute(again, org_id, start_of(DAYS[3]) + timedelta(milliseconds=7))
+            await owner.execute(again, org_id, start_of(DAYS[0]))
+            recording = RecordingState(default_rows=5)
+            assert await upkeep(owner, recording=recording)
+            assert recording.default_rows == 0
+            assert len(await everything(owner)) == len(before) + 1
+            assert name_of("sample", DAYS[3]) not in await lies(owner)
+
+        run(login, work)
+
+    def test_totals_stay_when_days_go(self, login: Target) -> None:
+        """What a peer counted in all is its state's, and does not depend on how long days are kept."""
+
+        async def work(owner: Connection, org_id: int) -> None:
+            at = start_of(DAYS[5]) + timedelta(hours=23, minutes=59)
+            await owner.execute(STATES, org_id, at)
+            before = await owner.fetch("select * from argus.peer_state order by peer_id")
+            assert await upkeep(owner, raw_days=0, history_days=0)
+            assert await lies(owner) == {}
+            assert await owner.fetch("select * from argus.peer_state order by peer_id") == before
+            async with scope(owner, org_id):
+                totals = await queries.totals(owner, org_id, at.timestamp())
+            assert totals == dict.fromkeys(PEERS, (10**10, 10**10))
+
+        run(login, work)
+
+    def test_gaps_go_with_their_days(self, login: Target) -> None:
+        """A gap is kept as long as a day that it reaches into; one that goes on is kept."""
+
+        async def work(owner: Connection, org_id: int) -> None:
+            kept = start_of(DAYS[2])
+            for end in kept - timedelta(milliseconds=1), kept, None:
+                await owner.execute(GAP, org_id, start_of(OLD), end)
+            await upkeep(owner)
+            assert [row[0] for row in await owner.fetch(ENDS)] == [kept, None]
+
+        run(login, work)
+
+    @pytest.mark.parametrize("after", range(1, 8))
+    def test_interrupted_anywhere_it_goes_on(self, login: Target, after: int) -> None:
+        """Cancelled after any step it leaves no lock, and the next run ends where it would have."""
+
+        async def work(owner: Connection, org_id: int) -> None:
+            wanted = [row for row in await everything(owner) if row["taken_at"] >= start_of(DAYS[2])]
+            async with session(login) as other:
+                await cancelled(lambda progress: upkeep(other, progress=progress), after)
+                assert await upkeep(owner, wait=False)
+            assert await everything(owner) == wanted
+            assert name_of("sample_day", DAYS[4]) in await lies(owner)
+
+        run(login, work)
+
+
+class TestAlone:
+    def test_who_comes_second_goes_or_waits(self, login: Target) -> None:
+        """Without `wait` the second makes partitions ahead and leaves the rest; with it, it says so, waits,
+        and does what is left when the first is done."""
+
+        async def work(owner: Connection, org_id: int) -> None:
+            async with session(login) as first:
+                before = await lies(owner)
+                async with alone(first, Progress()) as held:
+                    assert held
+                    recording = RecordingState()
+                    assert not await upkeep(owner, wait=False, recording=recording)
+                    assert await lies(owner) == before
+                    assert recording.partitions_until
+                    said: list[str] = []
+                    waiting = asyncio.create_task(upkeep(owner, progress=Progress(say=said.append)))
+                    while not said and not waiting.done():
+                        await asyncio.sleep(0.005)
+                    await asyncio.sleep(maintenance.LOCK_AGAIN * 3)
+                    assert await lies(first) == before
+                assert await waiting
+                assert said[0] == "another session maintains this database; waiting for it"
+                assert said[1:].count(said[0]) == 0
+                assert await lies(first) != before
+
+        run(login, work)
+
+    def test_a_session_that_ends_lets_the_next_one(self, login: Target) -> None:
+        """The lock of a session whose host is gone is gone."""
+
+        async def work(owner: Connection, org_id: int) -> None:
+            first = await connect(login, application="test", role="argus_owner")
+            async with alone(first, Progress()):
+                first.terminate()
+                while not await upkeep(owner, wait=False):
+                    await asyncio.sleep(0.005)
+
+        run(login, work)
+
+    def test_many_gateways_at_once(self, login: Target) -> None:
+        """Twenty start in the same moment: nobody fails or waits for another's work, one at a time does it,
+        and all of it is done."""
+
+        async def work(owner: Connection, org_id: int) -> None:
+            wanted = [row for row in await everything(owner) if row["taken_at"] >= start_of(DAYS[2])]
+            gateways = [await connect(login, application="test", role="argus_owner") for _ in range(20)]
+            done = await asyncio.gather(*(upkeep(each, wait=False) for each in gateways))
+            await asyncio.gather(*map(leave, gateways))
+            assert any(done)
+            assert await everything(owner) == wanted
+            assert set(await lies(owner)) == {
+                *(name_of("sample_day", day) for day in DAYS[2:5]),
+                name_of("sample", DAYS[5]),
+            }
+
+        run(login, work)

@@ -1,0 +1,142 @@
+"""A mirror that is loaded from the database is the one that was kept in memory, and heals what it finds."""
+
+from __future__ import annotations
+
+import asyncio
+import random
+from dataclasses import replace
+
+import pytest
+
+from exporter.store.database.settings import Target
+from tests.kit.frames import START, LivingGateway
+from tests.kit.gateways import key
+from tests.kit.mirror import CONFIG, Run, added, changed, device, frame
+from tests.kit.records import Recorder, recording, records
+from tests.kit.schema import ask, migrated
+
+
+@pytest.fixture
+def target(database: Target) -> Target:
+    """A database with the schema in it."""
+    return migrated(database)
+
+
+@pytest.mark.parametrize("number", range(2))
+def test_a_mirror_that_is_loaded_makes_the_same_rows(target: Target, number: int) -> None:
+    """Of two gateways that see the same, one keeps its mirror and the other loads it again and again: with
+    frames that were not kept, several days, and peers that move between organisations."""
+    seed = random.Random(number)
+    gateway, run = LivingGateway(seed), Run("other")
+
+    async def work(kept: Recorder) -> None:
+        loaded = Recorder(target)
+        try:
+            for step in range(60):
+                moment, is_kept = gateway.next(), seed.random() < 0.8
+                moment = replace(moment, snapshot=replace(moment.snapshot, taken_at=START + step * 3600.0))
+                made = run.frame(moment, kept=is_kept)
+                if is_kept:
+                    await kept.write(replace(made, gateway="kept"))
+                    if seed.random() < 0.5:
+                        loaded.writer.forget()
+                    await loaded.write(replace(made, gateway="loaded"))
+        finally:
+            await loaded.close()
+
+    recording(target, work)
+    for organisation in ("acme", "other"):
+        expected = records(target, "kept", organisation)
+        assert expected.samples
+        assert records(target, "loaded", organisation) == expected
+
+
+def states(target: Target) -> list[tuple[object, ...]]:
+    """(number of the key, received in total, is there, organisation) of each peer."""
+    rows = ask(
+        target,
+        "select p.public_key, s.receive_total, p.removed_at is null, o.name from argus.peer p "
+        "join argus.peer_state s using (org_id, peer_id) join argus.organisation o using (org_id) "
+        "order by p.peer_id",
+    )
+    numbers = {key(number): number for number in range(10)}
+    return [(numbers[public_key], *values) for public_key, *values in rows]
+
+
+def test_a_state_that_somebody_deleted_begins_anew(target: Target) -> None:
+    """It is noticed when the peer moves, and nothing of the others is lost."""
+
+    async def work(recorder: Recorder) -> None:
+        await recorder.write(frame(1, device(**added((1, 0, 10, 0), (2, 0, 20, 0)))))
+        await asyncio.to_thread(ask, target, "delete from argus.peer_state where receive_total = 10")
+        assert await recorder.write(frame(2, device(**changed((0, 0, 15, 0), (1, 0, 25, 0)))))
+        assert await recorder.write(frame(3, device(**changed((0, 0, 18, 0), (1, 0, 28, 0)))))
+
+    recording(target, work)
+    assert states(target) == [(1, 18, True, "acme"), (2, 28, True, "acme")]
+
+
+def test_a_peer_that_somebody_deleted_comes_back_with_a_keyframe(target: Target) -> None:
+    """Until then nothing is written of it; it is a new peer, whose counters are its start."""
+
+    async def work(recorder: Recorder) -> None:
+        await recorder.write(frame(1, device(**added((1, 0, 10, 0), (2, 0, 20, 0)))))
+        for table in ("sample", "peer_config", "peer_state", "peer"):
+            query = f"delete from argus.{table} where peer_id = (select min(peer_id) from argus.peer)"
+            await asyncio.to_thread(ask, target, query)
+        assert await recorder.write(frame(2, device(**changed((0, 0, 15, 0), (1, 0, 25, 0)))))
+        assert await asyncio.to_thread(states, target) == [(2, 25, True, "acme")]
+        keyframe = frame(3, device(**added((1, 0, 16, 0), (2, 0, 26, 0))), epoch=3)
+        assert await recorder.write(keyframe)
+
+    recording(target, work)
+    assert states(target) == [(2, 26, True, "acme"), (1, 16, True, "acme")]
+
+
+def test_a_configuration_that_somebody_deleted_is_recorded_with_a_keyframe(target: Target) -> None:
+    """The peer goes on counting in the meantime."""
+
+    async def work(recorder: Recorder) -> None:
+        await recorder.write(frame(1, device(**added((1, 0, 10, 0)))))
+        await asyncio.to_thread(ask, target, "delete from argus.peer_config")
+        recorder.begin_anew()
+        assert await recorder.write(frame(2, device(**changed((0, 0, 15, 0)))))
+        assert await recorder.write(frame(3, device(**added((1, 0, 16, 0))), epoch=3))
+
+    recording(target, work)
+    assert states(target) == [(1, 16, True, "acme")]
+    ((start, end, config),) = records(target).configs["wg0", key(1)]
+    assert (start, end, config) == (START * 1000 + 90_000, None, CONFIG)
+
+
+def test_a_peer_that_moved_while_the_daemon_did_not_run(target: Target) -> None:
+    """In the organisation that it left it is there until the gateway writes for that one again: then it is
+    gone from it, and nothing that it moved since is written there."""
+    theirs = replace(CONFIG, organisation="rival")
+
+    async def work(recorder: Recorder) -> None:
+        await recorder.write(frame(1, device(**added((1, 0, 10, 0), config=theirs))))
+        recorder.begin_anew()
+        await recorder.write(frame(2, device(**added((1, 0, 15, 0))), epoch=2))
+        assert await asyncio.to_thread(states, target) == [(1, 10, True, "rival"), (1, 15, True, "acme")]
+        another = added((2, 0, 20, 0), config=theirs, slot=1)
+        columns = another | {"changed": [0, 1], "last_handshake": [0, 0], "receive": [17, 20]}
+        await recorder.write(frame(3, device(**columns | {"transmit": [0, 0]}), epoch=2))
+
+    recording(target, work)
+    assert states(target) == [(1, 10, False, "rival"), (1, 17, True, "acme"), (2, 20, True, "rival")]
+    assert records(target, organisation="rival").configs["wg0", key(1)][-1][1] == START * 1000 + 90_000
+
+
+def test_a_gateway_with_a_name_that_postgresql_does_not_take(target: Target) -> None:
+    """It is found again under the name that it is recorded under."""
+
+    async def work(recorder: Recorder) -> None:
+        for number in (1, 2):
+            recorder.begin_anew()
+            made = frame(number, device(**added((1, 0, 10 * number, 0))), epoch=number)
+            assert await recorder.write(replace(made, gateway="gw\udcff"))
+
+    recording(target, work)
+    assert states(target) == [(1, 20, True, "acme")]
+    assert [tuple(row) for row in ask(target, "select name from argus.gateway")] == [("gw\\udcff",)]

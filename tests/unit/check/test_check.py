@@ -1,0 +1,338 @@
+"""`argus-wg check`: each thing that would fail is found, named, and comes with what mends it."""
+
+from __future__ import annotations
+
+import json
+import os
+import socket
+import subprocess
+import sys
+import tempfile
+from collections.abc import Iterator
+from pathlib import Path
+
+import pytest
+
+from exporter import cli, config, errors
+from exporter.check import files as checkfiles
+from exporter.check import host as checkhost
+from exporter.check import listening as checklisten
+from exporter.check.finding import Finding
+from exporter.check.remedies import mend_of
+from exporter.config import Config, DirectorySettings, ListenAddress
+from exporter.model import Device, Reading, Snapshot
+from tests.kit.paths import PROJECT
+from tests.kit.privilege import without_privilege
+from tests.kit.show import KEYS, peer_lines, reply, stale_socket
+from tests.kit.uapiserver import UapiServer, like_wireguard_go
+
+DEPLOY = PROJECT / "deploy"
+HASH = "$2b$04$mRRPkCrY79zNm1Fj.FxgseBiOt6G.3jXUPYbLMQPxqOHLvq9E3aBe"  # of "x"
+NET_ADMIN = 1 << 12
+
+
+@pytest.fixture
+def gateway(tmp_path: Path) -> Path:
+    """A configuration in whose directory sockets are looked for; the kernel is left alone."""
+    file = tmp_path / "argus-wg.yml"
+    file.write_text(
+        f"listen: 127.0.0.1:0\nsources: {{netlink: false, uapi_directory: {tmp_path}}}\n"
+        f"directory: {{wg_quick: []}}\nstate_directory: {tmp_path}/state\nrecording: {{enabled: false}}\n"
+    )
+    return file
+
+
+def check(file: Path, capsys: pytest.CaptureFixture[str]) -> tuple[int, dict[str, dict[str, str]]]:
+    """(exit code, findings by what was looked at). Whatever is not well has a line that mends it."""
+    code = cli.main(["check", "--json", "--config", str(file)])
+    findings = json.loads(capsys.readouterr().out)["findings"]
+    assert all(bool(found["mend"]) == (found["status"] != "ok") for found in findings)
+    return code, {found["check"]: found for found in findings}
+
+
+def add(file: Path, text: str) -> None:
+    file.write_text(file.read_text() + text)
+
+
+def test_no_interface_is_a_warning(gateway: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    """A host without interfaces is no failure, and the exit code says so."""
+    code, findings = check(gateway, capsys)
+    assert code == 0
+    assert {name: found["status"] for name, found in findings.items()} == {
+        "configuration": "ok",
+        "directory": "ok",
+        "capabilities": "ok",
+        "UAPI directory": "ok",
+        "interfaces": "warning",
+        "listen 127.0.0.1:0": "ok",
+        "authentication": "ok",
+        "database": "ok",
+    }
+
+
+def test_the_report_has_a_line_for_each_finding(gateway: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    """Piped, each finding is one line of plain text, the line that mends it below it, and a summary last."""
+    assert cli.main(["check", "-c", str(gateway)]) == 0
+    lines = capsys.readouterr().out.splitlines()
+    assert lines[0] == f"ok       configuration: {gateway} is valid"
+    warning = lines.index("warning  interfaces: no WireGuard interface is there to be read")
+    assert lines[warning + 1].startswith("         mend: `wg-quick up NAME`")
+    assert lines[-1].startswith("7 ok, 1 warning (as ")
+
+
+def test_a_readable_interface_is_well(gateway: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    """An interface that answers is named with its peers."""
+    text = reply(peer_lines(KEYS[0]), peer_lines(KEYS[1]))
+    with UapiServer(gateway.with_name("wg0.sock"), like_wireguard_go(text)):
+        code, findings = check(gateway, capsys)
+    assert code == 0
+    assert findings["interface wg0"]["status"] == "ok"
+    assert findings["interface wg0"]["message"].endswith("ms: 2 peers")
+
+
+def test_a_stale_socket_is_named_and_left(gateway: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    """A socket that nobody serves fails, with the command that removes it; the check does not."""
+    path = gateway.with_name("wg9.sock")
+    stale_socket(path)
+    code, findings = check(gateway, capsys)
+    assert code == 1
+    assert findings["interface wg9"]["message"].startswith("stale-socket: nothing listens on ")
+    assert f"`rm {path}`" in findings["interface wg9"]["mend"]
+    assert path.is_socket()
+
+
+def test_every_mistake_of_the_configuration_is_found(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    """All mistakes are told at once, each with its own line, and the exit code is that of a wrong file."""
+    file = tmp_path / "argus-wg.yml"
+    file.write_text(
+        "gateway: ''\n"
+        "lisen: 127.0.0.1:9586\n"
+        "sources:\n"
+        "  # a remark\n"
+        "  timeout: soon\n"
+        "  dump_retry: 3\n"
+        "interfaces:\n"
+        "  include:\n"
+        "  - wg0\n"
+        "  - [wg1]\n"
+        "log: {level: loud}\n"
+    )
+    assert cli.main(["check", "--json", "-c", str(file)]) == 2
+    findings = json.loads(capsys.readouterr().out)["findings"]
+    mends = {found["mend"] for found in findings}
+    assert {found["check"] for found in findings} == {"configuration"}
+    assert mends == {
+        f"correct {file}:1 (gateway)",
+        f"correct {file}:2 (lisen)",
+        f"correct {file}:5 (sources.timeout)",
+        f"correct {file}:6 (sources.dump_retry)",
+        f"correct {file}:10 (interfaces.include)",
+        f"correct {file}:11 (log.level)",
+    }
+
+
+@pytest.mark.parametrize(
+    ("text", "mistakes"),
+    [
+        ("web_config: [a]\nlisten: 0.0.0.0:9586\n", ["web_config"]),
+        ("listen: [\n127.0.0.1:x,\n]\nlog: {level: info}\n", ["listen"]),
+        ("gateway: a\ngateway: b\nlog: {levl: info}\n", ["gateway", "log.levl"]),
+        ("a: [\n", [""]),
+        ("", []),
+    ],
+)
+def test_no_mistake_is_invented(tmp_path: Path, text: str, mistakes: list[str]) -> None:
+    """Looking on behind a mistake finds none that the file does not have."""
+    file = tmp_path / "argus-wg.yml"
+    file.write_text(text)
+    assert [mistake.field for mistake in checkfiles.config_mistakes(file)] == mistakes
+
+
+def test_the_example_configuration_is_valid() -> None:
+    """What is shipped passes."""
+    assert checkfiles.config_mistakes(DEPLOY / "argus-wg.yml") == []
+
+
+def test_a_missing_configuration_is_wrong_usage(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    """A file that is not there ends with 2, and says what to do."""
+    code, findings = check(tmp_path / "none.yml", capsys)
+    assert code == 2
+    assert findings["configuration"]["mend"] == f"create {tmp_path}/none.yml, or correct its name"
+
+
+def test_directory_files_are_read_one_by_one(gateway: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    """A wrong file fails with file, line and field, whatever the others are."""
+    gateway.with_name("good.yml").write_text("peers: {}\n")
+    gateway.with_name("bad.yml").write_text("peers:\n  not-a-key: {name: x}\n")
+    gateway.write_text(gateway.read_text().replace("{wg_quick: []}", "{files: [good.yml, bad.yml]}"))
+    findings = list(checkfiles.directory(config.load(gateway).directory))
+    bad = next(found for found in findings if found.status == "failed")
+    assert f"{gateway.with_name('bad.yml')}:2: peers.not-a-key: " in bad.message
+    assert [found.status for found in findings if "good.yml" in found.message] == ["ok"]
+
+
+def test_overlapping_directory_files_fail_together(gateway: Path) -> None:
+    """Two files that are good alone and contradict each other fail."""
+    for name in ("a.yml", "b.yml"):
+        gateway.with_name(name).write_text(f"peers: {{'{'A' * 43}=': {{name: x}}}}\n")
+    gateway.write_text(gateway.read_text().replace("{wg_quick: []}", "{files: [a.yml, b.yml], wg_quick: []}"))
+    statuses = [(found.check, found.status) for found in checkfiles.directory(config.load(gateway).directory)]
+    assert statuses == [("directory file", "ok"), ("directory file", "ok"), ("directory", "failed")]
+
+
+def test_wg_quick_files_are_read(gateway: Path) -> None:
+    """A wg-quick file with a broken tag fails, one with names is well, a pattern without a match warns."""
+    gateway.with_name("wg0.conf").write_text(f"# laptop\n[Peer]\nPublicKey = {'A' * 43}=\n")
+    gateway.with_name("wg1.conf").write_text("[Peer]\n# friendly_json = {\n")
+    patterns = "{wg_quick: [wg0.conf, wg1.conf, '*.nothing']}"
+    gateway.write_text(gateway.read_text().replace("{wg_quick: []}", patterns))
+    named, broken, nothing = checkfiles.directory(config.load(gateway).directory)
+    assert named.message == f"{gateway.with_name('wg0.conf')}: 1 named peer"
+    assert broken.status == "failed"
+    assert f"{gateway.with_name('wg1.conf')}:2" in broken.mend
+    assert nothing.status == "warning"
+
+
+def test_a_directory_that_may_not_be_listed_is_told() -> None:
+    """Patterns match nothing where another user may not look; that is said, not passed over."""
+    with tempfile.TemporaryDirectory() as place:
+        Path(place).chmod(0o755)
+        hidden = Path(place) / "hidden"
+        hidden.mkdir(mode=0o700 if os.geteuid() == 0 else 0)
+        with without_privilege():
+            found = next(checkfiles.directory(DirectorySettings(wg_quick=(f"{hidden}/*.conf",))))
+    assert found.status == "warning"
+    assert "may not be listed" in found.message
+
+
+def test_a_port_in_use_names_who_holds_it(gateway: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    """An address that is taken fails, with the process that has it."""
+    with socket.create_server(("127.0.0.1", 0)) as taken:
+        address = f"127.0.0.1:{taken.getsockname()[1]}"
+        gateway.write_text(gateway.read_text().replace("127.0.0.1:0", address))
+        code, findings = check(gateway, capsys)
+    assert code == 1
+    assert f"pid {os.getpid()}" in findings[f"listen {address}"]["message"]
+
+
+def test_the_exporter_itself_may_hold_the_port(gateway: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    """Checking a gateway whose exporter runs is no failure."""
+    program = (
+        "import socket, sys; s = socket.create_server(('127.0.0.1', 0));"
+        "print(s.getsockname()[1], flush=True); sys.stdin.read()"
+    )
+    command = [sys.executable, "-c", program, "/usr/bin/argus-wg", "serve"]
+    with subprocess.Popen(command, stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True) as process:
+        assert process.stdin
+        assert process.stdout
+        address = f"127.0.0.1:{process.stdout.readline().strip()}"
+        gateway.write_text(gateway.read_text().replace("127.0.0.1:0", address))
+        code, findings = check(gateway, capsys)
+        process.stdin.close()
+    assert code == 0
+    assert f"pid {process.pid}" in findings[f"listen {address}"]["message"]
+
+
+@pytest.mark.parametrize(
+    ("web", "status", "words"),
+    [
+        ("", "warning", "whoever reaches"),
+        ("basic_auth_users: {ada: '" + HASH + "'}\n", "warning", "in the clear"),
+        ("rate_limit: {interval: 1s, burst: 5}\n", "warning", "whoever reaches"),
+    ],
+)
+def test_who_may_read_beyond_loopback(tmp_path: Path, web: str, status: str, words: str) -> None:
+    """Beyond loopback, a page for everybody and a password in the clear are both said."""
+    file = tmp_path / "web.yml"
+    file.write_text(web)
+    settings = Config(listen=(ListenAddress("0.0.0.0", 0),), web_config=file, allow_unauthenticated=True)
+    (found,) = checklisten.protection(settings)
+    assert (found.status, words in found.message) == (status, True)
+
+
+def test_a_broken_web_configuration_fails(gateway: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    """The web configuration is read with the certificates it names."""
+    gateway.with_name("web.yml").write_text("tls_server_config: {cert_file: no.pem, key_file: no.key}\n")
+    add(gateway, "web_config: web.yml\n")
+    code, findings = check(gateway, capsys)
+    assert code == 1
+    assert findings["web configuration"]["status"] == "failed"
+
+
+def snapshot(*readings: Reading, devices: tuple[Device, ...] = ()) -> Snapshot:
+    return Snapshot("gw1", 1_700_000_000.0, devices, readings)
+
+
+def statuses(findings: Iterator[Finding]) -> dict[str, str]:
+    return {found.check: found.status for found in findings}
+
+
+REFUSED = Reading("netlink", "wg0", 0.1, "permission", "needs CAP_NET_ADMIN")
+
+
+@pytest.mark.parametrize(
+    ("effective", "readings", "namespaces", "expected"),
+    [
+        (NET_ADMIN, (), (), {"CAP_NET_ADMIN": "ok"}),
+        (0, (REFUSED,), (), {"CAP_NET_ADMIN": "failed"}),
+        (0, (), (), {"CAP_NET_ADMIN": "warning"}),
+        (NET_ADMIN, (REFUSED,), ("blue",), {"CAP_NET_ADMIN": "ok", "CAP_SYS_ADMIN": "failed"}),
+        (NET_ADMIN | 1 << 21, (), ("blue",), {"CAP_NET_ADMIN": "ok", "CAP_SYS_ADMIN": "ok"}),
+    ],
+)
+def test_capabilities(
+    effective: int, readings: tuple[Reading, ...], namespaces: tuple[str, ...], expected: dict[str, str]
+) -> None:
+    """A capability fails when something was refused for lack of it, and otherwise only warns."""
+    settings = Config(namespaces=namespaces)
+    assert statuses(checkhost.capabilities(settings, snapshot(*readings), effective)) == expected
+
+
+def test_effective_capabilities_are_those_of_this_process() -> None:
+    """Giving up the user gives up its capabilities, and the check sees that."""
+    mask = checkhost.effective_capabilities()
+    assert mask == int(subprocess.check_output(["grep", "CapEff", "/proc/self/status"]).split()[1], 16)
+    with without_privilege():
+        assert checkhost.effective_capabilities() & NET_ADMIN == 0
+
+
+def test_a_namespace_that_is_not_there(gateway: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    """A configured network namespace that does not exist fails, with the command that makes it."""
+    gateway.write_text(gateway.read_text().replace("netlink: false", "netlink: true"))
+    add(gateway, "namespaces: [argus-none]\n")
+    code, findings = check(gateway, capsys)
+    assert code == 1
+    assert findings["namespace argus-none"]["mend"].startswith("`ip netns add argus-none`")
+
+
+def test_a_kernel_without_wireguard_is_well_where_userspace_serves() -> None:
+    """Without the kernel's WireGuard, userspace interfaces are enough, and their absence is a failure."""
+    reading = Reading("uapi", "wg0", 0.1)
+    both = [list(checkhost.kernel(Config(), snapshot(*given))) for given in ((reading,), ())]
+    if "speaks WireGuard" in both[0][0].message:
+        pytest.skip("this kernel has WireGuard")
+    assert [found.status for (found,) in both] == ["ok", "failed"]
+    assert "modprobe wireguard" in both[1][0].mend
+
+
+def test_a_handshake_in_the_future_is_the_clock() -> None:
+    """A handshake that is yet to come warns, with how far; small differences do not."""
+    device = Device("wg0", "kernel", last_handshake=[1_700_000_003, 0])
+    assert statuses(checkhost.clock(snapshot(devices=(device,)))) == {"clock": "ok"}
+    device = Device("wg0", "kernel", last_handshake=[1_700_000_184, 0])
+    (found,) = checkhost.clock(snapshot(devices=(device,)))
+    assert (found.status, "by up to 3m 4s" in found.message) == ("warning", True)
+
+
+@pytest.mark.parametrize("error", errors.ReadError.__subclasses__())
+@pytest.mark.parametrize("source", ["netlink", "netlink@blue", "uapi"])
+def test_every_reason_has_what_mends_it(error: type[errors.ReadError], source: str) -> None:
+    """No failure is told without a next step, and names from outside are quoted for the shell."""
+    reading = Reading(source, "wg0; reboot", 0.1, error.reason)
+    mend = mend_of(reading, Path("/run/wireguard"))
+    assert mend
+    assert "wg0; reboot" not in mend.replace("'wg-quick@wg0; reboot'", "").replace(
+        "'/run/wireguard/wg0; reboot.sock'", ""
+    ).replace("'wg0; reboot'", "")

@@ -1,0 +1,409 @@
+"""The recorder: every tick is a frame in the spool, or told by the next one that is."""
+
+from __future__ import annotations
+
+import asyncio
+import contextlib
+import errno
+import itertools
+import logging
+import random
+import statistics
+import time
+from collections import Counter
+from collections.abc import Awaitable, Callable, Iterator, Sequence
+from dataclasses import dataclass, field
+from pathlib import Path
+from uuid import UUID, uuid4
+
+import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
+
+from exporter.directory.files import Directory
+from exporter.model import Snapshot
+from exporter.recording import RecordingState
+from exporter.store.capture.recorder import Recorder, boot_clock
+from exporter.store.capture.spooler import Spooler
+from exporter.store.errors import SpoolFull
+from exporter.store.snapshot.codec import decode, encode
+from exporter.store.snapshot.frame import Frame, Lost
+from exporter.store.snapshot.stamp import Stamp
+from exporter.store.snapshot.tracker import Tracker
+from exporter.store.spool.queue import Spool
+from tests.kit.spool import MIB, fail
+
+START = 1_700_000_000.0
+TICK = 0.05  # seconds between the snapshots of a recorder that runs
+
+
+class Frames(Tracker):
+    """A tracker of no interface, that remembers what it was given and what was confirmed."""
+
+    def __init__(self) -> None:
+        super().__init__("gw", "acme", 0, uuid4(), "boot")
+        self.given: list[tuple[Snapshot, Directory, int]] = []
+        self.confirmed: list[Frame] = []
+
+    def take(
+        self,
+        snapshot: Snapshot,
+        directory: Directory,
+        generation: int,
+        taken_at: float,
+        lost: Sequence[Lost] = (),
+        keyframe: bool = False,
+    ) -> Frame:
+        self.given.append((snapshot, directory, generation))
+        return super().take(snapshot, directory, generation, taken_at, lost, keyframe)
+
+    def confirm(self, frame: Frame) -> None:
+        super().confirm(frame)
+        self.confirmed.append(frame)
+
+
+@dataclass
+class Watch:
+    """A directory that is replaced whenever somebody looks at it."""
+
+    generation: int = 0
+
+    @property
+    def current(self) -> Directory:
+        self.generation += 1
+        return Directory()
+
+
+@dataclass
+class Rig:
+    """A daemon's recording, as far as the spool."""
+
+    spool: Spool
+    interval: float = 30.0
+    encode: Callable[[Frame], bytes] = encode
+    recording: RecordingState = field(default_factory=RecordingState)
+    frames: Frames = field(default_factory=Frames)
+    watch: Watch = field(default_factory=Watch)
+    kept: int = 0
+
+    def __post_init__(self) -> None:
+        stamp, gaps = Stamp(self.spool.last_instant), self.recording.gaps
+        self.keeper = Spooler(self.interval, self.watch, self.frames, stamp, self.spool, gaps, self.encoded)
+
+    def recorder(self, read: Callable[[], Awaitable[Snapshot]]) -> Recorder:
+        return Recorder(self.interval, read, self.keeper, self.spool, self.recording, self.count)
+
+    def encoded(self, made: Frame) -> bytes:
+        return self.encode(made)
+
+    def count(self) -> None:
+        self.kept += 1
+
+
+@contextlib.contextmanager
+def rig(tmp_path: Path, interval: float = 30.0, quota: int = 64 * MIB) -> Iterator[Rig]:
+    with contextlib.closing(Spool(tmp_path / "spool.sqlite", quota)) as spool:
+        yield Rig(spool, interval)
+
+
+def at(seconds: float) -> Snapshot:
+    return Snapshot("gw", START + seconds)
+
+
+async def now() -> Snapshot:
+    """A reading that takes no time."""
+    return Snapshot("gw", time.time())
+
+
+async def run_until(recorder: Recorder, enough: Callable[[], bool]) -> None:
+    """Runs the recorder until it is enough, or until it ends by itself."""
+    task = asyncio.create_task(recorder.run())
+    while not enough() and not task.done():
+        await asyncio.sleep(TICK / 10)
+    task.cancel()
+    with contextlib.suppress(asyncio.CancelledError):
+        await task
+
+
+def spooled(spool: Spool) -> list[Frame]:
+    return [decode(entry.data) for entry in spool.first(100_000)]
+
+
+def ids(frames: Sequence[Frame]) -> list[tuple[UUID, int]]:
+    return [(one.run, one.sequence) for one in frames]
+
+
+# One snapshot after the other
+
+
+def test_a_kept_frame_is_confirmed(tmp_path: Path) -> None:
+    """Each snapshot is one frame in the spool, the first a keyframe, and the tracker builds on it."""
+    with rig(tmp_path) as daemon:
+        for n in range(3):
+            daemon.keeper.keep(at(30 * n))
+        assert ids(spooled(daemon.spool)) == ids(daemon.frames.confirmed)
+        assert [(f.taken_at - START, f.epoch, f.lost) for f in daemon.frames.confirmed] == [
+            (0, 1, []),
+            (30, 1, []),
+            (60, 1, []),
+        ]
+        # The generation is that of before the directory was looked at.
+        assert daemon.frames.given == [(at(30 * n), Directory(), n) for n in range(3)]
+
+
+def test_a_discarded_frame_asks_for_a_keyframe(tmp_path: Path) -> None:
+    """When a frame was taken out that others build on, the next one builds on nothing, and tells the loss."""
+    with rig(tmp_path) as daemon:
+        assert [daemon.keeper.keep(at(30 * n)).keyframe for n in range(3)] == [True, False, False]
+        lost = daemon.spool.discard(daemon.spool.first(2)[-1].id)
+        made = [daemon.keeper.keep(at(90 + 30 * n)) for n in range(3)]
+        assert [one.keyframe for one in made] == [True, False, False]
+        assert [one.lost for one in made] == [[lost], [], []]
+
+
+def test_a_refused_frame_is_told(tmp_path: Path) -> None:
+    """At the quota the tracker goes on from what is kept, and the next frame tells how many are missing."""
+    with rig(tmp_path, quota=MIB) as daemon:
+        daemon.keeper.keep(at(0))
+        daemon.encode = lambda _: bytes(2 * MIB)
+        for n in (1, 2, 3):
+            with pytest.raises(SpoolFull):
+                daemon.keeper.keep(at(30 * n))
+        daemon.encode = encode
+        kept = daemon.keeper.keep(at(120))
+        assert kept.lost == [Lost(START, START + 120, "spool-full", 3)]
+        assert ids(daemon.frames.confirmed) == ids(spooled(daemon.spool))
+        assert not daemon.keeper.keep(at(150)).lost
+        assert daemon.recording.gaps == {"spool-full": 1}
+
+
+@pytest.mark.parametrize(("later", "missing"), [(40, 0), (46, 1), (60, 1), (300, 9), (-3000, 0)])
+def test_the_time_without_a_daemon_is_told(tmp_path: Path, later: float, missing: int) -> None:
+    """The first frame of a run tells how many snapshots there would have been since the last one."""
+    with rig(tmp_path) as daemon:
+        assert not daemon.keeper.keep(at(0)).lost
+    with rig(tmp_path) as daemon:
+        lost = daemon.keeper.keep(at(later)).lost
+        assert lost == ([Lost(START, START + later, "not-running", missing)] if missing else [])
+        assert not daemon.keeper.keep(at(later + 600)).lost
+
+
+@settings(max_examples=100, deadline=None)
+@given(st.lists(st.sampled_from(("kept", "full", "unread", "late", "restart", "absent")), max_size=40))
+def test_every_tick_is_kept_or_told(tmp_path_factory: pytest.TempPathFactory, ticks: list[str]) -> None:
+    """Whatever happens in whatever order, frames and what they tell as lost add up to the ticks."""
+    path = tmp_path_factory.mktemp("spool") / "spool.sqlite"
+    expected: Counter[str] = Counter()
+    daemon = Rig(Spool(path, MIB))
+    for n, tick in enumerate(("kept", *ticks, "kept")):
+        expected[
+            {"full": "spool-full", "unread": "read-failed", "absent": "not-running"}.get(tick, tick)
+        ] += 1
+        if tick in ("restart", "absent"):
+            daemon.spool.close()
+            daemon = Rig(Spool(path, MIB))
+        if tick == "restart":  # within the interval: the snapshot is taken
+            expected["restart"] -= 1
+            expected["kept"] += 1
+        if tick in ("kept", "restart"):
+            daemon.keeper.keep(at(30 * n))
+        elif tick == "full":
+            daemon.encode = lambda _: bytes(2 * MIB)
+            with pytest.raises(SpoolFull):
+                daemon.keeper.keep(at(30 * n))
+            daemon.encode = encode
+        elif tick != "absent":
+            daemon.keeper.lose({"unread": "read-failed"}.get(tick, tick), 1)
+    found = Counter(kept=daemon.spool.depth)
+    for kept in spooled(daemon.spool):
+        for lost in kept.lost:
+            found[lost.reason] += lost.snapshots
+            assert lost.ended_at == kept.taken_at
+            assert lost.started_at < kept.taken_at
+    daemon.spool.close()
+    assert found.total() == len(ticks) + 2
+    assert found == +expected
+
+
+def test_a_clock_that_is_set_back(tmp_path: Path, caplog: pytest.LogCaptureFixture) -> None:
+    """Over an hour back and a restart in it instants go on; the frame that is right again tells."""
+    with rig(tmp_path) as daemon, caplog.at_level(logging.INFO):
+        daemon.keeper.keep(at(0))
+        daemon.keeper.keep(at(30))
+        for n in range(2, 30):
+            assert not daemon.keeper.keep(at(30 * n - 3600)).lost
+        assert caplog.text.count("the clock was set back by 3570.0 s") == 1
+        assert daemon.recording.gaps == {"clock": 1}
+    with rig(tmp_path) as daemon, caplog.at_level(logging.INFO):
+        told = [daemon.keeper.keep(at(30 * n - 3600)) for n in range(30, 130)]
+        (right,) = (one for one in told if one.lost)
+        (lost,) = right.lost
+        assert (lost.reason, lost.snapshots, lost.ended_at) == ("clock", 0, right.taken_at)
+        assert START + 30 <= lost.started_at < START + 31
+        assert right.taken_at == START + 60
+        assert caplog.text.count("the clock has caught up") == 1
+        instants = [one.taken_at for one in spooled(daemon.spool)]
+        assert instants == sorted(set(instants))
+
+
+def test_a_clock_that_is_set_back_by_days(tmp_path: Path, caplog: pytest.LogCaptureFixture) -> None:
+    """Then it is believed: instants go back once, and a gap without length says so."""
+    with rig(tmp_path) as daemon, caplog.at_level(logging.INFO):
+        daemon.keeper.keep(at(0))
+        daemon.keeper.keep(at(-1800))
+        back = daemon.keeper.keep(at(-200_000))
+        assert back.taken_at == START - 200_000
+        assert back.lost == [Lost(back.taken_at, back.taken_at, "clock", 0)]
+        assert not daemon.keeper.keep(at(-199_970)).lost
+        assert daemon.recording.gaps == {"clock": 2}
+        assert caplog.text.count("the clock was set back by 200000 s") == 1
+
+
+def test_a_spool_set_aside_is_told(tmp_path: Path) -> None:
+    """When the file of the run before could not be read, the first frame says so."""
+    (tmp_path / "spool.sqlite").write_bytes(random.Random(1).randbytes(9000))
+    with rig(tmp_path) as daemon:
+        later = Snapshot("gw", time.time() + 9)
+        assert [(lost.reason, lost.snapshots) for lost in daemon.keeper.keep(later).lost] == [
+            ("spool-broken", 0)
+        ]
+        assert daemon.recording.gaps == {"spool-broken": 1}
+
+
+# On time
+
+
+@pytest.mark.parametrize("takes", [0.0, 0.7, 2.4], ids=["quick", "slow", "too slow"])
+def test_the_schedule_does_not_drift(tmp_path: Path, takes: float) -> None:
+    """However long readings take, each tick has one, or it is told as lost: none drifts, none bunches."""
+    starts: list[float] = []
+    ends: list[float] = []
+
+    async def read() -> Snapshot:
+        starts.append(boot_clock())
+        await asyncio.sleep(takes * TICK)
+        ends.append(boot_clock())
+        return await now()
+
+    with rig(tmp_path, TICK) as daemon:
+        asyncio.run(run_until(daemon.recorder(read), lambda: daemon.kept == 10))
+        frames = spooled(daemon.spool)[:10]
+    told = list(itertools.accumulate(sum(lost.snapshots for lost in one.lost) for one in frames))
+    # Of each frame: how many ticks there were until its reading ended, more than frames and losses say.
+    ahead = [int((ends[n] - starts[0]) / TICK) - n - told[n] for n in range(10)]
+    assert min(ahead) >= -1, "two readings in one tick"
+    assert max(ahead) <= 1, "ticks are neither read nor told"
+    assert min(statistics.median(off(one - start) for one in starts) for start in starts) < 0.15, "it drifts"
+    assert {lost.reason for one in frames for lost in one.lost} <= {"late"}
+    assert told[-1] >= 18 or takes < 1
+
+
+def off(seconds: float) -> float:
+    """How far from a tick, in ticks."""
+    return abs(seconds / TICK - round(seconds / TICK))
+
+
+def test_a_late_snapshot_tells_of_those_before(tmp_path: Path) -> None:
+    """What was due while a reading took too long is missing between the snapshot before and its own."""
+    takes = [0.0, 0.0, 3.5]
+
+    async def read() -> Snapshot:
+        await asyncio.sleep(takes.pop(0) * TICK if takes else 0.0)
+        return await now()
+
+    with rig(tmp_path, TICK) as daemon:
+        asyncio.run(run_until(daemon.recorder(read), lambda: daemon.kept == 4))
+        _, before, late, *_ = spooled(daemon.spool)
+    (lost,) = late.lost
+    assert (lost.started_at, lost.ended_at, lost.reason) == (before.taken_at, late.taken_at, "late")
+    assert lost.snapshots >= 3
+
+
+def test_it_says_how_it_goes(tmp_path: Path) -> None:
+    """Each frame is counted, announced, and seen in the numbers of the spool."""
+    with rig(tmp_path, TICK) as daemon:
+        recorder = daemon.recorder(now)
+        assert (daemon.recording.interval, daemon.recording.spool_quota) == (TICK, 64 * MIB)
+        asyncio.run(run_until(recorder, lambda: daemon.kept >= 3))
+        recording, frames = daemon.recording, spooled(daemon.spool)
+        assert daemon.kept == recording.snapshots["spooled"] == recording.spool_snapshots == len(frames)
+        assert (recording.spool_oldest, recording.spooled_at) == (frames[0].taken_at, frames[-1].taken_at)
+        assert recording.spool_bytes == daemon.spool.size > 0
+        assert recording.take_duration > 0
+        assert (recording.spool_full, recording.spool_broken) == (False, "")
+
+
+def test_a_reading_that_fails(tmp_path: Path, caplog: pytest.LogCaptureFixture) -> None:
+    """It is logged once for all in a row, counted, and told by the next frame as lost."""
+    results: list[str] = ["", "bad", "bad", "bad", "", ""]
+
+    async def read() -> Snapshot:
+        if results and results.pop(0):
+            raise OSError("no buffer space")
+        return await now()
+
+    with rig(tmp_path, TICK) as daemon, caplog.at_level(logging.INFO):
+        asyncio.run(run_until(daemon.recorder(read), lambda: daemon.kept >= 3))
+        first, second, third, *_ = spooled(daemon.spool)
+        (lost,) = (lost for lost in second.lost if lost.reason == "read-failed")
+        assert lost == Lost(first.taken_at, second.taken_at, "read-failed", 3)
+        assert not [lost for lost in third.lost if lost.reason == "read-failed"]
+        assert daemon.recording.snapshots["failed"] == 3
+        assert caplog.text.count("a snapshot could not be read: no buffer space") == 1
+        assert caplog.text.count("snapshots can be read again; 3 were lost") == 1
+
+
+def test_a_spool_that_is_full(tmp_path: Path, caplog: pytest.LogCaptureFixture) -> None:
+    """While it is full that is shown, and logged once; when there is room again, too."""
+    with rig(tmp_path, TICK, quota=MIB) as daemon, caplog.at_level(logging.INFO):
+        recording = daemon.recording
+        daemon.encode = lambda made: encode(made) + bytes(200_000)
+        recorder = daemon.recorder(now)
+        asyncio.run(run_until(recorder, lambda: recording.snapshots["lost"] >= 3))
+        assert recording.spool_full
+        assert recording.spool_snapshots == daemon.kept > 0
+        lost = recording.snapshots["lost"]
+        kept = daemon.kept
+        daemon.spool.confirm_through(daemon.spool.first(100)[-1].id)
+        daemon.encode = encode
+        asyncio.run(run_until(recorder, lambda: daemon.kept > kept))
+        assert not recording.spool_full
+        assert caplog.text.count("snapshots are being lost: ") == 1
+        assert caplog.text.count("the spool keeps snapshots again; ") == 1
+        told = {one.reason: one.snapshots for one in spooled(daemon.spool)[0].lost}
+        assert told["spool-full"] + told.get("late", 0) == lost
+
+
+def test_a_spool_that_is_broken(tmp_path: Path, caplog: pytest.LogCaptureFixture) -> None:
+    """After a failed fsync the recording ends, says why, and says it once."""
+
+    def failing(made: Frame) -> bytes:
+        if made.sequence == 3:
+            fail(errno.EIO, "fsync", "fdatasync")  # of the thread that writes
+        return encode(made)
+
+    with rig(tmp_path, TICK) as daemon, caplog.at_level(logging.INFO):
+        daemon.encode = failing
+        asyncio.run(daemon.recorder(now).run())
+        assert daemon.kept == daemon.recording.snapshots["spooled"] == 2
+        assert "SQLITE_IOERR_FSYNC" in daemon.recording.spool_broken
+        assert caplog.text.count("nothing is recorded any more: ") == 1
+    with rig(tmp_path) as daemon:
+        assert [one.sequence for one in spooled(daemon.spool)][:2] == [1, 2]
+
+
+def test_the_end_waits_for_the_frame_under_way(tmp_path: Path) -> None:
+    """A frame that is being written when the daemon stops is kept, and the spool can be closed behind it."""
+    with rig(tmp_path, TICK) as daemon:
+        begun = False
+
+        def slow(made: Frame) -> bytes:
+            nonlocal begun
+            begun = True
+            time.sleep(4 * TICK)
+            return encode(made)
+
+        daemon.encode = slow
+        asyncio.run(run_until(daemon.recorder(now), lambda: begun))
+        assert ids(daemon.frames.confirmed) == ids(spooled(daemon.spool))
+        assert len(daemon.frames.confirmed) == 1

@@ -1,0 +1,167 @@
+"""exporter/web/basicauth.py, on real bcrypt hashes."""
+
+from __future__ import annotations
+
+import asyncio
+import base64
+from collections.abc import Awaitable, Callable
+
+import bcrypt
+import pytest
+
+from exporter.web import basicauth
+from exporter.web.basicauth import BasicAuth, OverloadedError, credentials, hash_cost
+from tests.kit.web import password_hash
+
+USERS = {"prometheus": password_hash("correct horse").encode(), "zoë": password_hash("pâté").encode()}
+
+
+def run(check: Callable[[BasicAuth], Awaitable[None]]) -> None:
+    """Runs `check` with a BasicAuth that is closed afterwards."""
+
+    async def main() -> None:
+        auth = BasicAuth()
+        try:
+            await check(auth)
+        finally:
+            auth.close()
+
+    asyncio.run(main())
+
+
+@pytest.mark.parametrize(
+    ("user", "password", "expected"),
+    [
+        ("prometheus", "correct horse", True),
+        ("zoë", "pâté", True),
+        ("prometheus", "correct horse ", False),
+        ("prometheus", "", False),
+        ("Prometheus", "correct horse", False),
+        ("zoë", "correct horse", False),
+        ("nobody", "correct horse", False),
+        ("", "", False),
+        ("prometheus", "a\0b", False),
+        ("prometheus", "x" * 5000, False),
+    ],
+)
+def test_only_the_right_password_of_a_user_is_right(user: str, password: str, expected: bool) -> None:
+    """Twice the same question has twice the same answer, remembered or not."""
+
+    async def check(auth: BasicAuth) -> None:
+        for _ in range(2):
+            assert await auth.verify(USERS, user.encode(), password.encode()) is expected
+
+    run(check)
+
+
+def test_a_password_beyond_72_bytes_matches_as_other_programs_have_it() -> None:
+    """A hash of the first 72 bytes, which is what htpasswd makes, accepts the whole password."""
+    users = {"a": bcrypt.hashpw(b"x" * 72, bcrypt.gensalt(4))}
+
+    async def check(auth: BasicAuth) -> None:
+        assert await auth.verify(users, b"a", b"x" * 100)
+        assert not await auth.verify(users, b"a", b"x" * 71)
+
+    run(check)
+
+
+def test_the_cache_follows_the_hash_and_stays_small() -> None:
+    """A changed hash forgets the old password at once, and no number of passwords grows the cache."""
+
+    async def check(auth: BasicAuth) -> None:
+        assert await auth.verify(USERS, b"prometheus", b"correct horse")
+        changed = {**USERS, "prometheus": password_hash("new").encode()}
+        assert not await auth.verify(changed, b"prometheus", b"correct horse")
+        assert await auth.verify(changed, b"prometheus", b"new")
+        without = {"zoë": USERS["zoë"]}
+        assert not await auth.verify(without, b"prometheus", b"correct horse")
+        many = {f"user{number}": password_hash("p").encode() for number in range(basicauth.REMEMBERED + 5)}
+        for name in many:
+            assert await auth.verify(many, name.encode(), b"p")
+        assert len(auth._right) == basicauth.REMEMBERED
+
+    run(check)
+
+
+def test_a_flood_of_wrong_passwords_is_bounded_and_locks_nobody_known_out() -> None:
+    """Beyond the queue a guess is turned away uncomputed; who was right before does not queue."""
+
+    async def check(auth: BasicAuth) -> None:
+        assert await auth.verify(USERS, b"prometheus", b"correct horse")
+        guesses = [
+            asyncio.create_task(auth.verify(USERS, b"prometheus", b"guess %d" % number))
+            for number in range(basicauth.WAITING + 10)
+        ]
+        await asyncio.sleep(0)
+        assert await auth.verify(USERS, b"prometheus", b"correct horse")
+        results = await asyncio.gather(*guesses, return_exceptions=True)
+        turned_away = [result for result in results if isinstance(result, OverloadedError)]
+        assert len(turned_away) == 10
+        assert results.count(False) == basicauth.WAITING
+        assert await auth.verify(USERS, "zoë".encode(), "pâté".encode())
+
+    run(check)
+
+
+def test_an_unknown_user_costs_as_much_as_a_known_one() -> None:
+    """An unknown user is compared with a real bcrypt hash of the users' own cost, which matches nothing."""
+    decoy = basicauth._decoy({"a": password_hash("p", 4).encode(), "b": password_hash("p", 6).encode()})
+    assert hash_cost(decoy) == 6
+    assert not bcrypt.checkpw(b"p", decoy)
+
+
+def test_a_flood_of_unknown_users_waits_in_the_same_queue() -> None:
+    """Guessing names is bounded like guessing passwords: no cheaper answer tells them apart."""
+
+    async def check(auth: BasicAuth) -> None:
+        attempts = (auth.verify(USERS, b"nobody%d" % number, b"x") for number in range(basicauth.WAITING + 1))
+        results = await asyncio.gather(*attempts, return_exceptions=True)
+        assert [type(result) for result in results].count(OverloadedError) == 1
+
+    run(check)
+
+
+def basic(text: bytes) -> str:
+    return "Basic " + base64.b64encode(text).decode()
+
+
+@pytest.mark.parametrize(
+    ("header", "expected"),
+    [
+        (basic(b"a:b"), (b"a", b"b")),
+        (basic(b"a:b:c"), (b"a", b"b:c")),
+        (basic(b":"), (b"", b"")),
+        (basic("zoë:ü".encode()), ("zoë".encode(), "ü".encode())),
+        ("basic  " + base64.b64encode(b"a:b").decode(), (b"a", b"b")),
+        (basic(b"no colon"), None),
+        ("Bearer " + base64.b64encode(b"a:b").decode(), None),
+        ("Basic", None),
+        ("Basic !!!", None),
+        ("Basic ünï", None),
+        ("", None),
+    ],
+)
+def test_credentials_are_read_as_rfc_7617_says(header: str, expected: tuple[bytes, bytes] | None) -> None:
+    """The first colon ends the name; anything else is no credentials."""
+    assert credentials(header) == expected
+
+
+@pytest.mark.parametrize(
+    ("text", "cost"),
+    [
+        (b"$2y$10$X0h1gDsPszWURQaxFh.zoubFi6DXncSjhoQNJgRrnGs7EsimhC7zG", 10),
+        (b"$2a$04$" + b"a" * 21 + b"e" + b"a" * 31, 4),
+        (b"$2b$31$" + b"a" * 21 + b"." + b"a" * 31, 31),
+        (b"$2b$31$" + b"a" * 21 + b"z" + b"a" * 31, None),
+        (b"$2b$32$" + b"a" * 53, None),
+        (b"$2b$03$" + b"a" * 53, None),
+        (b"$2b$10$" + b"a" * 52, None),
+        (b"$2b$10$" + b"a" * 53 + b"\n", None),
+        (b"$1$abc$def", None),
+        (b"secret", None),
+        (b"", None),
+    ],
+)
+def test_bcrypt_hashes_are_told_from_anything_else(text: bytes, cost: int | None) -> None:
+    """The published example of htpasswd's output is one; near misses are none."""
+    assert hash_cost(text) == cost

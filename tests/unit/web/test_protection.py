@@ -1,0 +1,427 @@
+"""TLS, client certificates, basic authentication and their re-reading, over real connections."""
+
+from __future__ import annotations
+
+import asyncio
+import base64
+import contextlib
+import ipaddress
+import logging
+import os
+import shutil
+import socket
+import ssl
+import subprocess
+from pathlib import Path
+
+import pytest
+from cryptography import x509
+
+from exporter.errors import InputError
+from exporter.web.page import Page
+from exporter.web.server import HttpServer, ServerLimits
+from tests.kit.web import (
+    PATIENCE,
+    Pair,
+    client_context,
+    http,
+    make_pair,
+    password_hash,
+    read_all,
+    read_until,
+    serving,
+    until,
+)
+
+TLS = "tls_server_config:\n  cert_file: server.crt\n  key_file: server.key\n"
+CLIENTS = TLS + "  client_auth_type: RequireAndVerifyClientCert\n  client_ca_file: ca.crt\n"
+HELLO = b"GET /-/healthy HTTP/1.1\r\nHost: x\r\n\r\n"
+
+
+class Files:
+    """A web configuration file with an authority and certificates beside it."""
+
+    def __init__(self, folder: Path) -> None:
+        self.folder = folder
+        self.authority = make_pair(folder, "ca")
+        self.server = make_pair(folder, "server", self.authority)
+        self.path = folder / "web.yml"
+
+    def write(self, text: str) -> Path:
+        """Replaces the file as an editor does: at once."""
+        fresh = self.folder / "web.yml.new"
+        fresh.write_text(text)
+        fresh.replace(self.path)
+        return self.path
+
+    def client(self, name: str, *sans: x509.GeneralName) -> Pair:
+        """A client's certificate from the same authority."""
+        return make_pair(self.folder, name, self.authority, sans)
+
+
+@pytest.fixture
+def files(tmp_path: Path) -> Files:
+    return Files(tmp_path)
+
+
+def users(**passwords: str) -> str:
+    lines = "".join(f"  {name}: {password_hash(password)}\n" for name, password in passwords.items())
+    return f"basic_auth_users:\n{lines}"
+
+
+def basic(user: str, password: str) -> dict[str, str]:
+    return {"Authorization": "Basic " + base64.b64encode(f"{user}:{password}".encode()).decode()}
+
+
+def serial(port: int, tls: ssl.SSLContext, name: str | None = "localhost") -> int:
+    """The serial number of the certificate that a new connection is shown; `name` None = without SNI."""
+    context = ssl.SSLContext(ssl.PROTOCOL_TLS_CLIENT)
+    context.check_hostname = False
+    context.verify_mode = ssl.CERT_NONE
+    with (
+        socket.create_connection(("127.0.0.1", port), timeout=PATIENCE) as plain,
+        (context if name is None else tls).wrap_socket(plain, server_hostname=name) as connection,
+    ):
+        der = connection.getpeercert(binary_form=True)
+        assert der is not None
+        return x509.load_der_x509_certificate(der).serial_number
+
+
+def test_tls_serves_http(files: Files) -> None:
+    """A client that trusts the authority gets the page; a plain one gets nothing."""
+    with serving(web_config=files.write(TLS)) as running:
+        response, body = running.get("/metrics", tls=client_context(files.authority))
+        assert (response.status, body) == (200, b"# nothing\n")
+        with running.connect() as plain:
+            plain.sendall(HELLO)
+            assert b"HTTP" not in read_all(plain)
+
+
+def test_a_large_page_arrives_over_tls(files: Files) -> None:
+    """Many pieces arrive whole through TLS, to a reader that begins late."""
+    chunks = [bytes([number]) * 65_537 for number in range(200)]
+
+    async def scrape(accept: str, gzip: bool) -> Page:
+        return Page("text/plain", "", chunks)
+
+    with serving(scrape, web_config=files.write(TLS)) as running:
+        _, body = running.get("/metrics", tls=client_context(files.authority))
+    assert body == b"".join(chunks)
+
+
+def test_a_reader_that_stalls_is_cut_off_over_tls_too(files: Files) -> None:
+    """The write deadline holds behind TLS."""
+
+    async def scrape(accept: str, gzip: bool) -> Page:
+        return Page("text/plain", "", [b"x" * 40_000_000])
+
+    context = client_context(files.authority)
+    limits = ServerLimits(write_seconds=0.3)
+    with (
+        serving(scrape, web_config=files.write(TLS), limits=limits) as running,
+        running.connect() as plain,
+        context.wrap_socket(plain, server_hostname="localhost") as connection,
+    ):
+        connection.sendall(b"GET /metrics HTTP/1.1\r\nHost: x\r\n\r\n")
+        until(lambda: running.server.stats.write_timeouts == 1)
+        received = 0
+        with contextlib.suppress(OSError):
+            while piece := connection.recv(1_000_000):
+                received += len(piece)
+        assert received < 40_000_000
+
+
+def test_a_handshake_that_never_ends_is_cut_off(files: Files) -> None:
+    """A client that connects and says nothing does not hold a connection of a TLS server."""
+    with (
+        serving(web_config=files.write(TLS), limits=ServerLimits(head_seconds=0.1)) as running,
+        running.connect() as silent,
+    ):
+        assert read_all(silent) == b""
+        until(lambda: running.server.stats.handshake_failures == 1)
+
+
+@pytest.mark.parametrize(("version", "spoken"), [("TLS12", "TLSv1.2"), ("TLS13", "TLSv1.3")])
+def test_versions_are_those_of_the_file(files: Files, version: str, spoken: str) -> None:
+    """min_version and max_version fix the version, and a client that insists on the other is refused."""
+    path = files.write(f"{TLS}  min_version: {version}\n  max_version: {version}\n")
+    with serving(web_config=path) as running:
+        with running.connect() as plain:
+            context = client_context(files.authority)
+            with context.wrap_socket(plain, server_hostname="localhost") as connection:
+                assert connection.version() == spoken
+        other = client_context(files.authority)
+        other.minimum_version = other.maximum_version = (
+            ssl.TLSVersion.TLSv1_3 if version == "TLS12" else ssl.TLSVersion.TLSv1_2
+        )
+        with pytest.raises(ssl.SSLError):
+            running.get("/", tls=other)
+
+
+def test_client_certificates_are_required_and_verified(files: Files, tmp_path: Path) -> None:
+    """Only a certificate that the authority signed gets an answer."""
+    (tmp_path / "elsewhere").mkdir()
+    stranger = make_pair(tmp_path / "elsewhere", "stranger", make_pair(tmp_path / "elsewhere", "other-ca"))
+    with serving(web_config=files.write(CLIENTS)) as running:
+        good = client_context(files.authority, files.client("prometheus"))
+        assert running.get("/metrics", tls=good)[0].status == 200
+        for client in (None, stranger):
+            with pytest.raises((ssl.SSLError, ConnectionError)):
+                running.get("/metrics", tls=client_context(files.authority, client))
+        until(lambda: running.server.stats.handshake_failures == 2)
+
+
+def test_an_optional_client_certificate_is_verified_when_it_is_there(files: Files, tmp_path: Path) -> None:
+    """VerifyClientCertIfGiven lets a client without one in and a stranger's one out."""
+    (tmp_path / "elsewhere").mkdir()
+    stranger = make_pair(tmp_path / "elsewhere", "stranger", make_pair(tmp_path / "elsewhere", "other-ca"))
+    path = files.write(CLIENTS.replace("RequireAndVerifyClientCert", "VerifyClientCertIfGiven"))
+    with serving(web_config=path) as running:
+        assert running.get("/", tls=client_context(files.authority))[0].status == 200
+        with pytest.raises((ssl.SSLError, ConnectionError)):
+            running.get("/", tls=client_context(files.authority, stranger))
+
+
+@pytest.mark.parametrize("number", range(4))
+def test_client_names_of_every_kind_are_compared(files: Files, number: int) -> None:
+    """With client_allowed_sans only certificates with one of the names get an answer, whatever its kind."""
+    names: list[x509.GeneralName] = [
+        x509.DNSName("prometheus.example.com"),
+        x509.IPAddress(ipaddress.ip_address("2001:db8::9")),
+        x509.RFC822Name("noc@example.com"),
+        x509.UniformResourceIdentifier("spiffe://example/prometheus"),
+    ]
+    allowed = "[prometheus.example.com, '2001:db8::9', noc@example.com, 'spiffe://example/prometheus']"
+    with serving(web_config=files.write(f"{CLIENTS}  client_allowed_sans: {allowed}\n")) as running:
+        good = client_context(files.authority, files.client("good", names[number]))
+        assert running.get("/", tls=good)[0].status == 200
+        bad = client_context(files.authority, files.client("bad", x509.DNSName("evil.example.com")))
+        with pytest.raises((ssl.SSLError, ConnectionError)):
+            running.get("/", tls=bad)
+        until(lambda: running.server.stats.handshake_failures == 1)
+
+
+@pytest.mark.parametrize("path", ["/metrics", "/", "/-/healthy", "/-/ready", "/nowhere"])
+def test_every_path_wants_a_password_when_there_are_users(files: Files, path: str) -> None:
+    """Without, with wrong and with right credentials: 401, 401, and the answer; the challenge is there."""
+    with serving(web_config=files.write(users(prometheus="right"))) as running:
+        without, body = running.get(path)
+        wrong, _ = running.get(path, basic("prometheus", "wrong"))
+        right, _ = running.get(path, basic("prometheus", "right"))
+        assert running.server.stats.auth_failures == 1
+    assert (without.status, wrong.status) == (401, 401)
+    assert right.status == (404 if path == "/nowhere" else 200)
+    assert without.headers["WWW-Authenticate"] == 'Basic realm="argus-wg", charset="UTF-8"'
+    assert b"Argus" not in body
+
+
+def test_configured_headers_are_on_every_answer(files: Files) -> None:
+    """Also on refusals, and in place of the server's own."""
+    text = (
+        "http_server_config:\n  headers:\n    X-Frame-Options: deny\n    Content-Security-Policy: sandbox\n"
+    )
+    with serving(web_config=files.write(text + users(a="b"))) as running:
+        for headers in ({}, basic("a", "b")):
+            response, _ = running.get("/", headers)
+            assert response.headers["X-Frame-Options"] == "deny"
+            assert response.headers.get_all("Content-Security-Policy") == ["sandbox"]
+
+
+def test_rate_limit_answers_429_above_its_burst(files: Files) -> None:
+    """The third request of a burst of two is refused before its password is looked at."""
+    with serving(
+        web_config=files.write("rate_limit:\n  interval: 1h\n  burst: 2\n" + users(a="b"))
+    ) as running:
+        assert [running.get("/", basic("a", "b"))[0].status for _ in range(3)] == [200, 200, 429]
+
+
+def test_a_new_certificate_is_shown_to_the_next_connection(files: Files) -> None:
+    """Certificate and key replaced in place are in force at the next connection, with and without SNI."""
+    context = client_context(files.authority)
+    with serving(web_config=files.write(TLS)) as running:
+        assert serial(running.port, context) == files.server.certificate.serial_number
+        fresh = make_pair(files.folder, "server", files.authority).certificate.serial_number
+        assert serial(running.port, context) == fresh
+        assert serial(running.port, context, name=None) == fresh
+
+
+def test_half_a_renewal_keeps_the_old_pair(files: Files, caplog: pytest.LogCaptureFixture) -> None:
+    """Until the new key follows its certificate the old pair serves; log and flag say so, once."""
+    context = client_context(files.authority)
+    old = files.server
+    old_key = old.key.read_bytes()
+    with caplog.at_level(logging.INFO), serving(web_config=files.write(TLS)) as running:
+        fresh = make_pair(files.folder, "server", files.authority)
+        new_key = fresh.key.read_bytes()
+        fresh.key.write_bytes(old_key)
+        for _ in range(3):
+            assert serial(running.port, context) == old.certificate.serial_number
+        assert "this key does not belong to the certificate" in running.server.web_config_error
+        assert running.server.stats.config_reload_errors == 1
+        fresh.key.write_bytes(new_key)
+        assert serial(running.port, context) == fresh.certificate.serial_number
+        assert running.server.web_config_error == ""
+    assert [record.levelname for record in caplog.records] == ["ERROR", "INFO"]
+    assert caplog.records[1].getMessage().endswith("is in force again")
+
+
+def test_a_key_that_vanishes_and_returns(files: Files) -> None:
+    """A file that the configuration names may be gone for a while."""
+    context = client_context(files.authority)
+    with serving(web_config=files.write(TLS)) as running:
+        aside = files.server.key.rename(files.folder / "aside")
+        assert serial(running.port, context) == files.server.certificate.serial_number
+        assert "no such file" in running.server.web_config_error
+        aside.rename(files.server.key)
+        assert serial(running.port, context) == files.server.certificate.serial_number
+        assert running.server.web_config_error == ""
+
+
+def test_users_change_at_the_next_request_of_an_open_connection(files: Files) -> None:
+    """A removed user is out and a new one in, on the connection that is already there."""
+    with (
+        serving(web_config=files.write(users(old="a", stays="b"))) as running,
+        contextlib.closing(http(running.port)) as connection,
+    ):
+
+        def status(user: str, password: str) -> int:
+            connection.request("GET", "/", headers=basic(user, password))
+            response = connection.getresponse()
+            response.read()
+            return int(response.status)
+
+        assert (status("old", "a"), status("stays", "b"), status("new", "c")) == (200, 200, 401)
+        files.write(users(new="c", stays="changed"))
+        assert (status("old", "a"), status("stays", "b"), status("new", "c")) == (401, 401, 200)
+        assert status("stays", "changed") == 200
+
+
+@pytest.mark.parametrize(
+    ("bad", "words"),
+    [
+        ("basic_auth_users:\n  a: plain\n", ":2: basic_auth_users.a: must be a bcrypt hash"),
+        ("basic_auth_users: [\n", ": this is not YAML"),
+        ("", "basic_auth_users is gone; put it back, or restart"),
+        (None, ": no such file"),
+    ],
+)
+def test_a_bad_file_keeps_the_last_good_one(
+    files: Files, bad: str | None, words: str, caplog: pytest.LogCaptureFixture
+) -> None:
+    """Whatever is wrong with the file, nobody gets in who could not before, and the log says it once."""
+    good = users(a="b")
+    with serving(web_config=files.write(good)) as running:
+        if bad is None:
+            files.path.unlink()
+        else:
+            files.write(bad)
+        statuses = [running.get("/", headers)[0].status for headers in (basic("a", "b"), {}, basic("x", "y"))]
+        assert statuses == [200, 401, 401]
+        assert words in running.server.web_config_error
+        assert [record.levelname for record in caplog.records] == ["ERROR"]
+        files.write(good)
+        assert running.get("/", basic("a", "b"))[0].status == 200
+        assert running.server.web_config_error == ""
+
+
+def test_a_permission_that_is_mended_is_noticed(files: Files) -> None:
+    """chmod alone, which changes no content, leads to another try."""
+    with serving(web_config=files.write(users(a="b"))) as running:
+        before = running.server.stats.config_reload_errors
+        files.write("nonsense: 1\n")
+        assert running.get("/", basic("a", "b"))[0].status == 200
+        files.path.chmod(0o600)
+        assert running.get("/", basic("a", "b"))[0].status == 200
+        assert running.server.stats.config_reload_errors == before + 2
+
+
+def test_tls_can_be_turned_on_without_a_restart(files: Files) -> None:
+    """New connections are TLS at once; an open plain one gets one more answer and ends with it."""
+    with serving(web_config=files.write("# plain\n")) as running, running.connect() as old:
+        old.sendall(HELLO)
+        read_until(old, b"healthy\n")
+        files.write(TLS)
+        old.sendall(HELLO)
+        assert read_all(old).endswith(b"healthy\n")
+        assert running.get("/", tls=client_context(files.authority))[0].status == 200
+        with running.connect() as plain:
+            plain.sendall(HELLO)
+            assert b"HTTP" not in read_all(plain)
+
+
+def test_protection_is_not_lost_without_a_restart(files: Files) -> None:
+    """A file cut off after its first lines leaves TLS, client certificates and users as they were."""
+    whole = CLIENTS + users(a="b")
+    client = client_context(files.authority, files.client("prometheus"))
+    with serving(web_config=files.write(whole)) as running:
+        for lines in range(len(whole.splitlines())):
+            files.write("".join(whole.splitlines(keepends=True)[:lines]))
+            assert running.get("/", tls=client)[0].status == 401
+            with pytest.raises((ssl.SSLError, ConnectionError)):
+                running.get("/", basic("a", "b"), tls=client_context(files.authority))
+        files.write(whole)
+        assert running.get("/", basic("a", "b"), tls=client)[0].status == 200
+
+
+def test_reload_reads_files_that_look_unchanged(files: Files) -> None:
+    """What SIGHUP calls reads a bad file once more, which nothing else would before it changes."""
+    with serving(web_config=files.write(users(a="b"))) as running:
+        files.write("nonsense: 1\n")
+        for errors in (1, 2):
+            running.get("/")
+            assert running.server.stats.config_reload_errors == errors
+            running.loop.call_soon_threadsafe(running.server.reload)
+
+
+def test_a_bad_file_at_the_start_is_an_error(files: Files) -> None:
+    """There is no last good one then, so the server is not made."""
+
+    async def main() -> None:
+        path = files.write("basic_auth_users:\n  a: plain\n")
+        HttpServer([("127.0.0.1", 0)], never, lambda: (True, ()), path)
+
+    async def never(accept: str, gzip: bool) -> Page:
+        raise AssertionError
+
+    with pytest.raises(InputError):
+        asyncio.run(main())
+
+
+@pytest.mark.skipif(not shutil.which("curl"), reason="curl is not installed: apt-get install curl")
+def test_curl_with_certificate_and_password(files: Files) -> None:
+    """The command of docs/security.md gets the metrics through TLS, a client certificate and a password."""
+    client = files.client("prometheus")
+    with serving(web_config=files.write(CLIENTS + users(prometheus="right"))) as running:
+        command = [
+            *("curl", "-sS", "--fail", "--cacert", str(files.authority.cert)),
+            *("--cert", str(client.cert), "--key", str(client.key), "--user", "prometheus:right"),
+            f"https://localhost:{running.port}/metrics",
+        ]
+        environment = {**os.environ, "no_proxy": "localhost"}
+        done = subprocess.run(command, capture_output=True, check=True, timeout=PATIENCE, env=environment)
+    assert done.stdout == b"# nothing\n"
+
+
+@pytest.mark.parametrize("tls", [False, True], ids=["plain", "tls"])
+def test_a_client_that_leaves_early_is_no_error(
+    files: Files, tls: bool, caplog: pytest.LogCaptureFixture
+) -> None:
+    """Closing in the middle of an answer frees the place and leaves no line in the log."""
+
+    async def scrape(accept: str, gzip: bool) -> Page:
+        return Page("text/plain", "", [b"x" * 40_000_000])
+
+    with (
+        caplog.at_level(logging.INFO),
+        serving(scrape, web_config=files.write(TLS if tls else "# plain\n")) as running,
+    ):
+        with running.connect() as plain, contextlib.ExitStack() as stack:
+            connection = plain
+            if tls:
+                wrapped = client_context(files.authority).wrap_socket(plain, server_hostname="localhost")
+                connection = stack.enter_context(wrapped)
+            connection.sendall(b"GET /metrics HTTP/1.1\r\nHost: x\r\n\r\n")
+            assert connection.recv(1000)
+        until(lambda: not running.server._conversations)
+        until(lambda: running.server._scraping == 0)
+    assert caplog.records == []

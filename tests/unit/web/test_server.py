@@ -1,0 +1,387 @@
+"""exporter/web/server.py, over real sockets."""
+
+from __future__ import annotations
+
+import asyncio
+import contextlib
+import gzip
+import logging
+import shutil
+import socket
+import subprocess
+import threading
+import time
+
+import pytest
+
+from exporter import __version__
+from exporter.web.listen import ListenError
+from exporter.web.page import Page
+from exporter.web.server import HttpServer, ServerLimits
+from tests.kit import web as webkit
+from tests.kit.web import PATIENCE, http, read_all, read_until, serving, until
+
+TEXT = "text/plain; version=0.0.4; charset=utf-8"
+
+
+def test_a_page_arrives_whole_from_its_pieces() -> None:
+    """Small and large chunks arrive as one body with its length, type and the headers caches need."""
+    chunks = [b"a" * 10, b"b" * 700_001, b"", b"c" * 300_000, b"d"]
+
+    async def scrape(accept: str, gzip: bool) -> Page:
+        return Page(TEXT, "", chunks)
+
+    with serving(scrape) as running:
+        response, body = running.get("/metrics")
+    assert body == b"".join(chunks)
+    assert response.status == 200
+    assert response.headers["Content-Length"] == str(len(body))
+    assert response.headers["Content-Type"] == TEXT
+    assert response.headers["Vary"] == "Accept, Accept-Encoding"
+    assert response.headers["Content-Encoding"] is None
+
+
+def test_scrape_is_told_what_the_client_accepts() -> None:
+    """The scrape gets the Accept header and whether gzip is wanted, and its encoding is announced."""
+    asked = []
+
+    async def scrape(accept: str, wants_gzip: bool) -> Page:
+        asked.append((accept, wants_gzip))
+        return Page(TEXT, "gzip", [gzip.compress(b"x 1\n"), gzip.compress(b"y 2\n")])
+
+    with serving(scrape) as running:
+        response, body = running.get("/metrics", {"Accept": "text/plain;q=0.5", "Accept-Encoding": "gzip"})
+        running.get("/metrics", {"Accept-Encoding": "gzip;q=0"})
+    assert asked == [("text/plain;q=0.5", True), ("", False)]
+    assert response.headers["Content-Encoding"] == "gzip"
+    assert gzip.decompress(body) == b"x 1\ny 2\n"
+
+
+def test_head_has_the_headers_of_get_and_no_body() -> None:
+    """HEAD /metrics announces the length and leaves the connection usable for the next request."""
+    with serving() as running, contextlib.closing(http(running.port)) as connection:
+        connection.request("HEAD", "/metrics")
+        head = connection.getresponse()
+        assert (head.status, head.headers["Content-Length"], head.read()) == (200, "10", b"")
+        connection.request("GET", "/metrics")
+        assert connection.getresponse().read() == b"# nothing\n"
+
+
+def test_landing_page_leads_to_every_route() -> None:
+    """The page at / names the version, and each of its links answers."""
+    with serving() as running:
+        response, body = running.get("/")
+        page = body.decode()
+        links = [piece.split('"')[0] for piece in page.split('href="')[1:]]
+        assert __version__ in page
+        assert links == ["/metrics", "/-/ready", "/-/healthy"]
+        assert [running.get(link)[0].status for link in links] == [200, 200, 200]
+    assert response.headers["Content-Type"] == "text/html; charset=utf-8"
+
+
+def test_readiness_says_why_not() -> None:
+    """/-/ready is 503 with its reasons while /-/healthy stays 200."""
+    with serving(ready=(False, ["wg0: permission"])) as running:
+        ready, body = running.get("/-/ready")
+        healthy, _ = running.get("/-/healthy")
+    assert (ready.status, body) == (503, b"not ready\nwg0: permission\n")
+    assert healthy.status == 200
+
+
+def test_a_failed_scrape_leaks_nothing_and_is_logged_once(caplog: pytest.LogCaptureFixture) -> None:
+    """Two failed scrapes are 500 and quote nothing; the log has it once, and the recovery once."""
+    failing = True
+
+    async def scrape(accept: str, gzip: bool) -> Page:
+        if failing:
+            raise RuntimeError("the inner secret")
+        return Page(TEXT, "", [b"x 1\n"])
+
+    with caplog.at_level(logging.INFO), serving(scrape) as running:
+        answers = [running.get("/metrics") for _ in range(2)]
+        failing = False
+        assert running.get("/metrics")[0].status == 200
+        assert running.server.stats.requests == {500: 2, 200: 1}
+    assert [response.status for response, _ in answers] == [500, 500]
+    assert all(b"secret" not in body and b"Traceback" not in body for _, body in answers)
+    assert [record.levelname for record in caplog.records] == ["ERROR", "INFO"]
+    assert "the inner secret" in caplog.text
+
+
+def test_a_scrape_that_hangs_is_given_up() -> None:
+    """A scrape beyond its limit is 500, and its place is free again."""
+
+    async def scrape(accept: str, gzip: bool) -> Page:
+        await asyncio.sleep(3600)
+        raise AssertionError
+
+    with serving(scrape, limits=ServerLimits(scrapes=1, scrape_seconds=0.05)) as running:
+        assert [running.get("/metrics")[0].status for _ in range(2)] == [500, 500]
+
+
+@pytest.mark.parametrize(
+    ("request_bytes", "status"),
+    [
+        (b"POST /metrics HTTP/1.1\r\nHost: x\r\nContent-Length: 3\r\n\r\nabc", 405),
+        (b"DELETE / HTTP/1.1\r\nHost: x\r\n\r\n", 405),
+        (b"GET /metrics HTTP/1.1\r\nHost: x\r\nContent-Length: 1000000\r\n\r\n", 413),
+        (b"GET /metrics HTTP/1.1\r\nHost: x\r\nTransfer-Encoding: chunked\r\n\r\n3\r\nabc\r\n", 413),
+        (b"GET /" + b"a" * 10_000 + b" HTTP/1.1\r\nHost: x\r\n\r\n", 400),
+        (b"GET / HTTP/1.1\r\nHost: x\r\nX-Long: " + b"a" * 10_000 + b"\r\n\r\n", 400),
+        (b"GET / HTTP/1.1\r\nHost: x\r\n" + b"A: b\r\n" * 100 + b"\r\n", 400),
+        (b"\x16\x03\x01\x02\x00\x01\x00\x01\xfc\x03\x03", 400),
+    ],
+    ids=["post", "delete", "body", "chunked-body", "long-line", "long-header", "many-headers", "tls-hello"],
+)
+def test_what_is_too_much_is_refused_and_the_connection_closed(request_bytes: bytes, status: int) -> None:
+    """Bodies, other methods, oversized heads and foreign protocols get a status, and no software is named."""
+    with serving() as running, running.connect() as connection:
+        connection.sendall(request_bytes)
+        answer = read_all(connection)
+        assert answer[:13] in (b"HTTP/1.1 %d " % status, b"HTTP/1.0 %d " % status)
+        assert b"\r\nServer: argus-wg\r\n" in answer
+        assert b"aiohttp" not in answer
+        assert b"Python" not in answer
+        assert running.server.stats.requests == {status: 1}
+
+
+def test_unknown_paths_are_not_found() -> None:
+    """Only the four routes exist, whatever a path looks like."""
+    with serving() as running:
+        paths = ["/metrics/", "//metrics", "/-/healthy/../../metrics", "/metrics%00", "/%2e%2e/etc/passwd"]
+        assert [running.get(path)[0].status for path in paths] == [404] * 5
+        assert running.get("/metrics?name[]=up")[0].status == 200
+
+
+def test_no_answer_names_the_software_behind_it() -> None:
+    """Server carries no version, on answers and on refusals alike."""
+    with serving() as running:
+        servers = {path: running.get(path)[0].headers["Server"] for path in ("/", "/metrics", "/nowhere")}
+    assert set(servers.values()) == {"argus-wg"}
+
+
+@pytest.mark.parametrize("sent", [b"", b"GET / HTTP/1.1\r\nHost: x\r\n"], ids=["silent", "half a head"])
+def test_a_head_that_never_ends_is_cut_off(sent: bytes) -> None:
+    """A client that sends nothing, or half a head, is cut off, a byte now and then notwithstanding."""
+    with serving(limits=ServerLimits(head_seconds=0.2)) as running, running.connect() as connection:
+        connection.sendall(sent)
+        connection.settimeout(0.02)
+        received = b"open"
+        with contextlib.suppress(ConnectionError):
+            while received:
+                if sent:
+                    connection.sendall(b"X")
+                with contextlib.suppress(TimeoutError):
+                    received = connection.recv(1)
+        assert running.server.stats.head_timeouts == 1
+
+
+def test_the_second_head_of_a_connection_has_a_deadline_too() -> None:
+    """After an answer, and behind a request being answered, a head that began has to end."""
+    with serving(limits=ServerLimits(head_seconds=0.2)) as running:
+        for request in (
+            b"GET /-/healthy HTTP/1.1\r\nHost: x\r\n\r\nGET / HT",
+            b"GET /-/healthy HTTP/1.1\r\nHost: x\r\n\r\n",
+        ):
+            with running.connect() as connection:
+                connection.sendall(request)
+                read_until(connection, b"healthy\n")
+                if not request.endswith(b"HT"):
+                    connection.sendall(b"GET / HT")
+                read_all(connection)
+        assert running.server.stats.head_timeouts == 2
+
+
+def test_a_kept_connection_may_pause_longer_than_a_head_may_take() -> None:
+    """The deadline of a head does not run between requests."""
+    with (
+        serving(limits=ServerLimits(head_seconds=0.1)) as running,
+        contextlib.closing(http(running.port)) as connection,
+    ):
+        for _ in range(2):
+            connection.request("GET", "/-/healthy")
+            assert connection.getresponse().read() == b"healthy\n"
+            first = connection.sock
+            time.sleep(0.3)
+        assert connection.sock is first
+        assert running.server.stats.head_timeouts == 0
+
+
+def test_an_idle_connection_ends() -> None:
+    """Without a next request the connection is closed."""
+    with serving(limits=ServerLimits(keepalive_seconds=0.1)) as running, running.connect() as connection:
+        connection.sendall(b"GET /-/healthy HTTP/1.1\r\nHost: x\r\n\r\n")
+        assert read_all(connection).endswith(b"healthy\n")
+
+
+@pytest.mark.parametrize("pieces", [1, 80], ids=["one chunk", "many chunks"])
+def test_a_reader_that_stalls_is_cut_off(pieces: int) -> None:
+    """Who does not read its answer loses the connection, and its place among the scrapes."""
+
+    async def scrape(accept: str, gzip: bool) -> Page:
+        return Page(TEXT, "", [b"x" * (40_000_000 // pieces)] * pieces)
+
+    with (
+        serving(scrape, limits=ServerLimits(scrapes=1, write_seconds=0.3)) as running,
+        running.connect() as connection,
+    ):
+        connection.sendall(b"GET /metrics HTTP/1.1\r\nHost: x\r\n\r\n")
+        until(lambda: running.server.stats.write_timeouts == 1)
+        assert len(read_all(connection)) < 40_000_000
+        response, body = running.get("/metrics")
+        assert (response.status, len(body)) == (200, 40_000_000)
+
+
+def test_too_many_scrapes_are_told_to_come_back() -> None:
+    """Above the limit a scrape is 503 with Retry-After, while health is answered."""
+    release = threading.Event()
+
+    async def scrape(accept: str, gzip: bool) -> Page:
+        await asyncio.to_thread(release.wait, PATIENCE)
+        return Page(TEXT, "", [b"x 1\n"])
+
+    with serving(scrape, limits=ServerLimits(scrapes=2)) as running, contextlib.ExitStack() as stack:
+        waiting = [stack.enter_context(running.connect()) for _ in range(2)]
+        for connection in waiting:
+            connection.sendall(b"GET /metrics HTTP/1.1\r\nHost: x\r\nConnection: close\r\n\r\n")
+        until(lambda: running.server._scraping == 2)
+        response, _ = running.get("/metrics")
+        assert (response.status, response.headers["Retry-After"]) == (503, "5")
+        assert running.get("/-/healthy")[0].status == 200
+        release.set()
+        assert all(read_all(connection).endswith(b"x 1\n") for connection in waiting)
+        assert running.get("/metrics")[0].status == 200
+
+
+def test_too_many_connections_are_told_to_come_back() -> None:
+    """The connection above the limit gets 503; when another ends, there is room again."""
+    with serving(limits=ServerLimits(connections=2)) as running:
+        with running.connect(), running.connect():
+            until(lambda: len(running.server._conversations) == 2)
+            with running.connect() as third:
+                answer = read_all(third)
+            assert answer.startswith(b"HTTP/1.1 503 ")
+            assert b"Retry-After: 5" in answer
+            assert running.server.stats.connections_refused == 1
+        until(lambda: not running.server._conversations)
+        assert running.get("/-/healthy")[0].status == 200
+
+
+def test_stop_lets_a_scrape_in_flight_end() -> None:
+    """Stopping refuses new connections, closes idle ones and answers the running scrape whole."""
+    release = threading.Event()
+
+    async def scrape(accept: str, gzip: bool) -> Page:
+        await asyncio.to_thread(release.wait, PATIENCE)
+        return Page(TEXT, "", [b"x" * 1_000_000])
+
+    with serving(scrape) as running, running.connect() as idle, running.connect() as busy:
+        idle.sendall(b"GET /-/healthy HTTP/1.1\r\nHost: x\r\n\r\n")
+        read_until(idle, b"healthy\n")
+        busy.sendall(b"GET /metrics HTTP/1.1\r\nHost: x\r\n\r\n")
+        until(lambda: running.server._scraping == 1)
+        stopping = threading.Thread(target=running.stop, args=(PATIENCE,))
+        stopping.start()
+        until(lambda: running.server._listeners[0].fileno() == -1)
+        with pytest.raises(ConnectionRefusedError):
+            running.connect().close()
+        release.set()
+        assert read_all(busy).endswith(b"x" * 1_000_000)
+        assert read_all(idle) == b""
+        stopping.join(PATIENCE)
+        assert not stopping.is_alive()
+
+
+def test_stop_does_not_wait_longer_than_its_grace() -> None:
+    """A scrape that never ends is cancelled, and the stop returns."""
+    cancelled = threading.Event()
+
+    async def scrape(accept: str, gzip: bool) -> Page:
+        try:
+            await asyncio.sleep(3600)
+        finally:
+            cancelled.set()
+        raise AssertionError
+
+    with serving(scrape) as running, running.connect() as connection:
+        connection.sendall(b"GET /metrics HTTP/1.1\r\nHost: x\r\n\r\n")
+        until(lambda: running.server._scraping == 1)
+        running.stop(0.05)
+        assert read_all(connection) == b""
+        assert cancelled.wait(PATIENCE)
+        assert not running.server._conversations
+
+
+def test_several_addresses_and_ipv6() -> None:
+    """One server answers on IPv4 and IPv6, each on the port it says it has."""
+
+    async def main() -> list[bytes]:
+        server = HttpServer([("127.0.0.1", 0), ("::1", 0)], webkit.scrape_nothing, lambda: (True, ()))
+        await server.start()
+        answers = []
+        for host, port in server.addresses:
+            reader, writer = await asyncio.open_connection(host, port)
+            writer.write(b"GET /-/healthy HTTP/1.0\r\n\r\n")
+            answers.append(await reader.read())
+            writer.close()
+            await writer.wait_closed()
+        await server.stop()
+        return answers
+
+    answers = asyncio.run(main())
+    assert [answer.endswith(b"healthy\n") for answer in answers] == [True, True]
+
+
+@pytest.mark.parametrize(
+    ("host", "words"),
+    [
+        (
+            "127.0.0.1",
+            "127.0.0.1:{port}: Address already in use; another program listens: `ss -ltnp sport = :{port}`",
+        ),
+        ("192.0.2.77", "192.0.2.77:{port}: Cannot assign requested address; this host has no such address"),
+        ("2001:db8::77", "[2001:db8::77]:{port}: Cannot assign requested address; this host has no such"),
+        ("no-such-host.invalid", "no-such-host.invalid:{port}: "),
+    ],
+)
+def test_an_address_that_cannot_be_had_is_explained(host: str, words: str) -> None:
+    """The error names the address and the remedy, and no listener of the same start stays behind."""
+
+    async def main(port: int) -> str:
+        server = HttpServer([("127.0.0.1", 0), (host, port)], webkit.scrape_nothing, lambda: (True, ()))
+        try:
+            with pytest.raises(ListenError) as raised:
+                await server.start()
+        finally:
+            await server.stop()
+        return str(raised.value)
+
+    with socket.create_server(("127.0.0.1", 0)) as taken:
+        port = taken.getsockname()[1]
+        assert words.format(port=port) in asyncio.run(main(port))
+
+
+@pytest.mark.skipif(not shutil.which("curl"), reason="curl is not installed: apt-get install curl")
+def test_curl_gets_http_1_1_also_when_it_asks_for_more() -> None:
+    """curl's offer of HTTP/2 is declined in peace, and its --compressed is understood."""
+
+    async def scrape(accept: str, wants_gzip: bool) -> Page:
+        body = b"x 1\n"
+        return Page(TEXT, "gzip", [gzip.compress(body)]) if wants_gzip else Page(TEXT, "", [body])
+
+    with serving(scrape) as running:
+        done = subprocess.run(
+            [
+                "curl",
+                "-sS",
+                "--http2",
+                "--compressed",
+                "-w",
+                "%{http_version}",
+                f"http://127.0.0.1:{running.port}/metrics",
+            ],
+            capture_output=True,
+            check=True,
+            timeout=PATIENCE,
+        )
+    assert done.stdout == b"x 1\n1.1"

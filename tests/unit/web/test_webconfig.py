@@ -1,0 +1,185 @@
+"""exporter/web/webconfig.py and tls.py: what a web configuration file may say."""
+
+from __future__ import annotations
+
+import shutil
+import ssl
+from pathlib import Path
+
+import pytest
+
+from exporter.errors import InputError
+from exporter.web import tls, webconfig
+from exporter.web.ratelimit import RateLimit
+from tests.kit.paths import TESTDATA
+from tests.kit.web import make_pair, password_hash, pem
+
+BAD = sorted((TESTDATA / "web/bad").glob("*.yml"))
+TLS = "tls_server_config:\n  cert_file: server.crt\n  key_file: server.key\n"
+
+
+@pytest.fixture(scope="module")
+def folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A directory with an authority, two servers' certificates and an encrypted key."""
+    made = tmp_path_factory.mktemp("web")
+    authority = make_pair(made, "ca")
+    server = make_pair(made, "server", authority)
+    make_pair(made, "other", authority)
+    (made / "encrypted.key").write_bytes(pem(server.private_key, b"a passphrase"))
+    return made
+
+
+def written(folder: Path, text: str) -> Path:
+    """A web configuration file beside the certificates."""
+    path = folder / "web.yml"
+    path.write_text(text)
+    return path
+
+
+@pytest.mark.parametrize("file", BAD, ids=[file.stem for file in BAD])
+def test_every_mistake_names_file_line_and_key(file: Path, folder: Path) -> None:
+    """Each file has one mistake, and its first line says where it is found and in which words."""
+    path = Path(shutil.copy(file, folder))
+    expected = file.read_text().splitlines()[0].removeprefix("# ").replace("FOLDER", str(folder))
+    with pytest.raises(InputError) as raised:
+        webconfig.load(path)
+    assert str(raised.value).startswith(f"{path}:{expected}")
+
+
+def test_an_empty_file_is_plain_http_for_everybody(folder: Path) -> None:
+    """Nothing written is nothing protected, as exporter-toolkit has it."""
+    config = webconfig.load(written(folder, "# nothing\n"))
+    assert config == webconfig.WebConfig()
+    assert (config.tls, config.users, config.headers, config.rate_limit) == (None, {}, {}, None)
+
+
+def test_a_file_with_everything(folder: Path) -> None:
+    """Every key is read into its place, paths start at the file, and what has no effect is noted."""
+    first, second = password_hash("a"), password_hash("b")
+    text = f"""\
+tls_server_config:
+  cert_file: server.crt
+  key_file: {folder}/server.key
+  client_auth_type: RequireAndVerifyClientCert
+  client_ca_file: ca.crt
+  client_allowed_sans: [prometheus.example.com, 192.0.2.1]
+  min_version: TLS12
+  max_version: TLS13
+  cipher_suites: [TLS_ECDHE_ECDSA_WITH_AES_256_GCM_SHA384, TLS_AES_128_GCM_SHA256]
+  prefer_server_cipher_suites: false
+  curve_preferences: [CurveP384]
+http_server_config:
+  http2: true
+  headers:
+    Strict-Transport-Security: max-age=31536000
+    X-Frame-Options: deny
+    X-XSS-Protection: ""
+basic_auth_users:
+  alice: {first}
+  zoë: {second}
+rate_limit:
+  interval: 250ms
+  burst: 8
+"""
+    config = webconfig.load(written(folder, text))
+    assert config.tls is not None
+    assert config.tls.files == (folder / "server.crt", folder / "server.key", folder / "ca.crt")
+    assert config.tls.client_allowed_sans == ("prometheus.example.com", "192.0.2.1")
+    assert config.headers == {"Strict-Transport-Security": "max-age=31536000", "X-Frame-Options": "deny"}
+    assert config.users == {"alice": first.encode(), "zoë": second.encode()}
+    assert config.rate_limit == RateLimit(0.25, 8)
+    assert [note.split(":")[0] for note in config.notes] == ["http2", "cipher_suites"]
+    context = config.tls.context()
+    assert context.verify_mode == ssl.CERT_REQUIRED
+    assert not context.options & ssl.OP_CIPHER_SERVER_PREFERENCE
+    suites = {cipher["name"] for cipher in context.get_ciphers() if cipher["protocol"] == "TLSv1.2"}
+    assert suites == {"ECDHE-ECDSA-AES256-GCM-SHA384"}
+
+
+@pytest.mark.parametrize("suite", tls.TLS12_SUITES)
+def test_every_known_suite_is_offered_under_its_openssl_name(folder: Path, suite: str) -> None:
+    """The table from Go's names to OpenSSL's holds for this host's OpenSSL, one suite at a time."""
+    config = webconfig.load(written(folder, f"{TLS}  cipher_suites: [{suite}]\n"))
+    assert config.tls is not None
+    ciphers = config.tls.context().get_ciphers()
+    offered = [cipher["name"] for cipher in ciphers if cipher["protocol"] != "TLSv1.3"]
+    assert offered == [tls.TLS12_SUITES[suite]]
+
+
+@pytest.mark.parametrize("curve", tls.CURVES)
+def test_every_known_curve_is_accepted(folder: Path, curve: str) -> None:
+    """One curve can be chosen, whichever it is."""
+    assert webconfig.load(written(folder, f"{TLS}  curve_preferences: [{curve}]\n")).tls is not None
+
+
+def test_certificates_may_stand_in_the_file_itself(folder: Path) -> None:
+    """cert, key and client_ca hold PEM inline; no other file is watched then, and repr shows no key."""
+    lines = {
+        name: (folder / name).read_text().replace("\n", "\n    ")
+        for name in ("server.crt", "server.key", "ca.crt")
+    }
+    text = (
+        f"tls_server_config:\n  cert: |\n    {lines['server.crt']}\n  key: |\n    {lines['server.key']}\n"
+        f"  client_ca: |\n    {lines['ca.crt']}\n  client_auth_type: RequireAndVerifyClientCert\n"
+    )
+    config = webconfig.load(written(folder, text))
+    assert config.tls is not None
+    assert config.tls.files == ()
+    assert "PRIVATE" not in repr(config)
+
+
+def test_no_repr_and_no_error_holds_a_password_hash(folder: Path) -> None:
+    """Hashes stay out of what could reach a log."""
+    known = password_hash("a")
+    config = webconfig.parse(written(folder, f"basic_auth_users:\n  alice: {known}\n"))
+    assert known not in repr(config)
+    with pytest.raises(InputError) as raised:
+        webconfig.parse(written(folder, f"basic_auth_users:\n  alice: {known}x\n"))
+    assert known not in str(raised.value)
+
+
+@pytest.mark.parametrize(
+    ("old", "new", "gone"),
+    [
+        ("{users}", "", "basic_auth_users"),
+        ("{tls}{users}", "{tls}", "basic_auth_users"),
+        ("{tls}", "", "tls_server_config"),
+        ("{tls}{ca}", "{tls}", "client_auth_type: RequireAndVerifyClientCert"),
+        ("{tls}{ca}{sans}", "{tls}{ca}", "client_allowed_sans"),
+        ("", "{tls}{ca}{sans}{users}", ""),
+        ("{tls}{ca}{users}", "{tls}{ca}{users}{rate}", ""),
+        ("{tls}{users}{rate}", "{tls}{users}", ""),
+    ],
+)
+def test_lost_protection_is_noticed(folder: Path, old: str, new: str, gone: str) -> None:
+    """Whatever keeps somebody out is named when the new configuration lacks it; more protection is fine."""
+    parts = {
+        "tls": TLS,
+        "ca": "  client_ca_file: ca.crt\n  client_auth_type: RequireAndVerifyClientCert\n",
+        "sans": "  client_allowed_sans: [a.example]\n",
+        "users": f"basic_auth_users:\n  alice: {password_hash('a')}\n",
+        "rate": "rate_limit:\n  interval: 1s\n  burst: 1\n",
+    }
+    before, after = (webconfig.parse(written(folder, text.format(**parts))) for text in (old, new))
+    assert webconfig.lowered(before, after) == gone
+
+
+@pytest.mark.parametrize(
+    ("kind", "value", "allowed", "expected"),
+    [
+        ("DNS", "prometheus.example.com", "prometheus.example.com", True),
+        ("DNS", "*.example.com", "prometheus.example.com", False),
+        ("IP Address", "2001:DB8:0:0:0:0:0:1", "2001:db8::1", True),
+        ("IP Address", "192.0.2.1", "192.0.2.1", True),
+        ("email", "noc@example.com", "noc@example.com", True),
+        ("URI", "spiffe://example/prometheus", "spiffe://example/prometheus", True),
+        ("URI", "spiffe://example/other", "spiffe://example/prometheus", False),
+    ],
+)
+def test_names_of_client_certificates_match_exactly(
+    kind: str, value: str, allowed: str, expected: bool
+) -> None:
+    """All four kinds of names count, no wildcard does, and an address matches however it is written."""
+    certificate = {"subjectAltName": (("DNS", "elsewhere"), (kind, value))}
+    assert tls.has_allowed_name(certificate, (allowed,)) is expected
+    assert not tls.has_allowed_name({}, (allowed,))
