@@ -11,7 +11,7 @@ from dataclasses import dataclass
 from itertools import pairwise
 from typing import Any
 
-from exporter.daemon import keep_freed_memory
+from exporter.commands.serve import keep_freed_memory
 from exporter.directory.files import Directory
 from exporter.health import Health
 from exporter.metrics import blocks

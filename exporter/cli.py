@@ -7,19 +7,16 @@ import os
 import sys
 from collections.abc import Callable, Sequence
 from importlib import import_module
-from pathlib import Path
 from typing import NoReturn
 
 from exporter import __version__
 from exporter.errors import ArgusError, InputError
 
-DEFAULT_CONFIG = Path("/etc/argus-wireguard/argus-wg.yml")
-
 # Each command is a module with `add_arguments(parser)` and `run(arguments) -> exit code`; it is imported when
 # it is asked for, so that no command waits for the libraries of another.
 COMMANDS = {
     "serve": (
-        "exporter.daemon",
+        "exporter.commands.serve",
         "run the exporter",
         "argus-wg serve --config /etc/argus-wireguard/argus-wg.yml",
     ),
@@ -87,29 +84,6 @@ def build(command: str | None) -> Parser:
             sub.set_defaults(run=loaded.run)
             parser.helper = sub.prog
     return parser
-
-
-def config_argument(parser: argparse.ArgumentParser) -> None:
-    """`--config`, the same for every command that has one."""
-    parser.add_argument(
-        "--config",
-        "-c",
-        type=Path,
-        metavar="FILE",
-        help=f"configuration file (default: {DEFAULT_CONFIG} if it is there, otherwise the defaults)",
-    )
-
-
-def config_path(given: Path | None) -> Path | None:
-    """The configuration file to use; none means that the defaults do."""
-    if given:
-        return given
-    try:
-        return DEFAULT_CONFIG if DEFAULT_CONFIG.exists() else None
-    except PermissionError:
-        raise InputError(
-            str(DEFAULT_CONFIG), 0, "", "may not be looked for by this user; name one with --config"
-        ) from None
 
 
 def main(arguments: Sequence[str] | None = None) -> int:

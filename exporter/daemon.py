@@ -1,11 +1,9 @@
-"""`argus-wg serve`: the parts wired together, and what signals do."""
+"""The running exporter: connects the parts, and handles signals."""
 
 from __future__ import annotations
 
-import argparse
 import asyncio
 import contextlib
-import ctypes
 import gc
 import logging
 import os
@@ -15,8 +13,7 @@ import time
 from collections.abc import Mapping
 from pathlib import Path
 
-from exporter import __version__, config, logs
-from exporter.cli import config_argument, config_path
+from exporter import __version__
 from exporter.config import Config, ListenAddress
 from exporter.directory.files import DirectoryWatch
 from exporter.errors import InputError
@@ -31,31 +28,6 @@ from exporter.web.server import HttpServer, ServerLimits
 log = logging.getLogger("argus")
 
 GRACE = 10.0  # seconds that scrapes under way get when the daemon is told to stop
-
-M_TRIM_THRESHOLD, M_MMAP_THRESHOLD = -1, -3  # malloc.h
-KEPT_BYTES = 64 * 1024 * 1024
-
-
-def add_arguments(parser: argparse.ArgumentParser) -> None:
-    config_argument(parser)
-
-
-def run(arguments: argparse.Namespace) -> int:
-    signal.signal(signal.SIGHUP, signal.SIG_IGN)  # until it can be obeyed
-    path = config_path(arguments.config)
-    settings = config.load(path)
-    logs.start(settings.log.level, settings.log.format)
-    keep_freed_memory()
-    return asyncio.run(serve(settings, path))
-
-
-def keep_freed_memory() -> None:
-    """Each scrape allocates and frees the same few dozen megabytes. Without this, glibc gives them back to
-    the kernel and faults them in again, page by page, at the next scrape. No glibc, no harm."""
-    mallopt = getattr(ctypes.CDLL(None), "mallopt", None)
-    if mallopt:
-        mallopt(M_MMAP_THRESHOLD, KEPT_BYTES)
-        mallopt(M_TRIM_THRESHOLD, KEPT_BYTES)
 
 
 class Daemon:

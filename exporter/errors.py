@@ -1,20 +1,31 @@
 """Every error that Argus raises on purpose.
 
-ArgusError
-├── InputError            a file an operator wrote is wrong: file, line, field, what would be right
-├── ListenError           an address cannot be listened on (web/listen.py)
-├── DemoError             the demo cannot be set up (demo/errors.py)
-└── ReadError             a device could not be read; `reason` is a metric label
-    ├── PermissionMissing     CAP_NET_ADMIN is not there, or a socket is not ours to open
-    ├── ModuleMissing         the kernel has no WireGuard
-    ├── InterfaceVanished     it was listed and is gone
-    ├── DumpInterrupted       the peers kept changing while they were read
-    ├── DumpTruncated         a message did not fit, or the dump ended early
-    ├── Malformed             the bytes are not what the protocol allows
-    ├── ReadTimeout           no answer within the deadline
-    ├── SocketStale           a UAPI socket file without a process behind it
-    ├── NamespaceMissing      a configured network namespace does not exist
-    └── ReadFailed            any other error number, with its text
+ArgusError                   what is wrong, and the remedy
+├── InputError               a file that an operator wrote is wrong: file, line, field
+├── ListenError              the server cannot listen on an address (web)
+├── BundleError              the bundle cannot be written (commands)
+├── DemoError                the demo cannot be set up (demo)
+├── ReadError                an interface or a source could not be read; `reason` is a metric label
+│   ├── PermissionMissing    CAP_NET_ADMIN is missing, or this user may not open the socket
+│   ├── ModuleMissing        the kernel has no WireGuard
+│   ├── InterfaceVanished    the interface was listed, and then removed
+│   ├── DumpInterrupted      the peers kept changing while they were read
+│   ├── DumpTruncated        a message did not fit, or the dump ended early
+│   ├── Malformed            the bytes violate the protocol
+│   ├── ReadTimeout          no answer within the deadline
+│   ├── SocketStale          a UAPI socket without a process behind it
+│   ├── NamespaceMissing     a configured network namespace does not exist
+│   └── ReadFailed           any other error number, with its text
+└── StoreError               the records; `reason` is a metric label (store/errors.py)
+    ├── DatabaseUnreachable  no connection: refused, timed out, closed
+    ├── DatabaseRefused      the server rejects the login, the role or a statement
+    ├── SchemaMismatch       the schema is missing, older or newer than this program
+    ├── GatewayClaimed       another installation writes under this gateway's name
+    ├── SpoolFull            the quota or the disk is used up
+    ├── SpoolBroken          the disk failed: the spool cannot be trusted
+    ├── FrameCorrupt         the bytes of a frame are damaged
+    ├── Unwritable           the database rejects a frame for what it contains (store/writer)
+    └── EmbeddedFailed       the private PostgreSQL cannot run
 """
 
 from __future__ import annotations
@@ -23,27 +34,35 @@ from typing import ClassVar
 
 
 class ArgusError(Exception):
-    """The root: catching it catches everything Argus raises on purpose."""
+    """The root of the tree. `problem` says what is wrong, `remedy` how to fix it ("" = unknown).
+
+    As text, both: "cannot listen on :::80: permission denied; choose a port above 1023".
+    """
+
+    def __init__(self, problem: str, remedy: str = "") -> None:
+        self.problem = problem
+        self.remedy = remedy
+        super().__init__(f"{problem}; {remedy}" if remedy else problem)
 
 
 class InputError(ArgusError):
     """A file that an operator wrote is wrong.
 
-    `file` is the path as given, `line` counts from 1 (0 = the file as a whole), `field` is the
-    dotted key (empty = none), `problem` is a sentence that says what would be right.
+    `file` is the path as given, `line` counts from 1 (0 = the file as a whole), `field` is the dotted key
+    (empty = none), `detail` says what is wrong with it. `problem` is all of these in a sentence.
     """
 
-    def __init__(self, file: str, line: int, field: str, problem: str) -> None:
+    def __init__(self, file: str, line: int, field: str, detail: str, remedy: str = "") -> None:
         self.file = file
         self.line = line
         self.field = field
-        self.problem = problem
+        self.detail = detail
         place = f"{file}:{line}" if line else file
-        super().__init__(f"{place}: {field}: {problem}" if field else f"{place}: {problem}")
+        super().__init__(f"{place}: {field}: {detail}" if field else f"{place}: {detail}", remedy)
 
 
 class ReadError(ArgusError):
-    """A device, or a whole source, could not be read."""
+    """An interface, or a whole source, could not be read."""
 
     reason: ClassVar[str] = "failed"
 
@@ -61,12 +80,12 @@ class InterfaceVanished(ReadError):
 
 
 class DumpInterrupted(ReadError):
-    """`retries` dumps were thrown away and read again before it was given up."""
+    """`retries` dumps were discarded and read again before the reader gave up."""
 
     reason = "interrupted"
 
-    def __init__(self, message: str, retries: int = 0) -> None:
-        super().__init__(message)
+    def __init__(self, problem: str, remedy: str = "", *, retries: int = 0) -> None:
+        super().__init__(problem, remedy)
         self.retries = retries
 
 

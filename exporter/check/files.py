@@ -58,7 +58,7 @@ def config_mistakes(path: Path) -> list[InputError]:
             except InputError as error:
                 if not error.field or len(mistakes) == MOST_MISTAKES:
                     break  # without a field it is not YAML any more, which the file was
-                mistakes.append(InputError(str(path), error.line, error.field, error.problem))
+                mistakes.append(InputError(str(path), error.line, error.field, error.detail))
             else:
                 break
     return mistakes

@@ -20,7 +20,7 @@ from exporter.check.host import host
 from exporter.check.listening import addresses, protection
 from exporter.check.records import records
 from exporter.check.remedies import user
-from exporter.cli import config_argument, config_path
+from exporter.commands.options import config_argument, config_path
 from exporter.config import Config
 from exporter.terminal import plain, write_anything
 

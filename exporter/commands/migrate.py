@@ -6,7 +6,7 @@ import argparse
 from functools import partial
 
 from exporter import config
-from exporter.cli import config_argument, config_path
+from exporter.commands.options import config_argument, config_path
 from exporter.commands.records import EPILOG, connected, work
 from exporter.config import Config
 from exporter.store.database import distribute, migrate

@@ -10,7 +10,7 @@ import sys
 from functools import partial
 
 from exporter import config
-from exporter.cli import config_argument, config_path
+from exporter.commands.options import config_argument, config_path
 from exporter.commands.records import EPILOG, connected, work
 from exporter.config import Config
 from exporter.errors import InputError

@@ -17,7 +17,7 @@ from rich.live import Live
 from rich.text import Text
 
 from exporter import config
-from exporter.cli import config_argument, config_path
+from exporter.commands.options import config_argument, config_path
 from exporter.config import Config
 from exporter.liveness import State
 from exporter.show.peers import SORTS, WORST_FIRST, PeerRow, View, Watcher, arrange

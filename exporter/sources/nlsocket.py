@@ -156,7 +156,7 @@ def retried(read: Callable[[], T], retries: int, what: str) -> tuple[T, int]:
         return read(), retries
     except DumpInterrupted as error:
         message = f"{what} changed during each of {retries + 1} attempts to read them"
-        raise DumpInterrupted(message, retries) from error
+        raise DumpInterrupted(message, retries=retries) from error
 
 
 def error_of(code: int) -> ReadError:

@@ -14,6 +14,7 @@ from pathlib import Path
 import pytest
 
 from exporter import __version__, cli
+from exporter.commands import options
 from exporter.errors import ArgusError, InputError
 from tests.kit.paths import PROJECT
 
@@ -65,9 +66,9 @@ class TestHelp:
         assert words[0] == command
         module = import_module(cli.COMMANDS[command][0])
         assert cli.build(command).parse_args(words).run is module.run
-        options = argparse.ArgumentParser()
-        module.add_arguments(options)
-        assert not [action.dest for action in options._actions if not action.help]
+        parser = argparse.ArgumentParser()
+        module.add_arguments(parser)
+        assert not [action.dest for action in parser._actions if not action.help]
 
     def test_needs_no_library_of_a_command(self) -> None:
         """The summary of all commands imports none of them, nor what they need."""
@@ -218,8 +219,8 @@ def test_the_default_configuration_is_used_if_it_is_there(
 ) -> None:
     """A file that is named wins; without one it is the one in /etc, and none where there is none."""
     there = tmp_path / "argus-wg.yml"
-    monkeypatch.setattr(cli, "DEFAULT_CONFIG", there)
-    assert cli.config_path(None) is None
+    monkeypatch.setattr(options, "DEFAULT_CONFIG", there)
+    assert options.config_path(None) is None
     there.touch()
-    assert cli.config_path(None) == there
-    assert cli.config_path(Path("other.yml")) == Path("other.yml")
+    assert options.config_path(None) == there
+    assert options.config_path(Path("other.yml")) == Path("other.yml")

@@ -25,7 +25,7 @@ def section(text: str) -> yamlfile.Section:
 
 
 def problem(error: pytest.ExceptionInfo[InputError]) -> tuple[int, str, str]:
-    return error.value.line, error.value.field, error.value.problem
+    return error.value.line, error.value.field, error.value.detail
 
 
 @pytest.mark.parametrize("path", BAD, ids=lambda path: path.name.partition(".")[0])
