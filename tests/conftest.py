@@ -1,9 +1,10 @@
-"""PostgreSQL servers for every test that wants one, started once."""
+"""What concerns every test: how a failure is reported, and PostgreSQL servers that are started once."""
 
 from __future__ import annotations
 
 import contextlib
-from collections.abc import Callable, Iterator
+import gc
+from collections.abc import Callable, Generator, Iterator
 from typing import Any
 
 import pytest
@@ -11,6 +12,25 @@ import pytest
 from exporter.store.database.settings import Target
 from tests.kit import postgres as servers
 from tests.kit.postgres import PostgresServer
+
+
+@pytest.hookimpl(wrapper=True, tryfirst=True)
+def pytest_runtest_makereport(
+    call: pytest.CallInfo[None],
+) -> Generator[None, pytest.TestReport, pytest.TestReport]:
+    """Keeps the garbage collector from running while pytest reports a failure.
+
+    pytest parses the source of the failed test. If the collector finds an asyncio task whose exception nobody
+    retrieved, the logged traceback is parsed in the middle of that, which Python 3.11.2 answers with "AST
+    constructor recursion depth mismatch" (python/cpython#106905), and pytest ends with an internal error.
+    """
+    if call.excinfo is None or not gc.isenabled():
+        return (yield)
+    gc.disable()
+    try:
+        return (yield)
+    finally:
+        gc.enable()
 
 
 @pytest.fixture(scope="session")

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import contextlib
 import logging
 from http import HTTPStatus
 from typing import cast
@@ -16,6 +17,13 @@ from exporter.web.stats import WebStats
 _HIGH, _LOW = 1, 0
 
 _END = b"\r\n\r\n"  # of a head, and so of a request without a body
+
+
+def abort(transport: asyncio.WriteTransport) -> None:
+    """Ends a connection now; what is not sent yet never is. Does nothing where it has ended already."""
+    # In Python 3.11.2, a TLS transport that was closed twice has no connection left, and its abort() fails.
+    with contextlib.suppress(AttributeError):
+        transport.abort()
 
 
 class Connection(web.RequestHandler):
@@ -88,9 +96,8 @@ class Connection(web.RequestHandler):
 
     def abort(self) -> None:
         """Ends the connection now; what is not sent yet never is."""
-        transport = self.transport
-        if transport is not None:
-            transport.abort()
+        if self.transport is not None:
+            abort(self.transport)
 
     def handle_error(
         self,

@@ -20,7 +20,7 @@ from aiohttp import web
 
 from exporter.web import reply
 from exporter.web.basicauth import BasicAuth, OverloadedError, credentials
-from exporter.web.connection import Connection
+from exporter.web.connection import Connection, abort
 from exporter.web.listen import listen
 from exporter.web.negotiate import accepts_gzip
 from exporter.web.page import Page
@@ -191,7 +191,7 @@ class HttpServer:
                 return
             await connection.lost
         finally:
-            transport.abort()
+            abort(transport)
 
     def _connection(self) -> Connection:
         limits = self._limits

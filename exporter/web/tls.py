@@ -36,11 +36,12 @@ TLS12_SUITES = {
     "TLS_ECDHE_RSA_WITH_AES_128_CBC_SHA": "ECDHE-RSA-AES128-SHA",
     "TLS_ECDHE_RSA_WITH_AES_256_CBC_SHA": "ECDHE-RSA-AES256-SHA",
 }
+X25519 = "X25519"
 CURVES = {
     "CurveP256": "prime256v1",
     "CurveP384": "secp384r1",
     "CurveP521": "secp521r1",
-    "X25519": "X25519",
+    X25519: X25519,
 }
 
 
@@ -76,9 +77,15 @@ class TlsSettings:
     @property
     def notes(self) -> tuple[str, ...]:
         """What is accepted and has no effect."""
+        found = []
         if any(suite in TLS13_SUITES for suite in self.cipher_suites):
-            return ("cipher_suites: the suites of TLS 1.3 are always offered, listed or not",)
-        return ()
+            found.append("cipher_suites: the suites of TLS 1.3 are always offered, listed or not")
+        if self.curve == X25519 and not _can_set_x25519():
+            found.append(
+                "curve_preferences: this host's Python cannot set X25519; OpenSSL's list of curves is used, "
+                "which begins with X25519"
+            )
+        return tuple(found)
 
     def context(self) -> ssl.SSLContext:
         """A server context with the files as they are now. Raises `InputError`."""
@@ -96,11 +103,11 @@ class TlsSettings:
         return context
 
     def _choose_curve(self, context: ssl.SSLContext) -> None:
-        if not self.curve:
+        if not self.curve or (self.curve == X25519 and not _can_set_x25519()):
             return
         try:
             context.set_ecdh_curve(CURVES[self.curve])
-        except ValueError:
+        except (ValueError, ssl.SSLError):
             problem = f"{self.curve} is disabled in this host's OpenSSL; leave the key out"
             raise self.section.error("curve_preferences", problem) from None
 
@@ -231,6 +238,20 @@ def _curve(section: Section) -> str:
         )
         raise section.error("curve_preferences", problem)
     return curves[0] if curves else ""
+
+
+def _can_set_x25519() -> bool:
+    """False where Python's ssl cannot set X25519, although OpenSSL may have it.
+
+    Python 3.11.2 sets a curve through OpenSSL's interface for EC keys, and X25519 is none of those.
+    """
+    try:
+        ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER).set_ecdh_curve(CURVES[X25519])
+    except ssl.SSLError as error:
+        return error.library != "EC"
+    except ValueError:  # OpenSSL does not know the name
+        pass
+    return True
 
 
 def _required_pem(section: Section, key: str) -> Pem:

@@ -92,7 +92,7 @@ def test_the_table_names_every_value() -> None:
 def test_the_example_shows_every_key_and_is_valid(folder: Path) -> None:
     """deploy/web-config.yml loads as it stands, has every key, and lets nobody in with a known password."""
     (folder / "web.yml").write_text(EXAMPLE.read_text())
-    webconfig.load(folder / "web.yml")
+    assert webconfig.load(folder / "web.yml").notes == ()
     written = yaml.safe_load(EXAMPLE.read_text())
     inline = {"cert", "key", "client_ca"}
     assert set(written["tls_server_config"]) == known_keys(folder, "tls_server_config") - inline

@@ -15,6 +15,7 @@ from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
 from http.client import HTTPConnection, HTTPResponse, HTTPSConnection
 from pathlib import Path
+from typing import Any
 
 import bcrypt
 from cryptography import x509
@@ -128,8 +129,13 @@ def serving(
     ready: tuple[bool, Sequence[str]] = (True, ()),
     log: logging.Logger | None = None,
 ) -> Iterator[Running]:
-    """A server on a free port of loopback, stopped without grace at the end."""
+    """A server on a free port of loopback, stopped without grace at the end.
+
+    An exception that no task retrieves fails the test.
+    """
     loop = asyncio.new_event_loop()
+    lost: list[dict[str, Any]] = []
+    loop.set_exception_handler(lambda _, context: lost.append(context))
     thread = threading.Thread(target=loop.run_forever)
     thread.start()
     try:
@@ -151,6 +157,7 @@ def serving(
         thread.join(PATIENCE)
         loop.run_until_complete(loop.shutdown_default_executor())
         loop.close()
+    assert not lost
 
 
 def client_context(authority: Pair | None = None, client: Pair | None = None) -> ssl.SSLContext:

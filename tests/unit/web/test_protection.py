@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 import base64
 import contextlib
+import gc
 import ipaddress
 import logging
 import os
@@ -18,6 +19,7 @@ import pytest
 from cryptography import x509
 
 from exporter.errors import InputError
+from exporter.web import webconfig
 from exporter.web.page import Page
 from exporter.web.server import HttpServer, ServerLimits
 from tests.kit.web import (
@@ -156,6 +158,39 @@ def test_versions_are_those_of_the_file(files: Files, version: str, spoken: str)
         )
         with pytest.raises(ssl.SSLError):
             running.get("/", tls=other)
+
+
+@pytest.mark.skipif(not shutil.which("openssl"), reason="needs openssl to choose what the client offers")
+@pytest.mark.parametrize(("curve", "used"), [("X25519", "X25519"), ("CurveP384", "secp384r1")])
+def test_the_curve_is_that_of_the_file(files: Files, curve: str, used: str) -> None:
+    """A client that prefers another curve gets that of the file, unless a note says that it has no effect."""
+    path = files.write(f"{TLS}  curve_preferences: [{curve}]\n")
+    with serving(web_config=path) as running:
+        server = f"127.0.0.1:{running.port}"
+        done = subprocess.run(
+            ["openssl", "s_client", "-connect", server, "-groups", "P-521:P-384:X25519"],
+            stdin=subprocess.DEVNULL,
+            capture_output=True,
+            text=True,
+            timeout=PATIENCE,
+            check=False,
+        )
+    key = next(line for line in done.stdout.splitlines() if line.startswith("Server Temp Key: "))
+    assert ("secp521r1" if webconfig.load(path).notes else used) in key
+
+
+@pytest.mark.parametrize("farewell", ["close", "keep-alive"])
+def test_a_tls_connection_may_be_ended_by_either_side(files: Files, farewell: str) -> None:
+    """Neither a client that leaves nor a server that ends the connection leaves an exception behind."""
+    with serving(web_config=files.write(TLS)) as running:
+        context = client_context(files.authority)
+        for _ in range(3):
+            response, _ = running.get("/", {"Connection": farewell}, tls=context)
+            assert response.status == 200
+        with running.connect() as plain:
+            context.wrap_socket(plain, server_hostname="localhost").close()
+        until(lambda: not running.server._conversations)
+        gc.collect()
 
 
 def test_client_certificates_are_required_and_verified(files: Files, tmp_path: Path) -> None:

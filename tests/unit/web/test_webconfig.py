@@ -112,6 +112,40 @@ def test_every_known_curve_is_accepted(folder: Path, curve: str) -> None:
     assert webconfig.load(written(folder, f"{TLS}  curve_preferences: [{curve}]\n")).tls is not None
 
 
+def without_curves(monkeypatch: pytest.MonkeyPatch, library: str) -> None:
+    """Lets Python's ssl refuse every curve, in the name of a part of OpenSSL."""
+
+    def refuse(context: ssl.SSLContext, name: str) -> None:
+        error = ssl.SSLError(1, "unknown group")
+        error.library = library
+        raise error
+
+    monkeypatch.setattr(ssl.SSLContext, "set_ecdh_curve", refuse)
+
+
+def test_x25519_is_accepted_where_python_cannot_set_it(folder: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Where Python's ssl cannot set X25519, as on Debian 12, OpenSSL's list stays and a note says so."""
+    without_curves(monkeypatch, "EC")
+    config = webconfig.load(written(folder, f"{TLS}  curve_preferences: [X25519]\n"))
+    assert [note.split(":")[0] for note in config.notes] == ["curve_preferences"]
+
+
+@pytest.mark.parametrize(("curve", "library"), [("CurveP384", "EC"), ("X25519", "SSL")])
+def test_a_curve_that_openssl_refuses_is_an_error(
+    folder: Path, monkeypatch: pytest.MonkeyPatch, curve: str, library: str
+) -> None:
+    """A curve that this host's OpenSSL has disabled is refused with file, line and key."""
+    without_curves(monkeypatch, library)
+    path = written(folder, f"{TLS}  curve_preferences: [{curve}]\n")
+    with pytest.raises(InputError) as raised:
+        webconfig.load(path)
+    assert (raised.value.file, raised.value.line, raised.value.field) == (
+        str(path),
+        4,
+        "tls_server_config.curve_preferences",
+    )
+
+
 def test_certificates_may_stand_in_the_file_itself(folder: Path) -> None:
     """cert, key and client_ca hold PEM inline; no other file is watched then, and repr shows no key."""
     lines = {
