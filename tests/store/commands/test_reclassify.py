@@ -29,7 +29,7 @@ from tests.kit.reclassification import recorded
 from tests.kit.schema import ask, migrated, with_connection
 
 ENTRY = (
-    "import argparse, sys; from exporter.store import reclassifycommand as command; "
+    "import argparse, sys; from exporter.commands import reclassify as command; "
     "parser = argparse.ArgumentParser(); command.add_arguments(parser); "
     "sys.exit(command.run(parser.parse_args()))"
 )
