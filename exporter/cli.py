@@ -25,7 +25,7 @@ COMMANDS = {
         "a live table of peers: state, handshake age, rates",
         "argus-wg show wg0 --once",
     ),
-    "check": ("exporter.commands.check", "what would fail, and how to mend it", "argus-wg check --json"),
+    "check": ("exporter.commands.check", "what would fail, and how to fix it", "argus-wg check --json"),
     "migrate": (
         "exporter.commands.migrate",
         "make the database's schema what this version needs",

@@ -44,7 +44,7 @@ class Health:
             log.info("%s is read again", what)
         else:
             self.failing[key] = reading.reason
-            message = reading.message.removeprefix(f"{reading.interface}: ")
+            message = reading.explanation.removeprefix(f"{reading.interface}: ")
             log.error("%s cannot be read (%s): %s", what, reading.reason, message)
 
     def _forget_gone(self, snapshot: Snapshot) -> None:

@@ -69,16 +69,22 @@ class Device:
 class Reading:
     """One attempt: at listing a source (`interface` is "") or at reading one interface."""
 
-    source: str  # "netlink" or "uapi", with "@blue" behind it in the namespace blue
+    source: str  # "netlink", "netlink@blue" in the namespace blue, or "uapi"; see sourcenames.py
     interface: str  # the device's label; "" = the source as a whole
     duration: float  # seconds
     reason: str = ""  # "" = success, otherwise the `reason` of a ReadError
-    message: str = ""  # for the log: what failed and what would mend it
+    message: str = ""  # what failed
     retries: int = 0  # dumps discarded because peers changed meanwhile
+    remedy: str = ""  # how to fix it; "" = not known
 
     @property
     def ok(self) -> bool:
         return not self.reason
+
+    @property
+    def explanation(self) -> str:
+        """What failed and how to fix it, as one line for the log."""
+        return f"{self.message}; {self.remedy}" if self.remedy else self.message
 
 
 @dataclass(frozen=True, slots=True)

@@ -13,6 +13,7 @@ from operator import is_not, ne
 from typing import TypeVar
 
 from exporter.model import Device, Peer, Snapshot
+from exporter.sourcenames import source_of
 
 T = TypeVar("T")
 
@@ -95,7 +96,7 @@ def observe(before: Observed, device: Device, read_at: float = 0.0, look_back: f
         for place in moved:
             moves[place] += 1
     observed = Observed(
-        source=_source(device),
+        source=source_of(device),
         read_at=read_at,
         peers=device.peers,
         last_handshake=device.last_handshake,
@@ -121,11 +122,6 @@ def _look_back(observed: Observed, old: Observed, seconds: float) -> None:
         before, between = between[1:], last
     observed.received_before, observed.transmitted_before = before
     observed.between_at, observed.received_between, observed.transmitted_between = between
-
-
-def _source(device: Device) -> str:
-    name = "netlink" if device.kind == "kernel" else "uapi"
-    return f"{name}@{device.namespace}" if device.namespace else name
 
 
 def _moved(then: Peer, now: Peer) -> bool:

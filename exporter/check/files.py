@@ -149,15 +149,15 @@ def refused(check: str, error: InputError, otherwise: str = "") -> Finding:
     """A file that would not be taken. The problem of an `InputError` says what would be right."""
     place = f"{error.file}:{error.line}" if error.line else error.file
     key = f" ({error.field})" if error.field else ""
-    mend = f"correct {place}{key}"
+    remedy = f"correct {place}{key}"
     if not error.line and not os.access(error.file, os.R_OK, effective_ids=True):
         path = quote(error.file)
-        mend = (
+        remedy = (
             f"`setfacl -m u:{user()}:r {path}`"
             if _exists(error.file)
             else f"create {path}, or correct its name"
         )
-    return failed(check, str(error), f"{mend}; or {otherwise}" if otherwise else mend)
+    return failed(check, str(error), f"{remedy}; or {otherwise}" if otherwise else remedy)
 
 
 def _exists(name: str) -> bool:

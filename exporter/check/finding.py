@@ -1,4 +1,4 @@
-"""What a check found: one line, and another that says what mends it."""
+"""What a check found: one line, and a second one that says how to fix it."""
 
 from __future__ import annotations
 
@@ -10,21 +10,21 @@ Status = Literal["ok", "warning", "failed"]
 
 @dataclass(frozen=True, slots=True)
 class Finding:
-    """`warning`: it works, and deserves a look. `failed`: it would not work. Both come with what mends it."""
+    """`warning`: it works, and deserves a look. `failed`: it would not work. Both have a remedy."""
 
     check: str  # what was looked at: "configuration", "interface wg0" …
     status: Status
     message: str
-    mend: str = ""  # the exact command or setting; "" = nothing to do
+    remedy: str = ""  # the exact command or setting; "" = nothing to do
 
 
 def good(check: str, message: str) -> Finding:
     return Finding(check, "ok", message)
 
 
-def warning(check: str, message: str, mend: str) -> Finding:
-    return Finding(check, "warning", message, mend)
+def warning(check: str, message: str, remedy: str) -> Finding:
+    return Finding(check, "warning", message, remedy)
 
 
-def failed(check: str, message: str, mend: str) -> Finding:
-    return Finding(check, "failed", message, mend)
+def failed(check: str, message: str, remedy: str) -> Finding:
+    return Finding(check, "failed", message, remedy)

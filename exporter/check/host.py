@@ -7,12 +7,13 @@ from pathlib import Path
 from shlex import quote
 
 from exporter.check.finding import Finding, failed, good, warning
-from exporter.check.remedies import capability_mend, mend_of, user
+from exporter.check.remedies import capability_remedy, remedy_of, user
 from exporter.config import Config
 from exporter.errors import ReadError
 from exporter.liveness import SKEW_TOLERANCE
 from exporter.model import Device, Reading, Snapshot
 from exporter.reader import gateway_of
+from exporter.sourcenames import NETLINK, UAPI, is_netlink, namespace_of
 from exporter.sources.netlink import resolve_family
 from exporter.terminal import age_text, count_text
 
@@ -45,16 +46,16 @@ def capabilities(settings: Config, snapshot: Snapshot, effective: int) -> Iterat
     needed = [("CAP_NET_ADMIN", CAP_NET_ADMIN, "to read interfaces of the kernel")]
     if settings.namespaces or settings.all_namespaces:
         needed.append(("CAP_SYS_ADMIN", CAP_SYS_ADMIN, "to enter other network namespaces"))
-    mend = capability_mend(*(name for name, _, _ in needed))
-    refused = any(r.reason == "permission" and r.source.startswith("netlink") for r in snapshot.readings)
+    remedy = capability_remedy(*(name for name, _, _ in needed))
+    refused = any(r.reason == "permission" and is_netlink(r.source) for r in snapshot.readings)
     for name, bit, purpose in needed:
         if effective >> bit & 1:
             yield good(name, f"{user()} has it")
         elif refused:
-            yield failed(name, f"{user()} lacks it, and needs it {purpose}", mend)
+            yield failed(name, f"{user()} lacks it, and needs it {purpose}", remedy)
         else:
             message = f"{user()} lacks it; nothing needs it now, but it is what it takes {purpose}"
-            yield warning(name, message, mend)
+            yield warning(name, message, remedy)
 
 
 def kernel(settings: Config, snapshot: Snapshot) -> Iterator[Finding]:
@@ -68,8 +69,8 @@ def kernel(settings: Config, snapshot: Snapshot) -> Iterator[Finding]:
         if error.reason == "module" and any(map(_in_userspace, snapshot.readings)):
             yield good(check, "the kernel has no WireGuard, and userspace interfaces run without it")
             return
-        mend = mend_of(Reading("netlink", "", 0, error.reason), settings.sources.uapi_directory)
-        yield failed(check, str(error), mend)
+        remedy = remedy_of(Reading(NETLINK, "", 0, error.reason), settings.sources.uapi_directory)
+        yield failed(check, error.problem, remedy)
     else:
         yield good(check, f"the kernel speaks WireGuard (generic netlink family {number})")
 
@@ -77,10 +78,11 @@ def kernel(settings: Config, snapshot: Snapshot) -> Iterator[Finding]:
 def namespaces(snapshot: Snapshot) -> Iterator[Finding]:
     """Each network namespace beside the own one."""
     for reading in snapshot.readings:
-        source, _, name = reading.source.partition("@")
-        if source == "netlink" and not reading.interface and name:
+        if reading.interface or not is_netlink(reading.source):
+            continue
+        if name := namespace_of(reading.source):
             yield _read(f"namespace {name}", reading, "can be entered and listed", Path())
-        elif source == "netlink" and not reading.interface and reading.reason not in ("", "module"):
+        elif reading.reason not in ("", "module"):
             yield _read("interfaces of the kernel", reading, "", Path())
 
 
@@ -88,8 +90,8 @@ def sockets(settings: Config, snapshot: Snapshot) -> Iterator[Finding]:
     """The directory of UAPI sockets. The sockets themselves are read as interfaces, and never removed."""
     path = settings.sources.uapi_directory
     for reading in snapshot.readings:
-        if reading.source == "uapi" and not reading.interface:
-            count = sum(other.source == "uapi" and bool(other.interface) for other in snapshot.readings)
+        if reading.source == UAPI and not reading.interface:
+            count = sum(other.source == UAPI and bool(other.interface) for other in snapshot.readings)
             there = (
                 f"{path}: {count_text(count, 'socket')}"
                 if path.is_dir()
@@ -109,8 +111,8 @@ def interfaces(settings: Config, snapshot: Snapshot) -> Iterator[Finding]:
         yield _read(f"interface {reading.interface}", reading, done, settings.sources.uapi_directory)
     for device in snapshot.devices:
         if device.link and not device.link.up:
-            mend = f"`{_within(device)}ip link set {quote(device.name)} up`"
-            yield warning(f"interface {device.label}", "the link is down: no tunnel works", mend)
+            remedy = f"`{_within(device)}ip link set {quote(device.name)} up`"
+            yield warning(f"interface {device.label}", "the link is down: no tunnel works", remedy)
     if not readings:
         yield warning(
             "interfaces",
@@ -137,13 +139,13 @@ def clock(snapshot: Snapshot) -> Iterator[Finding]:
 def _read(check: str, reading: Reading, message: str, uapi_directory: Path) -> Finding:
     if reading.ok:
         return good(check, message)
-    why = reading.message.partition("; ")[0].removeprefix(f"{reading.interface}: ")
-    return failed(check, f"{reading.reason}: {why}", mend_of(reading, uapi_directory))
+    why = reading.message.removeprefix(f"{reading.interface}: ")
+    return failed(check, f"{reading.reason}: {why}", remedy_of(reading, uapi_directory))
 
 
 def _in_userspace(reading: Reading) -> bool:
     """Whether it tells of an interface that a userspace process runs."""
-    return reading.source == "uapi" and bool(reading.interface) and reading.reason != "stale-socket"
+    return reading.source == UAPI and bool(reading.interface) and reading.reason != "stale-socket"
 
 
 def _within(device: Device) -> str:

@@ -24,7 +24,7 @@ def addresses(settings: Config) -> Iterator[Finding]:
         try:
             asyncio.run(_try(address))
         except ListenError as error:
-            yield _taken(check, address, str(error))
+            yield _taken(check, address, error)
         else:
             yield good(check, "the address is free" if address.port else "any free port")
 
@@ -34,13 +34,12 @@ async def _try(address: ListenAddress) -> None:
         listener.close()
 
 
-def _taken(check: str, address: ListenAddress, error: str) -> Finding:
+def _taken(check: str, address: ListenAddress, error: ListenError) -> Finding:
     holders = listeners(address.port)
     if holders and all(_is_exporter(words) for words in holders.values()):
         return good(check, f"the exporter listens there already ({_processes(holders)})")
-    message, _, mend = error.partition("; ")
     held = f"; it is held by {_processes(holders)}" if holders else ""
-    return failed(check, message + held, mend)
+    return failed(check, error.problem + held, error.remedy)
 
 
 def listeners(port: int) -> dict[int, list[str]]:

@@ -20,6 +20,7 @@ from exporter.store.embedded.postgres import would_start
 from exporter.store.errors import DatabaseRefused, SchemaMismatch, StoreError
 
 RECORDS, STATE = "database", "state directory"
+ELSEWHERE = "see docs/operations.md, When snapshots do not arrive"
 
 
 def records(settings: Config, environ: Mapping[str, str] = os.environ) -> Iterator[Finding]:
@@ -35,17 +36,18 @@ def records(settings: Config, environ: Mapping[str, str] = os.environ) -> Iterat
         return
     try:
         yield asyncio.run(_configured(where) if where else _private(settings.state_directory))
-    except (StoreError, OSError) as error:
-        problem, _, mend = str(error).partition("; ")
-        yield failed(RECORDS, problem, mend or "see docs/operations.md, When snapshots do not arrive")
+    except StoreError as error:
+        yield failed(RECORDS, error.problem, error.remedy or ELSEWHERE)
+    except OSError as error:
+        yield failed(RECORDS, str(error), ELSEWHERE)
 
 
 def _state_directory(settings: Config) -> Iterator[Finding]:
     path, wanted = settings.state_directory, settings.recording.spool_megabytes << 20
     there = next(each for each in (path, *path.absolute().parents) if _is_seen(each))
     if not os.access(there, os.W_OK | os.X_OK, effective_ids=True) or not there.is_dir():
-        mend = f"`install -d -o {user()} -m 711 {quote(str(path))}` as root, or set `state_directory`"
-        yield failed(STATE, f"{user()} may not write to {there}", mend)
+        remedy = f"`install -d -o {user()} -m 711 {quote(str(path))}` as root, or set `state_directory`"
+        yield failed(STATE, f"{user()} may not write to {there}", remedy)
         return
     free = shutil.disk_usage(there).free
     if free < wanted:
@@ -76,7 +78,7 @@ async def _configured(where: Target) -> Finding:
                 return good(RECORDS, f"{where}: serve brings the schema from {found} to {migrate.latest()}")
             await migrate.check(connection)
             if not await connection.fetchval("select pg_has_role('argus_collector', 'member')"):
-                raise DatabaseRefused(f"{where}: {where.user} may not record; grant argus_collector to it")
+                raise DatabaseRefused(f"{where}: {where.user} may not record", "grant argus_collector to it")
     except SchemaMismatch as error:
         return failed(RECORDS, f"{where}: {error}", "`argus-wg migrate` says what is missing")
     finally:

@@ -1,4 +1,4 @@
-"""What mends a reading that failed: the exact command or setting, by the `reason` of the `Reading`."""
+"""How to fix a reading that failed: the exact command or setting, by the `reason` of the `Reading`."""
 
 from __future__ import annotations
 
@@ -8,18 +8,19 @@ from pathlib import Path
 from shlex import quote
 
 from exporter.model import Reading
+from exporter.sourcenames import UAPI, is_netlink, namespace_of
 
 
-def mend_of(reading: Reading, uapi_directory: Path) -> str:
+def remedy_of(reading: Reading, uapi_directory: Path) -> str:
     """One line to act on; "" = the reading succeeded."""
     if reading.ok:
         return ""
     name = reading.interface.rpartition("/")[2]
     socket = quote(str(uapi_directory / f"{name}.sock"))
     unit = quote(f"wg-quick@{name}")
-    namespace = reading.source.partition("@")[2]
-    slow = f"restart the process behind {socket}, or " if reading.source == "uapi" else ""
-    mends = {
+    namespace = namespace_of(reading.source)
+    slow = f"restart the process behind {socket}, or " if reading.source == UAPI else ""
+    remedies = {
         "permission": _permission(reading, uapi_directory),
         "module": "`modprobe wireguard` as root, and `wireguard` in /etc/modules-load.d/wireguard.conf; "
         "on a host without kernel WireGuard `sources.netlink: false`",
@@ -30,19 +31,21 @@ def mend_of(reading: Reading, uapi_directory: Path) -> str:
         "namespace": f"`ip netns add {quote(namespace)}`, or take {namespace} out of `namespaces`",
     }
     unknown = f"compare with `wg show {quote(name)}`; if that works, this is a defect: please report it"
-    return mends.get(reading.reason, unknown)
+    return remedies.get(reading.reason, unknown)
 
 
 def _permission(reading: Reading, uapi_directory: Path) -> str:
-    if reading.source != "uapi":
-        return capability_mend("CAP_NET_ADMIN", *(("CAP_SYS_ADMIN",) if "@" in reading.source else ()))
+    if is_netlink(reading.source):
+        return capability_remedy(
+            "CAP_NET_ADMIN", *(("CAP_SYS_ADMIN",) if namespace_of(reading.source) else ())
+        )
     if not reading.interface:
         return f"run as root (`sudo`), or `setfacl -m u:{user()}:rx {quote(str(uapi_directory))}`"
     path = quote(str(uapi_directory / f"{reading.interface}.sock"))
     return f"run as root (`sudo`), or `setfacl -m u:{user()}:rw {path}`"
 
 
-def capability_mend(*capabilities: str) -> str:
+def capability_remedy(*capabilities: str) -> str:
     """How a service, or a person, comes by capabilities."""
     return f"run as root (`sudo`), or set `AmbientCapabilities={' '.join(capabilities)}` in the systemd unit"
 

@@ -1,4 +1,4 @@
-"""`argus-wg check`: what would fail, and how to mend it. Changes nothing."""
+"""`argus-wg check`: what would fail, and how to fix it. Changes nothing."""
 # ruff: noqa: T201 - a command prints
 
 from __future__ import annotations
@@ -70,21 +70,21 @@ def document(findings: Sequence[Finding]) -> dict[str, object]:
         "result": _worst(findings),
         "user": user(),
         "findings": [
-            {"check": found.check, "status": found.status, "message": found.message, "mend": found.mend}
+            {"check": found.check, "status": found.status, "message": found.message, "remedy": found.remedy}
             for found in findings
         ],
     }
 
 
 def report(findings: Sequence[Finding]) -> None:
-    """One line for each finding, another with what mends it, and a summary."""
+    """One line for each finding, another that says how to fix it, and a summary."""
     console = Console(highlight=False, soft_wrap=True)
     for found in findings:
         line = Text(f"{found.status:<8} ", COLOURS[found.status])
         line.append(f"{plain(found.check)}: {plain(found.message)}", "not bold default")
         console.print(line)
-        if found.mend:
-            console.print(Text(f"         mend: {plain(found.mend)}"))
+        if found.remedy:
+            console.print(Text(f"         fix: {plain(found.remedy)}"))
     counts = Counter(found.status for found in findings)
     console.print()
     summary = ", ".join(f"{counts[status]} {status}" for status in COLOURS if counts[status])

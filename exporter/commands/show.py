@@ -177,6 +177,7 @@ def document(view: View, rows: Sequence[PeerRow]) -> Mapping[str, object]:
                 "interface": reading.interface,
                 "reason": reading.reason,
                 "message": reading.message,
+                "remedy": reading.remedy,
             }
             for reading in view.unreadable
         ],

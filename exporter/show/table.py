@@ -12,7 +12,7 @@ from rich.cells import cell_len, set_cell_size
 from rich.console import Console, ConsoleOptions, RenderResult
 from rich.text import Span, Text
 
-from exporter.check.remedies import mend_of
+from exporter.check.remedies import remedy_of
 from exporter.liveness import State
 from exporter.model import Device, Reading
 from exporter.show.peers import WORST_FIRST, PeerRow, View
@@ -91,7 +91,7 @@ class Screen:
 
 
 def header(view: View, uapi_directory: Path, most_troubles: int | None = None) -> Text:
-    """Gateway, interfaces, peers by state, and what could not be read with what mends it."""
+    """Gateway, interfaces, peers by state, and what could not be read and how to fix it."""
     snapshot, peers = view.snapshot, sum(view.states.values())
     text = Text.assemble(
         (plain(snapshot.gateway), "bold"), time.strftime("  %H:%M:%S  ", time.localtime(snapshot.taken_at))
@@ -123,22 +123,22 @@ def _interfaces(devices: Sequence[Device]) -> Text:
 
 
 def troubles(view: View, uapi_directory: Path, most: int | None = None) -> Iterator[tuple[str, str]]:
-    """(line, style) for each reading that failed, what mends it, and a directory that is wrong."""
+    """(line, style) for each reading that failed, how to fix it, and a directory that is wrong."""
     unreadable = view.unreadable
     for reading in unreadable[:most]:
         yield trouble(reading), "red"
-        yield f"  mend: {plain(mend_of(reading, uapi_directory))}", ""
+        yield f"  fix: {plain(remedy_of(reading, uapi_directory))}", ""
     if most is not None and len(unreadable) > most:
         more = f"{len(unreadable) - most} {'more ' if most else ''}cannot be read"
-        yield f"{more}; `argus-wg check` says why, and what mends it", "red"
+        yield f"{more}; `argus-wg check` says why, and how to fix it", "red"
     if view.directory_error:
         yield f"directory: {plain(view.directory_error)}", "yellow"
 
 
 def trouble(reading: Reading) -> str:
-    """One line: what cannot be read, and why. (Behind a semicolon the message says what mends it.)"""
+    """One line: what cannot be read, and why."""
     what = f"{reading.interface} ({reading.source})" if reading.interface else f"source {reading.source}"
-    why = reading.message.partition("; ")[0].removeprefix(f"{reading.interface}: ")
+    why = reading.message.removeprefix(f"{reading.interface}: ")
     return plain(f"{what} cannot be read ({reading.reason}): {why}")
 
 

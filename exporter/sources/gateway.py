@@ -23,6 +23,7 @@ from exporter.errors import (
     ReadFailed,
 )
 from exporter.model import Device, Link, Reading, Snapshot
+from exporter.sourcenames import EVERY_NAMESPACE, UAPI, netlink_source
 from exporter.sources.links import links
 from exporter.sources.netlink import KIND, KernelSource, resolve_family
 from exporter.sources.uapi import UapiSource
@@ -50,7 +51,7 @@ class Found:
         except ReadError as error:
             spent = time.monotonic() - started
             retries = error.retries if isinstance(error, DumpInterrupted) else 0
-            self.readings.append(Reading(source, interface, spent, error.reason, str(error), retries))
+            self.readings.append(_failed(source, interface, spent, error, retries))
             return None
         spent = time.monotonic() - started
         self.readings.append(Reading(source, interface, spent, retries=retries))
@@ -99,7 +100,7 @@ class Gateway:
 
     def _read_kernel(self, found: Found, namespace: str) -> None:
         """The kernel's interfaces in the network namespace that the calling thread is in."""
-        source = f"netlink@{namespace}" if namespace else "netlink"
+        source = netlink_source(namespace)
         listed = found.attempt(source, "", lambda: links(self._timeout, self._retries))
         if listed is None:
             return
@@ -125,14 +126,14 @@ class Gateway:
             try:
                 names = other_namespaces()
             except ReadError as error:
-                found.readings.append(Reading("netlink@*", "", 0.0, error.reason, str(error)))
+                found.readings.append(_failed(netlink_source(EVERY_NAMESPACE), "", 0.0, error))
         for name in names:
             started = time.monotonic()
             try:
                 _within(name, lambda name=name: self._read_kernel(found, name))  # type: ignore[misc]
             except ReadError as error:
                 spent = time.monotonic() - started
-                found.readings.append(Reading(f"netlink@{name}", "", spent, error.reason, str(error)))
+                found.readings.append(_failed(netlink_source(name), "", spent, error))
         for gone in self._kernels.keys() - {"", *names}:
             del self._kernels[gone]
 
@@ -140,7 +141,7 @@ class Gateway:
         uapi = self._uapi
         if not uapi:
             return
-        names = found.attempt("uapi", "", lambda: (uapi.list(), 0))
+        names = found.attempt(UAPI, "", lambda: (uapi.list(), 0))
         taken = {device.label for device in found.devices}
         found.userspace = len(names or ())
         wanted = [name for name in names or () if name not in taken and self._wanted(name)]
@@ -149,7 +150,7 @@ class Gateway:
 
         def read_one(name: str) -> Found:
             one = Found()
-            if read := one.attempt("uapi", name, lambda: (uapi.read(name), 0)):
+            if read := one.attempt(UAPI, name, lambda: (uapi.read(name), 0)):
                 one.devices.append(replace(read, link=found.links.get(name)))
             return one
 
@@ -160,13 +161,17 @@ class Gateway:
                 found.devices += one.devices
 
 
+def _failed(source: str, interface: str, duration: float, error: ReadError, retries: int = 0) -> Reading:
+    return Reading(source, interface, duration, error.reason, error.problem, retries, error.remedy)
+
+
 def _without_module(source: str) -> Reading | None:
     """No interface was found: because the kernel has no WireGuard?"""
     started = time.monotonic()
     try:
         resolve_family()
     except ModuleMissing as error:
-        return Reading(source, "", time.monotonic() - started, error.reason, str(error))
+        return _failed(source, "", time.monotonic() - started, error)
     except ReadError:
         return None
     return None

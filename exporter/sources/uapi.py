@@ -57,8 +57,9 @@ class UapiSource:
             sockets = []
         except PermissionError:
             raise PermissionMissing(
-                f"{self._directory}: permission denied; run as the user that runs the userspace interfaces, "
-                "usually root, or let this one read the directory"
+                f"{self._directory}: permission denied",
+                "run as the user that runs the userspace interfaces, usually root, or let this user read the "
+                "directory",
             ) from None
         except OSError as error:
             raise ReadFailed(f"{self._directory}: {error.strerror}") from error
@@ -97,12 +98,14 @@ class UapiSource:
             case ConnectionRefusedError():
                 return SocketStale(
                     f"{name}: nothing listens on {path}: the process that ran the interface ended without "
-                    "removing it; start the interface again, or remove the file"
+                    "removing it",
+                    "start the interface again, or remove the file",
                 )
             case PermissionError():
                 return PermissionMissing(
-                    f"{name}: permission denied on {path}; run as the user that runs the interface, usually "
-                    "root, or let this one write to the socket (setfacl -m u:USER:rw)"
+                    f"{name}: permission denied on {path}",
+                    "run as the user that runs the interface, usually root, or let this user write to the "
+                    "socket (setfacl -m u:USER:rw)",
                 )
         return ReadFailed(f"{name}: {path}: {error.strerror or error}")
 

@@ -43,7 +43,7 @@ async def _all_of(host: str, port: int) -> list[socket.socket]:
         found = await loop.getaddrinfo(host, port, type=socket.SOCK_STREAM)
     except socket.gaierror as error:
         raise ListenError(
-            f"cannot listen on {_name(host, port)}: {error.strerror}; correct the host"
+            f"cannot listen on {_name(host, port)}: {error.strerror}", "correct the host"
         ) from None
     sockets: list[socket.socket] = []
     missing = OSError(errno.EADDRNOTAVAIL, os.strerror(errno.EADDRNOTAVAIL))
@@ -56,9 +56,9 @@ async def _all_of(host: str, port: int) -> list[socket.socket]:
                 continue
             for listener in sockets:
                 listener.close()
-            raise ListenError(_explain(host, port, error)) from None
+            raise _explain(host, port, error) from None
     if not sockets:
-        raise ListenError(_explain(host, port, missing))
+        raise _explain(host, port, missing)
     return sockets
 
 
@@ -77,7 +77,7 @@ def _bind(family: int, address: tuple[object, ...]) -> socket.socket:
     return listener
 
 
-def _explain(host: str, port: int, error: OSError) -> str:
+def _explain(host: str, port: int, error: OSError) -> ListenError:
     remedy = {
         errno.EADDRINUSE: f"another program listens: `ss -ltnp sport = :{port}` shows which;"
         " stop it or choose another port",
@@ -85,7 +85,7 @@ def _explain(host: str, port: int, error: OSError) -> str:
         errno.EADDRNOTAVAIL: "this host has no such address; `ip address` shows those it has",
         errno.EAFNOSUPPORT: "this host does not have this address family",
     }.get(error.errno or 0, "choose another address")
-    return f"cannot listen on {_name(host, port)}: {error.strerror}; {remedy}"
+    return ListenError(f"cannot listen on {_name(host, port)}: {error.strerror}", remedy)
 
 
 def _name(host: str, port: int) -> str:

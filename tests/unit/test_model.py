@@ -34,6 +34,13 @@ def test_reading_is_well_without_a_reason() -> None:
     assert not Reading("netlink", "wg0", 0.1, "timeout", "no answer").ok
 
 
+def test_a_reading_explains_itself_with_its_remedy() -> None:
+    """The log gets what failed and how to fix it; without a known remedy, what failed alone."""
+    failed = Reading("netlink", "wg0", 0.1, "timeout", "no answer")
+    assert failed.explanation == "no answer"
+    assert dataclasses.replace(failed, remedy="try again").explanation == "no answer; try again"
+
+
 @pytest.mark.parametrize(
     ("endpoint", "host", "port"),
     [

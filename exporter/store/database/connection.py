@@ -1,6 +1,6 @@
 """A connection to the database, and whose rows it may see.
 
-Every error of the driver becomes one of exporter/store/errors.py, in a sentence that says what would mend it.
+Every error of the driver becomes one of exporter/store/errors.py, in a sentence that says what would fix it.
 """
 
 from __future__ import annotations
@@ -22,7 +22,7 @@ Role = Literal["argus_owner", "argus_collector", "argus_reader"]
 Connection: TypeAlias = "asyncpg.Connection[Any]"
 
 # SQLSTATE, whole or its class (https://www.postgresql.org/docs/current/errcodes-appendix.html). Another try
-# may mend: connection, deadlock, resources, a lock, an operator's intervention, an error of the system.
+# may fix: connection, deadlock, resources, a lock, an operator's intervention, an error of the system.
 PASSING = {"08", "40", "53", "55", "57", "58"}
 REFUSING = {"28", "3D", "42501", "22023"}
 MISSING = {"3F", "42P01", "42703", "42883"}
@@ -30,7 +30,7 @@ MISSING = {"3F", "42P01", "42703", "42883"}
 DRIVER = asyncpg.InterfaceError, asyncpg.InternalClientError  # the driver cannot use the connection
 
 CLOSED = "the server was stopped, or something between closed the connection"
-MENDS = {
+REMEDIES = {
     "08": CLOSED,
     "28P01": "check database.user and database.password_file",
     "28": "check database.user, and the line of pg_hba.conf that is meant for it",
@@ -133,16 +133,18 @@ def explain(error: BaseException, target: Target) -> StoreError:
         return _answered(error, place)
     if isinstance(error, ssl.SSLCertVerificationError):
         return DatabaseRefused(
-            f"{place}: its certificate does not hold: {error.verify_message}; set database.ca_file to who "
-            "signed it, and database.address to a name in it"
+            f"{place}: its certificate does not hold: {error.verify_message}",
+            "set database.ca_file to the authority that signed it, and database.address to a name in it",
         )
     if isinstance(error, ssl.SSLError):
         return DatabaseUnreachable(f"{place}: TLS failed: {error.reason or error}")
     if isinstance(error, TimeoutError):
-        return DatabaseUnreachable(f"{place}: no answer in time; is the server up, and reachable from here?")
+        return DatabaseUnreachable(
+            f"{place}: no answer in time", "is the server up, and reachable from here?"
+        )
     if isinstance(error, OSError):
         return _not_reached(error, place)
-    return DatabaseUnreachable(f"{place}: {error}; {CLOSED}")
+    return DatabaseUnreachable(f"{place}: {error}", CLOSED)
 
 
 def _first(error: BaseException) -> BaseException:
@@ -157,35 +159,35 @@ def _not_reached(error: OSError, place: str) -> StoreError:
     text = str(error)
     if "rejected SSL upgrade" in text:  # the driver has no class for it
         return DatabaseRefused(
-            f"{place}: the server speaks no TLS; turn ssl on there, or set database.tls to disable if the "
-            "way to it is safe"
+            f"{place}: the server speaks no TLS",
+            "turn ssl on there, or set database.tls to disable if the way to it is safe",
         )
     if isinstance(error, socket.gaierror):
-        mend = "correct database.address, or see to name resolution"
+        remedy = "correct database.address, or see to name resolution"
     elif isinstance(error, PermissionError):
-        mend = "let this user into the directory of the socket"
+        remedy = "let this user into the directory of the socket"
     elif isinstance(error, FileNotFoundError) or f"[Errno {errno.ECONNREFUSED}]" in text:
-        mend = "start the server, or correct database.address"
+        remedy = "start the server, or correct database.address"
     elif isinstance(error, ConnectionError):
-        mend = CLOSED
+        remedy = CLOSED
     else:
-        mend = "is the server up, and reachable from here?"
+        remedy = "is the server up, and reachable from here?"
     reason = os.strerror(error.errno) if error.errno and error.errno > 0 else error.strerror or text
-    return DatabaseUnreachable(f"{place}: {reason}; {mend}")
+    return DatabaseUnreachable(f"{place}: {reason}", remedy)
 
 
 def _answered(error: asyncpg.PostgresError, place: str) -> StoreError:
     state = error.sqlstate or ""
     names = (state, state[:2])
     kind: type[StoreError] = StoreError
-    mend = next((MENDS[name] for name in names if name in MENDS), "")
+    remedy = next((REMEDIES[name] for name in names if name in REMEDIES), "")
     if any(name in REFUSING for name in names):
         kind = DatabaseRefused
     elif any(name in MISSING for name in names):
-        kind, mend = SchemaMismatch, MENDS["MISSING"]
+        kind, remedy = SchemaMismatch, REMEDIES["MISSING"]
     elif state[:2] in PASSING:
         kind = DatabaseUnreachable
-    return kind("; ".join(filter(None, (f"{place}: {one_line(error)}", mend))))
+    return kind(f"{place}: {one_line(error)}", remedy)
 
 
 def one_line(error: asyncpg.PostgresError) -> str:

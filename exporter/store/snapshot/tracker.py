@@ -22,6 +22,7 @@ from uuid import UUID
 
 from exporter.directory.files import Directory, Entry
 from exporter.model import Device, Peer, Snapshot
+from exporter.sourcenames import listings_of
 from exporter.store.snapshot.changes import (
     MOST,
     NEVER,
@@ -142,7 +143,7 @@ class Tracker:
         unread = {reading.interface: reading.reason for reading in failed if reading.interface}
         for label, interface in self._interfaces.items():
             reason = next(
-                (listings[each] for each in _listed_by(interface.last.device) if each in listings), ""
+                (listings[each] for each in listings_of(interface.last.device) if each in listings), ""
             )
             if reason and not interface.last.gone:
                 unread.setdefault(label, reason)
@@ -177,12 +178,6 @@ class Tracker:
 
 
 _NOBODY = Entry("")
-
-
-def _listed_by(device: Device) -> tuple[str, ...]:
-    """The sources whose listing an interface is in, as a `Reading` names them."""
-    name = "netlink" if device.kind == "kernel" else "uapi"
-    return (f"{name}@{device.namespace}", f"{name}@*") if device.namespace else (name,)
 
 
 def _bounded(device: Device) -> Device:

@@ -1,4 +1,4 @@
-"""`argus-wg check`, as far as records go: what would keep snapshots from the database, and what mends it."""
+"""`argus-wg check`, as far as records go: what would keep snapshots from the database, and how to fix it."""
 
 from __future__ import annotations
 
@@ -21,9 +21,9 @@ from tests.kit.schema import migrated, with_connection
 
 
 def found(config: Config, **environ: str) -> dict[str, Finding]:
-    """By what was looked at. Whatever is not well comes with what mends it."""
+    """By what was looked at. Whatever is not well comes with how to fix it."""
     findings = list(records(config, environ))
-    assert all(bool(one.mend) == (one.status != "ok") for one in findings)
+    assert all(bool(one.remedy) == (one.status != "ok") for one in findings)
     return {one.check: one for one in findings}
 
 
@@ -75,9 +75,9 @@ def test_what_a_login_may_do(superuser: Target, tmp_path: Path) -> None:
     )
     try:
         one = found(recording_in(tmp_path, superuser, user="checked_collector"))[RECORDS]
-        assert (one.status, "argus-wg maintain" in one.mend) == ("warning", True)
+        assert (one.status, "argus-wg maintain" in one.remedy) == ("warning", True)
         one = found(recording_in(tmp_path, superuser, user="checked_reader"))[RECORDS]
-        assert (one.status, one.mend) == ("failed", "grant argus_collector to it")
+        assert (one.status, one.remedy) == ("failed", "grant argus_collector to it")
     finally:
         sql(superuser, "drop role checked_collector", "drop role checked_reader")
 
@@ -95,7 +95,7 @@ def test_a_database_that_cannot_be_reached_fails(tmp_path: Path) -> None:
     """The address may come from the environment; the socket's directory is named, and what to do."""
     one = found(recording_in(tmp_path), PGHOST=str(tmp_path), PGUSER="x")[RECORDS]
     assert (one.status, str(tmp_path) in one.message) == ("failed", True)
-    assert one.mend == "start the server, or correct database.address"
+    assert one.remedy == "start the server, or correct database.address"
 
 
 def test_a_wrong_setting_fails_with_its_name(tmp_path: Path) -> None:
@@ -120,7 +120,7 @@ def test_a_host_without_postgresql_fails(tmp_path: Path, monkeypatch: pytest.Mon
     """What installs one is named."""
     monkeypatch.setattr("exporter.store.embedded.postgres.directories", lambda: iter(()))
     one = found(recording_in(tmp_path))[RECORDS]
-    assert (one.status, "apt-get install postgresql" in one.message + one.mend) == ("failed", True)
+    assert (one.status, "apt-get install postgresql" in one.message + one.remedy) == ("failed", True)
 
 
 def test_records_of_a_version_that_is_not_here_fail(tmp_path: Path) -> None:
@@ -140,7 +140,7 @@ def test_a_state_directory_that_may_not_be_written(tmp_path: Path) -> None:
         one = found(recording_in(tmp_path / "state"))[STATE]
     tmp_path.chmod(0o755)
     assert one.status == "failed"
-    assert one.mend.startswith("`install -d -o ")
+    assert one.remedy.startswith("`install -d -o ")
 
 
 def test_little_room_is_a_warning(tmp_path: Path) -> None:
@@ -148,4 +148,4 @@ def test_little_room_is_a_warning(tmp_path: Path) -> None:
     most = shutil.disk_usage(tmp_path).total >> 20
     config = replace(recording_in(tmp_path), recording=RecordingSettings(spool_megabytes=most + 1))
     one = found(config)[STATE]
-    assert (one.status, "spool_megabytes" in one.mend) == ("warning", True)
+    assert (one.status, "spool_megabytes" in one.remedy) == ("warning", True)

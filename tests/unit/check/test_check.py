@@ -1,4 +1,4 @@
-"""`argus-wg check`: each thing that would fail is found, named, and comes with what mends it."""
+"""`argus-wg check`: each thing that would fail is found, named, and comes with how to fix it."""
 
 from __future__ import annotations
 
@@ -18,7 +18,7 @@ from exporter.check import files as checkfiles
 from exporter.check import host as checkhost
 from exporter.check import listening as checklisten
 from exporter.check.finding import Finding
-from exporter.check.remedies import mend_of
+from exporter.check.remedies import remedy_of
 from exporter.config import Config, DirectorySettings, ListenAddress
 from exporter.model import Device, Reading, Snapshot
 from tests.kit.paths import PROJECT
@@ -43,10 +43,10 @@ def gateway(tmp_path: Path) -> Path:
 
 
 def check(file: Path, capsys: pytest.CaptureFixture[str]) -> tuple[int, dict[str, dict[str, str]]]:
-    """(exit code, findings by what was looked at). Whatever is not well has a line that mends it."""
+    """(exit code, findings by what was looked at). Whatever is not well has a remedy."""
     code = cli.main(["check", "--json", "--config", str(file)])
     findings = json.loads(capsys.readouterr().out)["findings"]
-    assert all(bool(found["mend"]) == (found["status"] != "ok") for found in findings)
+    assert all(bool(found["remedy"]) == (found["status"] != "ok") for found in findings)
     return code, {found["check"]: found for found in findings}
 
 
@@ -71,12 +71,12 @@ def test_no_interface_is_a_warning(gateway: Path, capsys: pytest.CaptureFixture[
 
 
 def test_the_report_has_a_line_for_each_finding(gateway: Path, capsys: pytest.CaptureFixture[str]) -> None:
-    """Piped, each finding is one line of plain text, the line that mends it below it, and a summary last."""
+    """Piped, each finding is a line of plain text, with its remedy on the next; a summary is last."""
     assert cli.main(["check", "-c", str(gateway)]) == 0
     lines = capsys.readouterr().out.splitlines()
     assert lines[0] == f"ok       configuration: {gateway} is valid"
     warning = lines.index("warning  interfaces: no WireGuard interface is there to be read")
-    assert lines[warning + 1].startswith("         mend: `wg-quick up NAME`")
+    assert lines[warning + 1].startswith("         fix: `wg-quick up NAME`")
     assert lines[-1].startswith("7 ok, 1 warning (as ")
 
 
@@ -97,7 +97,7 @@ def test_a_stale_socket_is_named_and_left(gateway: Path, capsys: pytest.CaptureF
     code, findings = check(gateway, capsys)
     assert code == 1
     assert findings["interface wg9"]["message"].startswith("stale-socket: nothing listens on ")
-    assert f"`rm {path}`" in findings["interface wg9"]["mend"]
+    assert f"`rm {path}`" in findings["interface wg9"]["remedy"]
     assert path.is_socket()
 
 
@@ -121,9 +121,9 @@ def test_every_mistake_of_the_configuration_is_found(
     )
     assert cli.main(["check", "--json", "-c", str(file)]) == 2
     findings = json.loads(capsys.readouterr().out)["findings"]
-    mends = {found["mend"] for found in findings}
+    remedies = {found["remedy"] for found in findings}
     assert {found["check"] for found in findings} == {"configuration"}
-    assert mends == {
+    assert remedies == {
         f"correct {file}:1 (gateway)",
         f"correct {file}:2 (lisen)",
         f"correct {file}:5 (sources.timeout)",
@@ -159,7 +159,7 @@ def test_a_missing_configuration_is_wrong_usage(tmp_path: Path, capsys: pytest.C
     """A file that is not there ends with 2, and says what to do."""
     code, findings = check(tmp_path / "none.yml", capsys)
     assert code == 2
-    assert findings["configuration"]["mend"] == f"create {tmp_path}/none.yml, or correct its name"
+    assert findings["configuration"]["remedy"] == f"create {tmp_path}/none.yml, or correct its name"
 
 
 def test_directory_files_are_read_one_by_one(gateway: Path, capsys: pytest.CaptureFixture[str]) -> None:
@@ -191,7 +191,7 @@ def test_wg_quick_files_are_read(gateway: Path) -> None:
     named, broken, nothing = checkfiles.directory(config.load(gateway).directory)
     assert named.message == f"{gateway.with_name('wg0.conf')}: 1 named peer"
     assert broken.status == "failed"
-    assert f"{gateway.with_name('wg1.conf')}:2" in broken.mend
+    assert f"{gateway.with_name('wg1.conf')}:2" in broken.remedy
     assert nothing.status == "warning"
 
 
@@ -304,7 +304,7 @@ def test_a_namespace_that_is_not_there(gateway: Path, capsys: pytest.CaptureFixt
     add(gateway, "namespaces: [argus-none]\n")
     code, findings = check(gateway, capsys)
     assert code == 1
-    assert findings["namespace argus-none"]["mend"].startswith("`ip netns add argus-none`")
+    assert findings["namespace argus-none"]["remedy"].startswith("`ip netns add argus-none`")
 
 
 def test_a_kernel_without_wireguard_is_well_where_userspace_serves() -> None:
@@ -314,7 +314,7 @@ def test_a_kernel_without_wireguard_is_well_where_userspace_serves() -> None:
     if "speaks WireGuard" in both[0][0].message:
         pytest.skip("this kernel has WireGuard")
     assert [found.status for (found,) in both] == ["ok", "failed"]
-    assert "modprobe wireguard" in both[1][0].mend
+    assert "modprobe wireguard" in both[1][0].remedy
 
 
 def test_a_handshake_in_the_future_is_the_clock() -> None:
@@ -328,11 +328,11 @@ def test_a_handshake_in_the_future_is_the_clock() -> None:
 
 @pytest.mark.parametrize("error", errors.ReadError.__subclasses__())
 @pytest.mark.parametrize("source", ["netlink", "netlink@blue", "uapi"])
-def test_every_reason_has_what_mends_it(error: type[errors.ReadError], source: str) -> None:
+def test_every_reason_has_a_remedy(error: type[errors.ReadError], source: str) -> None:
     """No failure is told without a next step, and names from outside are quoted for the shell."""
     reading = Reading(source, "wg0; reboot", 0.1, error.reason)
-    mend = mend_of(reading, Path("/run/wireguard"))
-    assert mend
-    assert "wg0; reboot" not in mend.replace("'wg-quick@wg0; reboot'", "").replace(
+    remedy = remedy_of(reading, Path("/run/wireguard"))
+    assert remedy
+    assert "wg0; reboot" not in remedy.replace("'wg-quick@wg0; reboot'", "").replace(
         "'/run/wireguard/wg0; reboot.sock'", ""
     ).replace("'wg0; reboot'", "")

@@ -173,7 +173,7 @@ def test_a_named_interface_is_shown_alone(wg0: Path, capsys: pytest.CaptureFixtu
 def test_nothing_readable_is_a_failure_with_its_reason(
     gateway: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
-    """When nothing can be read, 1 and what mends it; the stale file is left alone."""
+    """When nothing can be read, 1 and how to fix it; the stale file is left alone."""
     path = gateway.with_name("wg9.sock")
     stale_socket(path)
     assert show("-c", str(gateway)) == 1
