@@ -1,1 +1,1 @@
-"""Grafana dashboards as code: `python -m dashboards` writes json/*.json and docs/dashboards.md."""
+"""Grafana dashboards as code. `python -m dashboards` writes json/*.json and docs/dashboards.md."""

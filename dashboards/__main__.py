@@ -1,4 +1,4 @@
-"""`python -m dashboards`: writes what the code says into json/*.json and docs/dashboards.md."""
+"""`python -m dashboards` generates json/*.json and the panels in docs/dashboards.md."""
 
 from dashboards import generated
 

@@ -1,4 +1,4 @@
-"""A whole dashboard: its variables, rows of panels that flow over the screen, alerts as annotations."""
+"""A whole dashboard: variables, panels laid out in rows, and alerts as annotations."""
 
 from __future__ import annotations
 
@@ -47,7 +47,7 @@ def board(
     alerts: Sequence[str] = (),
     since: str = "now-6h",
 ) -> Dashboard:
-    """`rows`: panels under their heading; `alerts`: matchers of those that are shown in graphs."""
+    """Build a dashboard. `rows`: panels by heading; `alerts`: matchers of the alerts to show in graphs."""
     return Dashboard(
         uid=uid,
         title=f"WireGuard / {title}",
@@ -65,7 +65,7 @@ def board(
 
 
 def _flow(rows: Rows) -> list[Panel | RowPanel]:
-    """Panels from left to right and from top to bottom, numbered, each row under its heading."""
+    """Number the panels and place them from left to right and from top to bottom, each under its heading."""
     placed: list[Panel | RowPanel] = []
     numbers = count(1)
     y = 0
@@ -121,8 +121,11 @@ def _values(
     hidden: bool = False,
     regex: str = "",
 ) -> VariableModel:
-    """Values of a label, several at once. `everything`: the pattern of all, where all can be chosen, and are
-    chosen until somebody else is, or the `first`."""
+    """A variable with the values of a label, of which several can be selected.
+
+    `everything`: the pattern for the option "All"; None: there is no such option. Initially "All" is
+    selected, or the first value if `first` is set.
+    """
     return VariableModel(
         VariableType.QUERY,
         name,
@@ -162,6 +165,6 @@ PEER = _values(
     first=True,
     regex='/peer="(?<text>[^"]+)".*public_key="(?<value>[^"]+)"/',
 )
-# The records know gateways by name. All of them stand in the query, since SQL has no pattern for all.
+# SQL queries select gateways by name. "All" expands to the list of names, since SQL has no pattern for it.
 GATEWAY = _values("gateway", "Gateway", f"label_values({of(promql.GATEWAY)}, gateway)", "", hidden=True)
 FLEET = (DATASOURCE, JOB, ORGANISATION, INSTANCE)

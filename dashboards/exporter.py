@@ -1,4 +1,4 @@
-"""The exporter itself: what its answers cost, what it cannot read, whether its snapshots arrive."""
+"""The dashboard of the exporters: cost of scrapes, failing readings, delivery of snapshots."""
 
 from __future__ import annotations
 
@@ -21,10 +21,10 @@ def dashboard() -> Dashboard:
     return board(
         links.EXPORTER,
         "Exporter",
-        "The exporters: what do scrapes cost, what cannot be read, do snapshots reach the database?",
+        "The exporters: how expensive are scrapes, what cannot be read, and do snapshots reach the database?",
         (DATASOURCE, JOB, INSTANCE),
         {
-            "Now": [*_figures(), _failing()],
+            "Overview": [*_figures(), _failing()],
             "Scrapes": [_scrape_time(), _read_time(), _read_errors(), _requests(), _cpu(), _memory()],
             "Records": [_snapshots(), _behind(), _spool(), _take_and_write(), _database_errors(), _gaps()],
             "Versions": [_versions()],
@@ -38,21 +38,29 @@ def _figures() -> list[Panel]:
         return stat_panel(title, question, {"exporters": query}, thresholds=limits(red=1), span=4)
 
     return [
-        failing("Down", "How many exporters do not answer?", "up", "== 0"),
-        failing("Readings failing", "How many readings fail?", f"{OWN}read_success", "== 0"),
+        failing("Exporters down", "How many exporters cannot be scraped?", "up", "== 0"),
         failing(
-            "Files refused",
-            "How many directories or web configurations have a mistake, so that an older one serves?",
+            "Failing readings", "How many interfaces or sources cannot be read?", f"{OWN}read_success", "== 0"
+        ),
+        failing(
+            "Rejected files",
+            "How many directory files or web configurations have an error, so that the previous version is "
+            "in use?",
             f"{OWN}reload_success",
             "== 0",
         ),
         failing(
-            "Databases away", "How many exporters cannot use their database?", f"{OWN}database_up", "== 0"
+            "Without database", "How many exporters cannot use their database?", f"{OWN}database_up", "== 0"
         ),
-        failing("Spools full", "How many exporters lose snapshots?", f"{OWN}spool_full", "== 1"),
         failing(
-            "Rows astray",
-            "How many databases have rows outside of their partitions?",
+            "Full spools",
+            "How many exporters lose snapshots because the spool is full?",
+            f"{OWN}spool_full",
+            "== 1",
+        ),
+        failing(
+            "Rows outside partitions",
+            "How many exporters report rows in a default partition, outside the daily partitions?",
             f"{OWN}database_default_partition_rows",
             "> 0",
         ),
@@ -61,8 +69,8 @@ def _figures() -> list[Panel]:
 
 def _failing() -> Panel:
     return table_panel(
-        "What fails, and why",
-        "Which readings fail, for which reason? The page of metrics says what mends each.",
+        "Failing readings by reason",
+        "Which readings fail, and for which reason? docs/metrics.md explains how to fix each reason.",
         [of(f"{OWN}read_failing")],
         [
             Column("instance", "Instance"),
@@ -70,7 +78,7 @@ def _failing() -> Panel:
             Column("interface", "Interface"),
             Column("reason", "Reason"),
         ],
-        empty="Everything can be read",
+        empty="All interfaces can be read",
         height=6,
     )
 
@@ -78,7 +86,7 @@ def _failing() -> Panel:
 def _scrape_time() -> Panel:
     return graph(
         "Scrape duration",
-        "How long does Prometheus wait for a page?",
+        "How long does a scrape take?",
         {by_instance(): of("scrape_duration_seconds")},
         "s",
     )
@@ -87,7 +95,7 @@ def _scrape_time() -> Panel:
 def _read_time() -> Panel:
     return graph(
         "Reading duration",
-        "How long does it take to read every interface of a gateway?",
+        "How long does it take to read all interfaces of a gateway?",
         {by_instance("{{source}}"): f"sum by (instance, source) ({of(f'{OWN}read_duration_seconds')})"},
         "s",
     )
@@ -95,8 +103,8 @@ def _read_time() -> Panel:
 
 def _read_errors() -> Panel:
     return graph(
-        "Readings that failed",
-        "How often do readings fail, for which reason, and how often was a dump read again?",
+        "Failed readings over time",
+        "How often do readings fail, for which reason, and how often are dumps read again?",
         {
             by_instance("{{reason}}"): f"sum by (instance, reason) ({rate(f'{OWN}read_errors_total')})",
             by_instance("read again"): f"sum by (instance) ({rate(f'{OWN}dump_retries_total')})",
@@ -107,8 +115,8 @@ def _read_errors() -> Panel:
 
 def _requests() -> Panel:
     return graph(
-        "Requests",
-        "How many requests are answered with which code, and how many clients turned away?",
+        "HTTP requests",
+        "How many requests are answered, by status code, and how many are refused, by reason?",
         {
             "{{code}}": f"sum by (code) ({rate(f'{OWN}http_requests_total')})",
             "refused: {{reason}}": f"sum by (reason) ({rate(f'{OWN}http_refusals_total')})",
@@ -119,8 +127,8 @@ def _requests() -> Panel:
 
 def _cpu() -> Panel:
     return graph(
-        "Processor",
-        "How much of a processor does each exporter take?",
+        "CPU",
+        "How much CPU time does each exporter use?",
         {by_instance(): rate("process_cpu_seconds_total")},
         "percentunit",
     )
@@ -129,7 +137,7 @@ def _cpu() -> Panel:
 def _memory() -> Panel:
     return graph(
         "Memory",
-        "How much memory does each exporter hold?",
+        "How much memory does each exporter use?",
         {by_instance(): of("process_resident_memory_bytes")},
         "bytes",
     )
@@ -147,8 +155,8 @@ def _snapshots() -> Panel:
 def _behind() -> Panel:
     last, interval = (of(f"{OWN}snapshot_{name}_seconds") for name in ("last_success_timestamp", "interval"))
     return graph(
-        "Snapshots behind",
-        "How old is the last snapshot in the database, in intervals? Above the limit it is late.",
+        "Age of the last snapshot",
+        "How old is the last snapshot in the database, in snapshot intervals? Above the limit it is late.",
         {
             by_instance(): f"(time() - {last}) / {interval}",
             "limit": threshold("snapshot_behind:intervals"),
@@ -160,8 +168,8 @@ def _behind() -> Panel:
 
 def _spool() -> Panel:
     return graph(
-        "Spool",
-        "How much of the spool's quota is taken? When all of it is, snapshots are lost.",
+        "Spool usage",
+        "What share of the spool's quota is in use? When the spool is full, snapshots are lost.",
         {
             by_instance(): f"{of(f'{OWN}spool_bytes')} / {of(f'{OWN}spool_quota_bytes')}",
             "limit": threshold("spool_used:ratio"),
@@ -173,8 +181,9 @@ def _spool() -> Panel:
 
 def _take_and_write() -> Panel:
     return graph(
-        "Cost of a snapshot",
-        "How long does a snapshot take to the spool, and how long does the database take for it?",
+        "Snapshot duration",
+        "How long does it take to read a snapshot and spool it (take), and to write it to the database "
+        "(write)?",
         {by_instance(word): of(f"{OWN}snapshot_{word}_duration_seconds") for word in ("take", "write")},
         "s",
     )
@@ -183,7 +192,7 @@ def _take_and_write() -> Panel:
 def _database_errors() -> Panel:
     return graph(
         "Database errors",
-        "How often does the database fail, and for which reason?",
+        "How often do database operations fail, and for which reason?",
         {by_instance("{{reason}}"): rate(f"{OWN}database_errors_total")},
         "ops",
     )
@@ -191,8 +200,8 @@ def _database_errors() -> Panel:
 
 def _gaps() -> Panel:
     return graph(
-        "Gaps",
-        "In which hours are there times of which nothing is recorded, and why?",
+        "Gaps in the records",
+        "In which hours are there gaps in the records, and for which reason?",
         {by_instance("{{reason}}"): f"{increase(f'{OWN}snapshot_gaps_total', '1h')} > 0"},
         "short",
         bars=True,
@@ -202,7 +211,7 @@ def _gaps() -> Panel:
 def _versions() -> Panel:
     return table_panel(
         "Versions",
-        "Which version does each exporter run, on which Python, since when?",
+        "Which version does each exporter run, on which Python, and since when?",
         [
             f"max by (instance, version, python) ({of(f'{OWN}build_info')})",
             f"max by (instance) ({of('process_start_time_seconds')} * 1000)",

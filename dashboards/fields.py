@@ -1,4 +1,4 @@
-"""How values look: units, colours, texts, columns of tables."""
+"""How values are displayed: units, colours, texts and table columns."""
 
 from __future__ import annotations
 
@@ -38,18 +38,18 @@ STATE_COLOURS = {
 
 @dataclass(frozen=True, slots=True)
 class Column:
-    """A column of a table: a label, a query's value ("Value #A"), or a column of SQL."""
+    """A table column. `field`: a label, the value of a query ("Value #A"), or a column of an SQL result."""
 
     field: str
     title: str
     unit: str = UNIT_OF_TEXT
-    limits: ThresholdsConfig | None = None  # colours the text
+    limits: ThresholdsConfig | None = None  # for the colour of the text
     link: DashboardLink | None = None
     mapping: ValueMap | None = None
 
 
 def limits(first: str = "green", **above: float) -> ThresholdsConfig:
-    """The colour `first`, and each other from its value on: `limits(orange=0.5, red=0.8)`."""
+    """Colours by value: `first`, then each of `above` from its value up: `limits(orange=0.5, red=0.8)`."""
     steps = [Threshold(None, first), *(Threshold(value, colour) for colour, value in above.items())]
     return ThresholdsConfig(ThresholdsMode.ABSOLUTE, steps)
 
@@ -58,7 +58,7 @@ PLAIN = limits("text")
 
 
 def words(texts: Mapping[int, tuple[str, str]]) -> ValueMap:
-    """Text and colour for values."""
+    """Map integer values to a text and a colour."""
     return ValueMap(
         {
             str(value): ValueMappingResult(text, colour, index=at)

@@ -1,4 +1,4 @@
-"""All gateways at once: what is wrong, where, and how bad it is."""
+"""The dashboard of all gateways: current problems and where they are."""
 
 from __future__ import annotations
 
@@ -9,23 +9,23 @@ from dashboards.board import FLEET, SITE, board
 from dashboards.fields import STATE_COLOURS, YES_OR_NO, Column, limits
 from dashboards.panels import graph, map_panel, stat_panel, table_panel
 from dashboards.promql import (
+    ALWAYS_ON,
     BASELINE,
     DIRECTIONS,
     EXPECTED,
     GATEWAY,
     KEY,
     LAST,
-    OWED,
     RATE,
     UNREACHABLE,
     VOLUME,
     alerts,
     count,
     firing,
+    in_organisation,
     named,
     of,
-    overdue,
-    within,
+    stale,
 )
 
 HERE = 'site=~"$site"'
@@ -37,22 +37,24 @@ def dashboard() -> Dashboard:
     return board(
         links.FLEET,
         "Fleet",
-        "All gateways: what is wrong, where, and how bad is it? A click leads to the gateway or the peer.",
+        "All gateways: what is wrong, and where? Click a gateway or a peer to open its dashboard.",
         (*FLEET, SITE),
         {
-            "Now": [_gateways(), _peers(), _open(), _map(), _throughput()],
-            "Who": [_stale(), _never(), _alerts(), _talkers(), _anomalies()],
-            "Where": [_each_gateway()],
+            "Overview": [_gateways(), _peers(), _open(), _map(), _throughput()],
+            "Peers and alerts": [_stale(), _never(), _alerts(), _talkers(), _anomalies()],
+            "Gateways": [_each_gateway()],
         },
     )
 
 
 def _gateways() -> Panel:
-    answering = {word: count(within(f"{of('up')} == {value}")) for word, value in (("up", 1), ("down", 0))}
+    by_answer = {
+        word: count(in_organisation(f"{of('up')} == {value}")) for word, value in (("up", 1), ("down", 0))
+    }
     return stat_panel(
         "Gateways",
-        "How many gateways answer, and how many do not?",
-        answering,
+        "How many gateways can Prometheus scrape (up), and how many not (down)?",
+        by_answer,
         colours={"up": "green"},
         thresholds=limits("text", red=1),
     )
@@ -61,8 +63,8 @@ def _gateways() -> Panel:
 def _peers() -> Panel:
     return stat_panel(
         "Peers by state",
-        "How many peers are in which state? Stale, one-way and unobserved ones want a look.",
-        {"{{state}}": f"sum by (state) ({within(of('wireguard_interface_peers'))})"},
+        "How many peers are in each state? Stale, one-way and unobserved peers need attention.",
+        {"{{state}}": f"sum by (state) ({in_organisation(of('wireguard_interface_peers'))})"},
         colours=STATE_COLOURS,
         span=12,
     )
@@ -70,24 +72,26 @@ def _peers() -> Panel:
 
 def _open() -> Panel:
     by_severity = {severity: count(firing(f'severity="{severity}"')) for severity in SEVERITIES}
-    return stat_panel("Open alerts", "What fires now, by severity?", by_severity, thresholds=limits(red=1))
+    return stat_panel(
+        "Firing alerts", "How many alerts fire now, by severity?", by_severity, thresholds=limits(red=1)
+    )
 
 
 def _map() -> Panel:
     def each(metric: str, how: str = "sum") -> str:
-        return f"{how} by (site) ({within(of(metric, HERE))})"
+        return f"{how} by (site) ({in_organisation(of(metric, HERE))})"
 
     return map_panel(
         "Sites",
-        "Where are peers missing? Every site that the directory has a place for; red with a silent always-on "
-        "peer. The background comes from the map server that Grafana is set to.",
+        "At which sites are peers unreachable? All sites with a position in the directory are shown; a site "
+        "with an unreachable always-on peer is red. Grafana's configured map server provides the background.",
         {
             "latitude": each("wireguard_site_latitude_degrees", "max"),
             "longitude": each("wireguard_site_longitude_degrees", "max"),
             "always-on": each(EXPECTED),
-            "silent": each(UNREACHABLE),
+            "unreachable": each(UNREACHABLE),
         },
-        colour="silent",
+        colour="unreachable",
         thresholds=limits(red=1),
     )
 
@@ -95,8 +99,11 @@ def _map() -> Panel:
 def _throughput() -> Panel:
     return graph(
         "Throughput",
-        "How much do all peers receive and send? Encrypted bytes; sent is drawn below zero.",
-        {word: f"sum({within(of(THROUGHPUT, direction))})" for word, direction in DIRECTIONS.items()},
+        "How much do all gateways receive and send? Encrypted bytes; sent is drawn below zero.",
+        {
+            word: f"sum({in_organisation(of(THROUGHPUT, direction))})"
+            for word, direction in DIRECTIONS.items()
+        },
         "Bps",
         mirrored="sent",
         height=12,
@@ -106,9 +113,14 @@ def _throughput() -> Panel:
 def _stale() -> Panel:
     return table_panel(
         "Stale always-on peers",
-        "Which peers that ought to be there are not, worst first? At most 100.",
-        [f"topk(100, {within(overdue(HERE))})"],
-        [*links.WHO, *links.WHERE, Column("Value", "Handshake age", "s"), links.KEY],
+        "Which always-on peers have a handshake older than their window? The 100 oldest, oldest first.",
+        [f"topk(100, {in_organisation(stale(HERE))})"],
+        [
+            *links.PEER_COLUMNS,
+            *links.GATEWAY_COLUMNS,
+            Column("Value", "Handshake age", "s"),
+            links.KEY_COLUMN,
+        ],
         sort="Handshake age",
         empty="No always-on peer is stale",
         span=14,
@@ -117,10 +129,10 @@ def _stale() -> Panel:
 
 def _never() -> Panel:
     return table_panel(
-        "Never connected",
-        "Which always-on peers had no handshake since their interface was made?",
-        [within(named(f"({of(LAST)} == 0)", HERE, OWED))],
-        [*links.WHO, *links.WHERE, links.KEY],
+        "Always-on peers that never connected",
+        "Which always-on peers have made no handshake since their interface was created?",
+        [in_organisation(named(f"({of(LAST)} == 0)", HERE, ALWAYS_ON))],
+        [*links.PEER_COLUMNS, *links.GATEWAY_COLUMNS, links.KEY_COLUMN],
         empty="Every always-on peer has connected",
         span=10,
     )
@@ -129,18 +141,18 @@ def _never() -> Panel:
 def _alerts() -> Panel:
     return table_panel(
         "Alerts",
-        "Which alerts fire, for whom, and for how long?",
+        "Which alerts fire, for which peer, site or gateway, and for how long?",
         [f"time() - {alerts('ALERTS_FOR_STATE')}\nand ignoring (alertstate) {firing()}"],
         [
             Column("alertname", "Alert"),
             Column("severity", "Severity"),
             Column("peer", "Peer"),
             Column("site", "Site"),
-            *links.WHERE,
+            *links.GATEWAY_COLUMNS,
             Column("Value", "Active for", "s"),
         ],
         sort="Active for",
-        empty="Nothing fires",
+        empty="No alert fires",
         span=14,
     )
 
@@ -148,12 +160,12 @@ def _alerts() -> Panel:
 def _talkers() -> Panel:
     both = f"sum by ({KEY}) ({of(RATE)})"
     return table_panel(
-        "Top talkers",
-        "Which peers move most, received and sent together?",
-        [f"topk(20, {within(named(both, HERE))})"],
-        [*links.WHO, *links.WHERE, Column("Value", "Throughput", "Bps"), links.KEY],
+        "Highest throughput",
+        "Which peers transfer the most, received and sent together?",
+        [f"topk(20, {in_organisation(named(both, HERE))})"],
+        [*links.PEER_COLUMNS, *links.GATEWAY_COLUMNS, Column("Value", "Throughput", "Bps"), links.KEY_COLUMN],
         sort="Throughput",
-        empty="No peer moves anything",
+        empty="No peer transfers anything",
         span=12,
     )
 
@@ -161,33 +173,34 @@ def _talkers() -> Panel:
 def _anomalies() -> Panel:
     factor = f"({of(VOLUME)} / {of(BASELINE)} >= 1)"
     return table_panel(
-        "Anomalies",
-        "Which peers moved more in the last 24 hours than on their busiest day, and how many times as much? "
-        "What alerts, and above how many bytes, is in the rules.",
-        [f"topk(20, {within(named(factor, HERE))})"],
+        "Unusual volume",
+        "Which peers transferred more in the last 24 hours than on their busiest day, and how many times as "
+        "much? The thresholds of the alerts are in the rules.",
+        [f"topk(20, {in_organisation(named(factor, HERE))})"],
         [
-            *links.WHO,
-            *links.WHERE,
+            *links.PEER_COLUMNS,
+            *links.GATEWAY_COLUMNS,
             Column("direction", "Direction"),
             Column("Value", "Times the busiest day", "none"),
-            links.KEY,
+            links.KEY_COLUMN,
         ],
         sort="Times the busiest day",
-        empty="No peer moves more than on its busiest day",
+        empty="No peer transfers more than on its busiest day",
         span=12,
     )
 
 
 def _each_gateway() -> Panel:
     def each(expression: str) -> str:
-        return f"sum by (instance) ({within(expression)})"
+        return f"sum by (instance) ({in_organisation(expression)})"
 
     return table_panel(
-        "Each gateway",
-        "How is each gateway, and how much does it carry?",
+        "All gateways",
+        "Is each gateway up, how many of its peers have problems (stale, one-way or unobserved), and what is "
+        "its throughput?",
         [
-            f"max by (instance, gateway, organisation) ({within(of(GATEWAY))})",
-            f"max by (instance) ({within(of('up'))})",
+            f"max by (instance, gateway, organisation) ({in_organisation(of(GATEWAY))})",
+            f"max by (instance) ({in_organisation(of('up'))})",
             each(of("wireguard_interface_peers")),
             each(of("wireguard_interface_peers", 'state=~"stale|one-way|unobserved"')),
             *(each(of(THROUGHPUT, one)) for one in DIRECTIONS.values()),
@@ -198,10 +211,10 @@ def _each_gateway() -> Panel:
             Column("organisation", "Organisation"),
             Column("Value #B", "Up", mapping=YES_OR_NO),
             Column("Value #C", "Peers", "short"),
-            Column("Value #D", "In trouble", "short", limits(red=1)),
+            Column("Value #D", "Peers with problems", "short", limits(red=1)),
             Column("Value #E", "Received", "Bps"),
             Column("Value #F", "Sent", "Bps"),
         ],
-        sort="In trouble",
+        sort="Peers with problems",
         empty="No gateway is scraped",
     )

@@ -1,4 +1,4 @@
-"""One gateway, or a few: its interfaces, their links, every peer."""
+"""The dashboard of one gateway or several: interfaces, their links and all peers."""
 
 from __future__ import annotations
 
@@ -11,10 +11,10 @@ from dashboards.panels import graph, stat_panel, table_panel, timeline
 from dashboards.promql import (
     AGE,
     DIRECTIONS,
+    ENDPOINT_CHANGES,
     GATEWAY,
     INFO,
     KEY,
-    MOVES,
     PEERS,
     RATE,
     count,
@@ -26,18 +26,19 @@ from dashboards.promql import (
     threshold,
 )
 
-SHOWN = 40  # bands of the timeline that can be told apart
+SHOWN = 40  # peers in the timeline; more bands would be too narrow to distinguish
 
 
 def dashboard() -> Dashboard:
     return board(
         links.GATEWAY,
         "Gateway",
-        "One gateway: are its interfaces read and up, and how is each of its peers? A click leads there.",
+        "One gateway: are its interfaces read and up, and how is each peer? Click a peer to open its "
+        "dashboard.",
         (DATASOURCE, JOB, ONE_INSTANCE, INTERFACE),
         {
             "Interfaces": [_read(), _states(), _interfaces(), _throughput(), _errors()],
-            "Peers": [_peers(), _unreachable(), _timeline(), _moves()],
+            "Peers": [_peers(), _unreachable(), _timeline(), _endpoint_changes()],
         },
         alerts=('interface=~"$interface|"',),
     )
@@ -45,13 +46,13 @@ def dashboard() -> Dashboard:
 
 def _read() -> Panel:
     return stat_panel(
-        "Read",
-        "Is every interface read? The exporter's dashboard says why one is not.",
+        "Readings",
+        "How many readings succeed, and how many fail? The Exporter dashboard shows the reasons.",
         {
-            "well": f"sum({of('wireguard_exporter_read_success')})",
-            "failing": count(f"{of('wireguard_exporter_read_success')} == 0"),
+            "succeeded": f"sum({of('wireguard_exporter_read_success')})",
+            "failed": count(f"{of('wireguard_exporter_read_success')} == 0"),
         },
-        colours={"well": "green"},
+        colours={"succeeded": "green"},
         thresholds=limits("text", red=1),
     )
 
@@ -59,7 +60,7 @@ def _read() -> Panel:
 def _states() -> Panel:
     return stat_panel(
         "Peers by state",
-        "How many peers are in which state?",
+        "How many peers are in each state?",
         {"{{state}}": f"sum by (state) ({of('wireguard_interface_peers', PEERS)})"},
         colours=STATE_COLOURS,
         span=18,
@@ -72,7 +73,7 @@ def _interfaces() -> Panel:
 
     return table_panel(
         "Interfaces",
-        "Which interfaces are there, and are their links up?",
+        "Which interfaces exist, and are their links up?",
         [
             f"max by (instance, gateway, interface, kind, public_key) ({of(GATEWAY, PEERS)})",
             each("wireguard_interface_up"),
@@ -87,7 +88,7 @@ def _interfaces() -> Panel:
             Column("Value #B", "Up", mapping=YES_OR_NO),
             Column("Value #C", "Port", "none"),
             Column("Value #D", "Peers", "short"),
-            links.KEY,
+            links.KEY_COLUMN,
         ],
         empty="No interface is read",
         height=6,
@@ -111,7 +112,7 @@ def _errors() -> Panel:
     kinds = ("receive_errors", "transmit_errors", "receive_drops", "transmit_drops")
     return graph(
         "Link errors and drops",
-        "Does a link lose packets, and in which direction?",
+        "Does an interface lose packets, and in which direction?",
         {
             f"{kind.replace('_', ' ')} {{{{interface}}}}": rate(f"wireguard_interface_{kind}_total", PEERS)
             for kind in kinds
@@ -122,9 +123,9 @@ def _errors() -> Panel:
 
 def _unreachable() -> Panel:
     return graph(
-        "Unreachable",
-        "Which share of the always-on peers is silent at once? Above the limit it is the gateway rather than "
-        "its peers.",
+        "Unreachable always-on peers",
+        "What share of the always-on peers is unreachable? Above the limit, the cause is probably the "
+        "gateway and not the peers.",
         {
             "{{gateway}}": of("gateway:wireguard_peers_unreachable:ratio"),
             "limit": threshold("gateway_unreachable:ratio"),
@@ -141,25 +142,25 @@ def _peers() -> Panel:
 
     return table_panel(
         "Peers",
-        "How is each peer: state, age of its handshake, throughput, moves of its endpoint in a day?",
+        "What are the state, handshake age, throughput and endpoint changes (24 hours) of each peer?",
         [
             f"max by ({KEY}, peer, site, expected) ({of(INFO, PEERS)})",
             each(state(PEERS)),
             each(of(AGE, PEERS)),
             *(each(of(RATE, PEERS, direction)) for direction in DIRECTIONS.values()),
-            each(increase(MOVES, "1d", PEERS)),
+            each(increase(ENDPOINT_CHANGES, "1d", PEERS)),
         ],
         [
-            *links.WHO,
+            *links.PEER_COLUMNS,
             Column("interface", "Interface"),
             Column("expected", "Expected"),
             Column("Value #B", "State", mapping=STATE_WORDS),
             Column("Value #C", "Handshake age", "s"),
             Column("Value #D", "Received", "Bps"),
             Column("Value #E", "Sent", "Bps"),
-            Column("Value #F", "Moves", "short"),
+            Column("Value #F", "Endpoint changes", "short"),
             Column("instance", "Instance"),
-            links.KEY,
+            links.KEY_COLUMN,
         ],
         sort="Handshake age",
         empty="No peer is configured",
@@ -170,8 +171,9 @@ def _peers() -> Panel:
 def _timeline() -> Panel:
     oldest = f"topk({SHOWN}, max_over_time({of(AGE, PEERS)}[$__range] @ end()))"
     return timeline(
-        "States",
-        f"When was each peer in which state? The {SHOWN} whose handshakes were oldest in this time.",
+        "Peer states over time",
+        f"When was each peer in which state? The {SHOWN} peers with the oldest handshakes in this time "
+        "range.",
         named(f"({state(PEERS)} and on ({KEY}) {oldest})", PEERS, labels="peer"),
         "{{peer}}",
         STATE_WORDS,
@@ -180,13 +182,13 @@ def _timeline() -> Panel:
     )
 
 
-def _moves() -> Panel:
-    moves = increase(MOVES, "1h", PEERS)
+def _endpoint_changes() -> Panel:
+    changes = increase(ENDPOINT_CHANGES, "1h", PEERS)
     return graph(
-        "Endpoint moves",
-        "Which endpoints moved within an hour? Above the limit, a key may be in two places.",
+        "Endpoint changes",
+        "How often did endpoints change within an hour? Above the limit, two hosts may use one key.",
         {
-            "{{peer}}": f"topk(10, {named(f'({moves} > 0)', PEERS, labels='peer')})",
+            "{{peer}}": f"topk(10, {named(f'({changes} > 0)', PEERS, labels='peer')})",
             "limit": threshold("peer_endpoint_changes:increase1h"),
         },
         "short",

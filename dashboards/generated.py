@@ -1,4 +1,4 @@
-"""The files that the code generates: JSON for each dashboard, and what docs/dashboards.md shows of it."""
+"""The generated files: a JSON file for each dashboard, and its panels in docs/dashboards.md."""
 
 from __future__ import annotations
 
@@ -20,12 +20,12 @@ BEGIN = "<!-- panels: written by `python -m dashboards` -->\n"
 
 
 def dashboards() -> list[Dashboard]:
-    """In the order of the way down, from the fleet to the peer."""
+    """All dashboards, in the order of docs/dashboards.md."""
     return [module.dashboard() for module in (fleet, gateway, peer, mesh, security, exporter)]
 
 
 def files() -> dict[Path, str]:
-    """The text of every file, by its path. What stands above the panels of the page is written by hand."""
+    """The text of each file by path. The part of docs/dashboards.md above the panels is kept as it is."""
     every = dashboards()
     by_hand, begin, _ = PAGE.read_text().partition(BEGIN)
     page = "\n".join(line for one in every for line in _section(one))
@@ -46,7 +46,7 @@ def _section(dashboard: Dashboard) -> Iterator[str]:
 
 
 def _entry(panel: Panel) -> Iterator[str]:
-    """A panel's question, and the query that answers it. No fence of PromQL: variables are not part of it."""
+    """A panel's title, description and queries. The fences are not `promql`: it has no variables."""
     yield from ("", f"**{panel.title}.** {panel.description}")
     for target in panel.targets or []:
         if isinstance(target, Sql):

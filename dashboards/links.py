@@ -1,4 +1,4 @@
-"""From the fleet to a gateway to a peer: where a click on a row or on a line leads."""
+"""Links between dashboards, from rows of tables and lines of graphs, and the table columns that have them."""
 
 from __future__ import annotations
 
@@ -11,9 +11,9 @@ MESH, SECURITY, EXPORTER = "argus-mesh", "argus-security", "argus-exporter"
 
 
 def to(title: str, uid: str, **values: str) -> DashboardLink:
-    """A link that keeps data source, job and time. `values`: what else to choose, and where the data has it.
+    """A link that keeps data source, job and time range. `values`: the field for each variable to set.
 
-    Values are percent-encoded one by one: a public key may have a plus, which would arrive as a space.
+    Each value is percent-encoded, because a plus sign in a public key would arrive as a space.
     """
     kept = ["${datasource:queryparam}", "${job:queryparam}"]
     chosen = [f"var-{name}=${{{value}:percentencode}}" for name, value in values.items()]
@@ -38,6 +38,6 @@ LINE_TO_PEER = to(
     peer="__field.labels.public_key",
 )
 
-WHO = (Column("peer", "Peer", link=ROW_TO_PEER), Column("site", "Site"))
-WHERE = (Column("instance", "Gateway", link=ROW_TO_GATEWAY), Column("interface", "Interface"))
-KEY = Column("public_key", "Public key")
+PEER_COLUMNS = (Column("peer", "Peer", link=ROW_TO_PEER), Column("site", "Site"))
+GATEWAY_COLUMNS = (Column("instance", "Gateway", link=ROW_TO_GATEWAY), Column("interface", "Interface"))
+KEY_COLUMN = Column("public_key", "Public key")

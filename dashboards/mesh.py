@@ -1,4 +1,4 @@
-"""Tunnels between gateways, seen from both of their ends."""
+"""The dashboard of tunnels between gateways, as both ends report them."""
 
 from __future__ import annotations
 
@@ -11,16 +11,16 @@ from dashboards.panels import graph, matrix, stat_panel, table_panel
 from dashboards.promql import AGE, DIRECTIONS, GATEWAY, LAST, RATE, WINDOW, count, of
 from exporter.liveness import default_window
 
-NEVER = -1  # what the matrix has for a tunnel without a handshake
-AGING = 180  # seconds; a session is refused from then on (REJECT_AFTER_TIME)
-DISAGREE = 60.0  # seconds
+NEVER = -1  # the value in the matrix for a tunnel that never had a handshake
+AGING = 180  # seconds; WireGuard rejects packets of older sessions (REJECT_AFTER_TIME)
+DISAGREE = 60.0  # seconds; a larger difference is not explained by the time between scrapes
 OURS = 'organisation=~"$organisation"'
 
 
 def tunnels(expression: str) -> str:
-    """Series of peers that are gateways themselves, by the gateway that says it and the one it says it of.
+    """Series of peers that are gateways, by the gateway that reports them (`from`) and the peer (`to`).
 
-    The far end is the gateway whose interface has the peer's public key; of several with one key, any.
+    The peer's gateway is the one with the peer's public key on an interface; if several have it, any of them.
     """
     near = f'label_replace({of(GATEWAY, OURS)}, "from", "$1", "gateway", "(.*)")'
     far = f'label_replace({of(GATEWAY, OURS)}, "to", "$1", "gateway", "(.*)")'
@@ -31,13 +31,13 @@ def tunnels(expression: str) -> str:
 
 
 def both_ways(expression: str) -> str:
-    """The same series as their other end has them."""
+    """The same series with `from` and `to` exchanged."""
     turned = f'label_replace({expression}, "turned", "$1", "from", "(.*)")'
     turned = f'label_replace({turned}, "from", "$1", "to", "(.*)")'
     return f'max by (from, to) (label_replace({turned}, "to", "$1", "turned", "(.*)"))'
 
 
-LATE = tunnels(f"({of(AGE)} > {of(WINDOW)})")
+STALE = tunnels(f"({of(AGE)} > {of(WINDOW)})")
 KNOWN = tunnels(of(LAST))
 AGES = f"{tunnels(of(AGE))}\nor {tunnels(f'({of(LAST)} == 0)')} - 1"
 
@@ -46,7 +46,7 @@ def dashboard() -> Dashboard:
     return board(
         links.MESH,
         "Mesh",
-        "Tunnels between gateways: which are down, and do both ends say so?",
+        "Tunnels between gateways: which are down, and do both ends agree?",
         FLEET,
         {"Tunnels": [*_figures(), _ages(), _one_sided()], "Traffic": [_traffic(), _over_time()]},
     )
@@ -55,22 +55,22 @@ def dashboard() -> Dashboard:
 def _figures() -> list[Panel]:
     return [
         stat_panel(
-            "Ends",
-            "How many ends of tunnels are there? Each tunnel has two.",
+            "Tunnel ends",
+            "How many tunnel ends are there? Each tunnel has two.",
             {"ends": count(KNOWN)},
             span=8,
         ),
         stat_panel(
-            "Down",
-            "How many ends have not had a handshake for longer than their window, or never had one?",
-            {"stale": count(LATE), "never": count(f"{KNOWN} == 0")},
+            "Tunnel ends down",
+            "How many tunnel ends have a handshake older than their window, or never had one?",
+            {"stale": count(STALE), "never": count(f"{KNOWN} == 0")},
             thresholds=limits(red=1),
             span=8,
         ),
         stat_panel(
-            "Half configured",
-            "How many ends have no other end?",
-            {"without another end": count(f"{KNOWN}\nunless {both_ways(KNOWN)}")},
+            "One-sided tunnels",
+            "How many tunnel ends are configured on one gateway only?",
+            {"one-sided": count(f"{KNOWN}\nunless {both_ways(KNOWN)}")},
             thresholds=limits(orange=1),
             span=8,
         ),
@@ -79,9 +79,9 @@ def _figures() -> list[Panel]:
 
 def _ages() -> Panel:
     return matrix(
-        "Tunnel age",
-        "How long ago was the last handshake, as the gateway of the row says of that of the column? Both "
-        "directions of a tunnel should agree; red is older than the window of a peer without a keepalive.",
+        "Handshake age by tunnel",
+        "How long ago did the gateway in the row have a handshake with the gateway in the column? Both "
+        "directions should agree; red is older than the window of a peer without a keepalive.",
         AGES,
         row="from",
         column="to",
@@ -94,9 +94,9 @@ def _ages() -> Panel:
 def _one_sided() -> Panel:
     ages = tunnels(of(AGE))
     return table_panel(
-        "Ends that disagree",
-        "Which tunnels does one end hold for up and the other for down? Handshakes of both ends are the same "
-        f"one, so their ages differ by the time between scrapes and no more than {DISAGREE:g} s.",
+        "Tunnels whose ends disagree",
+        "For which tunnels do the two ends report different handshake ages? Both ends take part in the same "
+        f"handshakes, so their ages should differ by less than {DISAGREE:g} s.",
         [f"abs({ages} - {both_ways(ages)}) > {DISAGREE:g}"],
         [
             Column("from", "From"),
@@ -111,8 +111,8 @@ def _one_sided() -> Panel:
 
 def _traffic() -> Panel:
     return matrix(
-        "Throughput",
-        "How much does the gateway of the row receive from the gateway of the column?",
+        "Throughput by tunnel",
+        "How much does the gateway in the row receive from the gateway in the column?",
         tunnels(of(RATE, DIRECTIONS["received"])),
         row="from",
         column="to",
@@ -123,8 +123,9 @@ def _traffic() -> Panel:
 
 def _over_time() -> Panel:
     return graph(
-        "Tunnel ages",
-        "When did which end lose its tunnel? One that carries traffic rises to little above 120 s.",
+        "Handshake age over time",
+        "When did a tunnel end lose its connection? While a tunnel carries traffic, the age stays near or "
+        "below 120 s.",
         {"{{from}} of {{to}}": tunnels(of(AGE))},
         "s",
         thresholds=limits("transparent", red=default_window(0)),

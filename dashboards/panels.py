@@ -1,6 +1,6 @@
-"""What dashboards are made of: a handful of panels, each with a question, its queries and a unit.
+"""The kinds of panels: each has a title, a question as its description, queries and a unit.
 
-Widths are in 24ths of the screen; a phone gives every panel the whole width and keeps its height.
+Widths (`span`) are in 24ths of the screen. On a phone each panel has the full width and the same height.
 """
 
 from __future__ import annotations
@@ -45,8 +45,8 @@ def stat_panel(
     span: int = 6,
     height: int = 4,
 ) -> Panel:
-    """Figures to read from afar. `queries`: by legend; `colours`: of single figures by theirs; `only_names`:
-    the legend is what is to be read."""
+    """One large number for each query. `queries`, `colours`: by legend; `only_names`: show the legend and not
+    the number."""
     options = stat.Options(
         graph_mode=common.BigValueGraphMode.NONE,
         color_mode=common.BigValueColorMode.VALUE,
@@ -73,8 +73,8 @@ def graph(
     span: int = 12,
     height: int = 8,
 ) -> Panel:
-    """Lines over time, by legend. `mirrored`, `dashed`: patterns of legends that are drawn below zero, or
-    dashed; `since`: a time of its own."""
+    """Lines over time. `queries`: by legend; `mirrored`, `dashed`: patterns of legends to draw below zero, or
+    dashed; `since`: a time range for this panel only."""
     custom = timeseries.FieldConfig(
         draw_style=common.GraphDrawStyle.BARS if bars else common.GraphDrawStyle.LINE,
         fill_opacity=80 if bars else 10,
@@ -111,8 +111,8 @@ def table_panel(
     span: int = 24,
     height: int = 9,
 ) -> Panel:
-    """Rows of what several queries say of the same labels, or of SQL. `sort`: a column's title, greatest
-    first; `empty`: what it means when there are none."""
+    """A table of several queries joined by their labels, or of an SQL result. `sort`: the title of the column
+    to sort by, largest first; `empty`: the text shown when there are no rows."""
     targets: list[Dataquery] = [queries] if isinstance(queries, Sql) else tables(queries)
     options = table.Options(
         cell_height=common.TableCellHeight.SM,
@@ -151,7 +151,7 @@ def matrix(
     span: int = 24,
     height: int = 10,
 ) -> Panel:
-    """One row for each value of the label `row`, one column for each of `column`, coloured cells."""
+    """A table with a row for each value of the label `row` and a column for each of the label `column`."""
     defaults = FieldConfig(
         unit=unit,
         thresholds=thresholds,
@@ -181,7 +181,7 @@ def timeline(
     span: int = 24,
     height: int = 10,
 ) -> Panel:
-    """A band for each series, coloured by what its value stands for."""
+    """A horizontal band for each series, coloured by value."""
     options = statetimeline.Options(
         show_value=common.VisibilityMode.NEVER,
         legend=_BELOW,
@@ -203,8 +203,8 @@ def map_panel(
     span: int = 12,
     height: int = 12,
 ) -> Panel:
-    """Places with figures. `queries`: by name, all with the same label; two are latitude and longitude, and
-    `colour` is the one that colours a place."""
+    """A map of sites. `queries`: by name, all with the label `site`; two of them must be named latitude and
+    longitude. `colour`: the name of the query that decides the colour of a site."""
     marker = {
         "showLegend": False,
         "style": {

@@ -1,4 +1,4 @@
-"""One peer, or a few: its handshakes, its traffic, how it was configured."""
+"""The dashboard of one peer or several: handshakes, traffic and configuration."""
 
 from __future__ import annotations
 
@@ -12,8 +12,8 @@ from dashboards.promql import (
     AGE,
     BASELINE,
     DIRECTIONS,
+    ENDPOINT_CHANGES,
     INFO,
-    MOVES,
     RATE,
     VOLUME,
     WINDOW,
@@ -33,7 +33,7 @@ def dashboard() -> Dashboard:
     return board(
         links.PEER,
         "Peer",
-        "One peer: is it there, how does it behave against its own past, and how was it configured?",
+        "One peer: is it connected, how does it compare with its own past, and how was it configured?",
         (DATASOURCE, RECORDS, JOB, ONE_INSTANCE, INTERFACE, PEER, GATEWAY),
         {
             "Handshakes": [*_figures(), _age(), _timeline(), _handshakes(), _resets()],
@@ -49,7 +49,7 @@ def _figures() -> list[Panel]:
     return [
         stat_panel(
             "State",
-            "Is the peer there?",
+            "Is the peer connected?",
             {NAME: named(f"({state(CHOSEN)})", CHOSEN, labels="peer")},
             mapping=STATE_WORDS,
         ),
@@ -60,15 +60,15 @@ def _figures() -> list[Panel]:
             "s",
         ),
         stat_panel(
-            "Of its window",
-            "How much of the time that the peer may be silent has passed? From 100 % on it is stale.",
+            "Handshake age / window",
+            "How old is the last handshake, relative to the window? Above 100 % an always-on peer is stale.",
             {NAME: named(f"{of(AGE, CHOSEN)} / {of(WINDOW, CHOSEN)}", CHOSEN, labels="peer")},
             "percentunit",
             thresholds=limits(orange=0.8, red=1),
         ),
         stat_panel(
-            "Expected",
-            "What is expected of the peer, and who is to be asked?",
+            "Expectation",
+            "Should the peer be connected, how critical is it, and who is its owner?",
             {"{{expected}}, {{criticality}}, {{owner}}": of(INFO, CHOSEN)},
             only_names=True,
         ),
@@ -78,7 +78,7 @@ def _figures() -> list[Panel]:
 def _age() -> Panel:
     return graph(
         "Handshake age",
-        "When was the peer silent for longer than it may be? The dashed line is its own window.",
+        "When was the last handshake older than the window? The dashed line is the window of the peer.",
         {
             f"age {NAME}": named(of(AGE, CHOSEN), CHOSEN, labels="peer"),
             f"window {NAME}": named(of(WINDOW, CHOSEN), CHOSEN, labels="peer"),
@@ -91,7 +91,7 @@ def _age() -> Panel:
 
 def _timeline() -> Panel:
     return timeline(
-        "States",
+        "State over time",
         "When was the peer in which state?",
         named(f"({state(CHOSEN)})", CHOSEN, labels="peer"),
         NAME,
@@ -117,9 +117,9 @@ def _against_baseline() -> Panel:
     factor, least = (f"scalar({threshold(f'volume_day:{name}')})" for name in ("factor", "bytes"))
     baseline = of(BASELINE, CHOSEN)
     return graph(
-        "Volume of 24 hours",
-        "How much did the peer move in the last 24 hours, against its busiest day? Above the limit it is an "
-        "anomaly.",
+        "Volume in 24 hours",
+        "How much did the peer transfer in the last 24 hours, compared with its busiest day? Above the "
+        "limit, an alert fires.",
         {
             "{{direction}}": of(VOLUME, CHOSEN),
             "busiest day, {{direction}}": baseline,
@@ -134,7 +134,8 @@ def _handshakes() -> Panel:
     made = increase("wireguard_peer_handshakes_total", "30m", CHOSEN)
     return graph(
         "Handshakes in 30 minutes",
-        "How often was the session renewed? 15 are usual while it is in use; above the limit it flaps.",
+        "How many handshakes did the peer make? 15 are normal in use; above the limit the connection is "
+        "unstable.",
         {
             NAME: named(made, CHOSEN, labels="peer"),
             "limit": threshold("peer_handshakes:increase30m"),
@@ -146,13 +147,14 @@ def _handshakes() -> Panel:
 
 def _resets() -> Panel:
     resets = f"resets({of('wireguard_peer_receive_bytes_total', CHOSEN)}[$__rate_interval])"
-    moves = increase(MOVES, "$__rate_interval", CHOSEN)
+    changes = increase(ENDPOINT_CHANGES, "$__rate_interval", CHOSEN)
     return graph(
-        "Resets and moves",
-        "Did the peer's counters begin anew (it was made again), or its endpoint move?",
+        "Counter resets and endpoint changes",
+        "When were the counters reset (the peer or its interface was created again), and when did the "
+        "endpoint change?",
         {
             f"{word} {NAME}": named(expression, CHOSEN, labels="peer")
-            for word, expression in (("resets", resets), ("moves", moves))
+            for word, expression in (("counter resets", resets), ("endpoint changes", changes))
         },
         "short",
         bars=True,
@@ -162,7 +164,7 @@ def _resets() -> Panel:
 def _volume() -> Panel:
     return graph(
         "Volume per day",
-        "How much did the peer move on each day (UTC), through every restart of its counters?",
+        "How much did the peer transfer on each day (UTC)? The totals continue across counter resets.",
         Sql(records.VOLUME_PER_DAY, "time_series"),
         "bytes",
         bars=True,
@@ -174,8 +176,8 @@ def _volume() -> Panel:
 
 def _configurations() -> Panel:
     return table_panel(
-        "Configurations",
-        "How was the peer configured in this time: endpoint, allowed IPs, keepalive, preshared key?",
+        "Configuration history",
+        "How was the peer configured in this time range: endpoint, allowed IPs, keepalive, preshared key?",
         Sql(records.CONFIGURATIONS),
         [
             Column("valid_from", "From", "dateTimeAsIso"),
@@ -185,14 +187,14 @@ def _configurations() -> Panel:
             Column("persistent_keepalive", "Keepalive", "s"),
             Column("has_preshared_key", "Preshared key"),
         ],
-        empty="The records know nothing of this peer in this time",
+        empty="No configuration of this peer is recorded in this time range",
     )
 
 
 def _keys() -> Panel:
     return table_panel(
-        "Keys of this name",
-        "Which public keys did peers of this name have, here or elsewhere? A new one follows a rotation.",
+        "Keys of peers with this name",
+        "Which public keys have peers with this name had, on any gateway? A rotation adds a new key.",
         Sql(records.KEYS_OF_NAME),
         [
             Column("name", "Peer"),
@@ -201,7 +203,7 @@ def _keys() -> Panel:
             Column("first_seen", "First seen", "dateTimeAsIso"),
             Column("last_seen", "Last seen", "dateTimeAsIso"),
             Column("removed", "Removed"),
-            links.KEY,
+            links.KEY_COLUMN,
         ],
-        empty="The directory has no name for this peer",
+        empty="This peer has no name in the directory",
     )

@@ -1,4 +1,4 @@
-"""What panels ask: PromQL of the chosen Prometheus, SQL of the chosen records."""
+"""Queries of panels: PromQL for the selected Prometheus, SQL for the selected PostgreSQL."""
 
 from __future__ import annotations
 
@@ -11,11 +11,11 @@ from grafana_foundation_sdk.models.common import DataSourceRef
 
 PROMETHEUS = DataSourceRef("prometheus", "${datasource}")
 POSTGRESQL = DataSourceRef("grafana-postgresql-datasource", "${records}")
-REFS = ascii_uppercase  # what the queries of a panel are called
+REFS = ascii_uppercase  # the names of the queries of a panel
 
 
 class Sql(Dataquery):
-    """A query of the records; the SDK has no class for PostgreSQL's."""
+    """An SQL query. The SDK has no class for queries of the PostgreSQL data source."""
 
     def __init__(self, sql: str, form: str = "table") -> None:
         self.sql, self.form, self.ref_id = sql, form, "A"

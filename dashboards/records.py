@@ -1,10 +1,10 @@
-"""What panels ask of the records in PostgreSQL, whose row-level security says what they may see."""
+"""SQL queries of panels. Row-level security in PostgreSQL decides which rows they can read."""
 
 from __future__ import annotations
 
 PEER = "gateway in (${gateway:sqlstring}) and public_key in (${peer:sqlstring})"
 
-# The last total of each day less that of the day before; the first day has what came after its first sample.
+# The last total of each day minus that of the previous day. For the first day, minus its own first total.
 VOLUME_PER_DAY = f"""
 select day as time, sum(received) as received, sum(sent) as sent
 from (
@@ -26,7 +26,7 @@ join argus.peer_latest p using (org_id, peer_id)
 where c.valid_from <= $__timeTo() and coalesce(c.valid_to, 'infinity') >= $__timeFrom() and {PEER}
 order by c.valid_from desc limit 200"""
 
-# A name that had other keys before has had its key changed.
+# All keys that peers with this name had. A newer key of the same name is a key rotation.
 KEYS_OF_NAME = f"""
 select name, public_key, gateway, interface, first_seen, last_seen, removed
 from argus.peer_latest
@@ -51,7 +51,7 @@ order by name limit 200"""
 
 
 def changes(before: str, after: str) -> str:
-    """Two configurations of a peer that follow one another, `o` and `c`, and what is different in them."""
+    """Changes of a peer's configuration from the previous one, `o`, to the next one, `c`."""
     return f"""
 select c.valid_from as time, p.name, p.gateway, p.interface, {before} as before, {after} as after,
   p.public_key
@@ -65,7 +65,7 @@ order by c.valid_from desc limit 200"""
 ALLOWED_IP_CHANGES = changes("array_to_string(o.allowed_ips, ', ')", "array_to_string(c.allowed_ips, ', ')")
 ENDPOINT_CHANGES = changes("o.endpoint", "c.endpoint")
 
-COME_AND_GONE = f"""
+ADDED_AND_REMOVED = f"""
 select time, happened, name, site, gateway, interface, public_key
 from argus.peer_latest,
 lateral (values (first_seen, 'new'), (case when removed then last_seen end, 'removed')) event (time, happened)

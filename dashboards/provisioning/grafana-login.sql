@@ -1,12 +1,13 @@
--- A login for Grafana's PostgreSQL data source, that reads one organisation up to one clearance and nothing else:
+-- Creates a login for Grafana's PostgreSQL data source. It can read the records of one organisation up to one
+-- clearance, and nothing else:
 --
 --   psql -d argus -v login=grafana_example -v organisation=example -v clearance=0 -f grafana-login.sql
 --   psql -d argus -c '\password grafana_example'
 --
--- As a superuser, and again after an upgrade that migrates the schema, or to change the clearance.
+-- Run it as a superuser. Run it again after an upgrade that migrates the schema, and to change the clearance.
 --
--- The numbers stand in the policies. Whoever may use a data source can send any SQL through it, and with it
--- SET app.org_id: a member of argus_reader would see every organisation.
+-- The policies contain the organisation and the clearance as constants. Any user of a data source can send any SQL,
+-- including SET app.org_id, so a member of argus_reader could read every organisation.
 \set ON_ERROR_STOP on
 begin;
 set local client_min_messages = warning;

@@ -1,4 +1,4 @@
-"""The demo's mesh with everything in it that a dashboard can show, scraped by a real Prometheus."""
+"""A demo mesh with data for every panel, scraped by a real Prometheus."""
 
 from __future__ import annotations
 
@@ -26,9 +26,9 @@ from tests.e2e.test_demo import demo, recorded_totals, until
 from tests.kit.pages import ROOT
 from tests.kit.schema import ask
 
-SCRAPES = 20  # one a second, before the tests look
+SCRAPES = 20  # one per second, before the tests start
 ELSEWHERE = "192.0.2.1:9"
-UNKNOWN = b64encode(bytes(range(32))).decode()  # a key that no directory knows
+UNKNOWN = b64encode(bytes(range(32))).decode()  # a key that no directory file lists
 PROVOKED = [
     {
         "alert": f"WireGuardProvoked{severity.title()}",
@@ -37,7 +37,7 @@ PROVOKED = [
     }
     for severity in ("critical", "warning")
 ]
-PROVOKED += [  # what two weeks of history would give
+PROVOKED += [  # replaces two weeks of history
     {
         "record": "peer_direction:wireguard_bytes_baseline:max",
         "expr": "peer_direction:wireguard_bytes:increase1d / 2",
@@ -47,18 +47,20 @@ PROVOKED += [  # what two weeks of history would give
 
 @dataclass(frozen=True, slots=True)
 class Living:
-    """Where to ask."""
+    """The running Prometheus and database, and the mesh they observe."""
 
     prometheus: Prometheus
-    records: Target  # as Grafana's login
-    keys: dict[str, str]  # by name
+    records: Target  # with Grafana's login
+    keys: dict[str, str]  # public keys by name of the peer
     started: float  # UNIX seconds
 
 
 @pytest.fixture(scope="package")
 def living(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Living]:
-    """A mesh in which a peer is silent, one never came, one is unknown, one has moved, and one is gone. It is
-    ended with the last test here: a host has one demo at a time."""
+    """A mesh with a stale, an unconnected, an unknown and a removed peer, and with a changed endpoint.
+
+    It ends with the last test of this package, because a host can run only one demo at a time.
+    """
     if os.geteuid() != 0:
         pytest.skip("the demo makes network namespaces: needs root")
     folder = tmp_path_factory.mktemp("dashboards")
@@ -68,7 +70,7 @@ def living(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Living]:
         until("the exporters", lambda: run.said("Running"))
         server = stack.enter_context(prometheus(folder, _config(folder)))
         until("Prometheus", server.is_ready)
-        until("scrapes", lambda: _fewest_scrapes(server) >= 2)  # as it was before
+        until("scrapes", lambda: _fewest_scrapes(server) >= 2)  # before the changes
         keys = _expect_more()
         until("records", lambda: len(recorded_totals()) == len(MESH.peers) + len(MESH.gateways))
         until("silence", lambda: run.said("is pulled"))
@@ -93,7 +95,7 @@ def _fewest_scrapes(server: Prometheus) -> float:
 
 
 def _config(folder: Path) -> dict[str, object]:
-    """Scrapes every second, rules as often; besides the project's, some that hold at once."""
+    """A configuration with an interval of one second, and additional rules that fire immediately."""
     rules = folder / "rules"
     rules.mkdir()
     for file in (ROOT / "alerts/rules").glob("*.yml"):
@@ -110,8 +112,10 @@ def _config(folder: Path) -> dict[str, object]:
 
 
 def _expect_more() -> dict[str, str]:
-    """The directory says that the silent peer is late already, and that one which never came is to be there.
-    Gives the public key of each name."""
+    """Change the directory: the stale peer gets a short window, and a peer that never connected is always-on.
+
+    Returns the public key of each name.
+    """
     path = DIRECTORY / "directory.yml"
     directory = yaml.safe_load(path.read_text())
     keys = {entry["name"]: key for key, entry in directory["peers"].items()}
@@ -122,20 +126,20 @@ def _expect_more() -> dict[str, str]:
 
 
 def _change(keys: dict[str, str]) -> None:
-    """The silent peer gets other allowed IPs, one is removed, and an unknown one is added."""
+    """Change the allowed IPs of the stale peer, remove a peer, and add an unknown one."""
     _wg("gw1", "peer", keys["elbe-gauge"], "allowed-ips", "10.86.1.12/32,192.0.2.0/24")
     _wg("gw1", "peer", keys["ada-laptop"], "remove")
     _wg("gw1", "peer", UNKNOWN, "allowed-ips", "198.51.100.0/24")
 
 
 def _moved(server: Prometheus, key: str) -> bool:
-    """Gives a peer another endpoint, until no packet that was on its way gives it the old one again."""
+    """Set another endpoint, and return whether it is exported. Packets in transit may restore the old one."""
     _wg("gw1", "peer", key, "endpoint", ELSEWHERE)
     return bool(server.instant(f'wireguard_peer_endpoint_changes_total{{public_key="{key}"}} > 0'))
 
 
 def _records(query: str) -> list[Record]:
-    """What the owner of the records sees."""
+    """The rows of a query, run as the owner of the schema."""
     state = DIRECTORY / "gw1.state/postgres"
     target = Target(str(state / "run"), 5432, "argus", "argus", (state / "argus.password").read_text())
     return ask(target, query)
@@ -149,7 +153,7 @@ def _wg(gateway: str, *words: str) -> None:
 
 
 def _login(folder: Path) -> Target:
-    """What Grafana gets: a login made by the script that is shipped."""
+    """Create Grafana's login with the shipped script."""
     psql = shutil.which("psql")
     if psql is None:
         pytest.skip("psql is not installed (Debian: apt install postgresql-client)")

@@ -1,4 +1,4 @@
-"""Dashboards as Grafana reads them: panels, variables, and what it puts in the place of `$variable`."""
+"""Dashboards as Grafana reads them: panels, variables, and the substitution of variables in queries."""
 
 from __future__ import annotations
 
@@ -18,7 +18,7 @@ MACROS = {"$__rate_interval": "10s", "$__interval": "5s", "$__range": "120s"}
 
 @dataclass(frozen=True, slots=True)
 class Target:
-    """One query of one panel."""
+    """A query of a panel."""
 
     dashboard: str
     panel: dict[str, Any]
@@ -37,7 +37,7 @@ class Target:
 
 
 def panels(dashboard: Mapping[str, Any]) -> Iterator[dict[str, Any]]:
-    """All but headings."""
+    """All panels except row headings."""
     return (panel for panel in dashboard["panels"] if panel["type"] != "row")
 
 
@@ -55,7 +55,7 @@ def variables(dashboard: str) -> dict[str, dict[str, Any]]:
 
 
 def promql(text: str, values: Mapping[str, Sequence[str]]) -> str:
-    """The query as Prometheus gets it; several values are a pattern of them, in which each is escaped."""
+    """The query as Grafana sends it to Prometheus. Several values become a pattern of the escaped values."""
     for macro, value in MACROS.items():
         text = text.replace(macro, value)
     for name, chosen in values.items():
@@ -70,7 +70,7 @@ def _pattern(chosen: Sequence[str]) -> str:
 
 
 def sql(text: str, values: Mapping[str, Sequence[str]], start: str, end: str) -> str:
-    """The query as PostgreSQL gets it."""
+    """The query as Grafana sends it to PostgreSQL."""
     for name, chosen in values.items():
         quoted = ",".join("'" + value.replace("'", "''") + "'" for value in chosen)
         text = text.replace(f"${{{name}:sqlstring}}", quoted)

@@ -1,4 +1,4 @@
-"""A real Prometheus on loopback, with the rules of the project and whatever a test adds."""
+"""A real Prometheus on loopback."""
 
 from __future__ import annotations
 
@@ -26,7 +26,7 @@ class Prometheus:
     url: str
 
     def ask(self, path: str, **parameters: str) -> Any:
-        """The `data` of an answer. Fails with Prometheus's own words."""
+        """The `data` of a response. Fails the test with Prometheus's error message."""
         question = urllib.parse.urlencode({name.rstrip("_"): value for name, value in parameters.items()})
         try:
             with urllib.request.urlopen(f"{self.url}/api/v1/{path}?{question}", timeout=PATIENCE) as response:
@@ -57,7 +57,7 @@ class Prometheus:
 
 @contextmanager
 def prometheus(folder: Path, config: Mapping[str, Any]) -> Iterator[Prometheus]:
-    """Started with this configuration, and ended."""
+    """Run Prometheus with this configuration, and stop it on exit."""
     program = shutil.which("prometheus")
     if program is None:
         pytest.skip("prometheus is not installed (Debian: apt install prometheus)")

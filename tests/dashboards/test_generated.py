@@ -1,4 +1,4 @@
-"""What is committed is what the code generates."""
+"""The committed files are those that the code generates."""
 
 from __future__ import annotations
 
@@ -8,7 +8,7 @@ from tests.kit.pages import PAGES
 
 
 def test_files_are_what_the_code_generates() -> None:
-    """`python -m dashboards` would change neither a dashboard nor the page, and no dashboard is left over."""
+    """The dashboards and docs/dashboards.md are up to date, and there is no other JSON file."""
     files = generated.files()
     assert {path for path in files if path.suffix == ".json"} == {*grafana.FILES}
     for path, text in files.items():
@@ -16,7 +16,7 @@ def test_files_are_what_the_code_generates() -> None:
 
 
 def test_the_page_shows_every_panel() -> None:
-    """docs/dashboards.md has each panel with its question and each of its queries."""
+    """docs/dashboards.md has the title, description and queries of every panel."""
     page = PAGES["docs/dashboards.md"]
     for dashboard in grafana.DASHBOARDS.values():
         assert f"\n## {dashboard['title']}\n" in page

@@ -1,7 +1,7 @@
-"""The rules of Grafana's dashboard-linter, one test for each, and what leads from one dashboard to another.
+"""The rules of Grafana's dashboard-linter, one test for each, and tests of links between dashboards.
 
-Not met, on purpose: with two data sources their variables would have to be called after their types
-(`prometheus_datasource`), and a link from a dashboard with one of them could not keep it.
+One rule is not met on purpose: with two data sources, the variables would have to be named after their types
+(`prometheus_datasource`), and links from dashboards with one data source could not keep its value.
 """
 
 from __future__ import annotations
@@ -24,17 +24,15 @@ from tests.kit.pages import ROOT
 EVERY = pytest.mark.parametrize("name", DASHBOARDS)
 QUERIES = [target for target in targets() if not target.is_sql]
 EVERY_QUERY = pytest.mark.parametrize("target", QUERIES, ids=str)
-COUNTING = {"rate", "increase", "resets"}  # what a counter may be asked
+COUNTING = {"rate", "increase", "resets"}  # functions for counters
 PROMETHEUS_OWN = {"up", "ALERTS", "ALERTS_FOR_STATE", "scrape_duration_seconds"}
 PROCESS = {"process_cpu_seconds_total", "process_resident_memory_bytes", "process_start_time_seconds"}
-Found = tuple[
-    promql_parser.VectorSelector, tuple[str, ...]
-]  # and the functions it stands in, outermost first
+Found = tuple[promql_parser.VectorSelector, tuple[str, ...]]  # and the functions around it, outermost first
 RECORDED = {rule.name for rule in rules() if not rule.alert}
 
 
 def selectors(query: str) -> Iterator[Found]:
-    """Each selector of a query."""
+    """All selectors of a query."""
     return _selectors(promql_parser.parse(promql(query, {})), ())
 
 
@@ -50,12 +48,12 @@ def _selectors(node: Any, within: tuple[str, ...]) -> Iterator[Found]:
 
 
 def matchers(selector: promql_parser.VectorSelector) -> set[str]:
-    """`label=~"pattern"`, each."""
+    """The matchers of a selector, such as `label=~"pattern"`."""
     return {str(one) for one in selector.matchers.matchers}
 
 
 def sources(part: Any) -> Iterator[str]:
-    """The data sources that a part of a dashboard names, however deep."""
+    """The data sources used anywhere in a part of a dashboard."""
     if isinstance(part, dict) and isinstance(source := part.get("datasource"), dict):
         yield source["uid"]
     for one in part.values() if isinstance(part, dict) else part if isinstance(part, list) else []:
@@ -63,13 +61,13 @@ def sources(part: Any) -> Iterator[str]:
 
 
 def queries_of(name: str) -> list[str]:
-    """All text of a dashboard in which a variable can stand."""
+    """All text of a dashboard that can contain a variable."""
     return [target.text for target in targets() if target.dashboard == name] + [str(DASHBOARDS[name])]
 
 
 @EVERY
 def test_uneditable(name: str) -> None:
-    """Nobody changes by hand what a file will overwrite; the address never changes."""
+    """Dashboards cannot be edited in Grafana, and their addresses are fixed."""
     assert DASHBOARDS[name]["editable"] is False
     assert DASHBOARDS[name]["uid"] == name
     assert "id" not in DASHBOARDS[name]
@@ -77,7 +75,7 @@ def test_uneditable(name: str) -> None:
 
 @EVERY
 def test_template_datasource(name: str) -> None:
-    """The data source is chosen at the top, and Prometheus is the first."""
+    """Data sources are variables, and the first is Prometheus."""
     first, *others = variables(name).values()
     assert (first["type"], first["query"], first["name"], first["label"]) == (
         "datasource",
@@ -94,7 +92,7 @@ def test_template_datasource(name: str) -> None:
 @EVERY
 @pytest.mark.parametrize("variable", ["job", "instance"])
 def test_template_job_and_instance(name: str, variable: str) -> None:
-    """Both are variables of several values, with a pattern for all."""
+    """`job` and `instance` are variables with multiple values and a pattern for all."""
     found = variables(name)[variable]
     assert found["type"] == "query"
     assert found["datasource"]["uid"] == "${datasource}"
@@ -104,8 +102,7 @@ def test_template_job_and_instance(name: str, variable: str) -> None:
 
 @EVERY
 def test_template_variables(name: str) -> None:
-    """The query of each variable parses, is asked again for another time, and takes up to several values; and
-    each variable is used."""
+    """Each variable is used; its query is valid and runs again when the time range changes."""
     for variable in variables(name).values():
         if variable["type"] == "query":
             assert variable["refresh"] == 2, variable["name"]
@@ -118,7 +115,7 @@ def test_template_variables(name: str) -> None:
 
 @EVERY
 def test_panel_datasource(name: str) -> None:
-    """No panel, query or annotation names a data source: the variable does."""
+    """Panels, queries and annotations use the variables for data sources."""
     assert {*sources(DASHBOARDS[name])} <= {"${datasource}", "${records}"}
     for target in targets():
         source = "${records}" if target.is_sql else "${datasource}"
@@ -127,7 +124,7 @@ def test_panel_datasource(name: str) -> None:
 
 @EVERY
 def test_panel_title_description(name: str) -> None:
-    """Each panel has a title of its own and asks a question."""
+    """Each panel has a unique title and a question as its description."""
     titles = [panel["title"] for panel in panels(DASHBOARDS[name])]
     assert all(titles)
     assert len({*titles}) == len(titles)
@@ -137,7 +134,7 @@ def test_panel_title_description(name: str) -> None:
 
 @EVERY
 def test_panel_units(name: str) -> None:
-    """Each panel, and each column of numbers, has a unit that Grafana knows."""
+    """Each panel and each numeric column has a valid unit of Grafana."""
     known = {value for value in vars(units).values() if isinstance(value, str)}
     for panel in panels(DASHBOARDS[name]):
         given = [panel["fieldConfig"]["defaults"]["unit"]]
@@ -148,21 +145,20 @@ def test_panel_units(name: str) -> None:
 
 @EVERY
 def test_panel_no_targets(name: str) -> None:
-    """Each panel asks something."""
+    """Each panel has a query."""
     assert all(panel["targets"] for panel in panels(DASHBOARDS[name]))
 
 
 @EVERY_QUERY
 def test_target_promql(target: Target) -> None:
-    """Each query is PromQL, of metrics that the exporter, Prometheus or the rules have."""
+    """Each query is valid PromQL, and its metrics come from the exporter, Prometheus or the rules."""
     known = {family.name for family in FAMILIES} | RECORDED | PROMETHEUS_OWN | PROCESS
     assert {selector.name for selector, _ in selectors(target.text)} <= known
 
 
 @EVERY_QUERY
 def test_target_job_and_instance(target: Target) -> None:
-    """Each selector keeps to the chosen job and instances; but thresholds hold for all, and alerts may have
-    no instance."""
+    """Selectors match `$job` and `$instance`, except for thresholds; alerts may lack an instance."""
     for selector, _ in selectors(target.text):
         if not str(selector.name).startswith("threshold:"):
             instances = "$instance|" if str(selector.name).startswith("ALERTS") else "$instance"
@@ -171,7 +167,7 @@ def test_target_job_and_instance(target: Target) -> None:
 
 @EVERY_QUERY
 def test_target_counter_agg(target: Target) -> None:
-    """A counter is never shown as it stands."""
+    """Counters are only used in functions for counters."""
     for selector, within in selectors(target.text):
         if str(selector.name).endswith("_total"):
             assert within[-1] in COUNTING
@@ -179,12 +175,12 @@ def test_target_counter_agg(target: Target) -> None:
 
 @EVERY_QUERY
 def test_target_rate_interval(target: Target) -> None:
-    """A rate is taken over the interval that Grafana makes of the scrape interval."""
+    """Rates use `$__rate_interval`, which Grafana derives from the scrape interval."""
     assert {*re.findall(r"\brate\(.*?\[(.*?)\]", target.text)} <= {"$__rate_interval"}
 
 
 def linked() -> list[tuple[str, str]]:
-    """(dashboard, address) of each data link."""
+    """(dashboard, URL) of each data link."""
     return [
         (name, address)
         for name, dashboard in DASHBOARDS.items()
@@ -193,7 +189,7 @@ def linked() -> list[tuple[str, str]]:
 
 
 def test_links_lead_to_variables_of_dashboards() -> None:
-    """Each link goes to a dashboard that is there, and gives values to variables that it has."""
+    """Each link leads to an existing dashboard and sets variables that this dashboard has."""
     assert linked()
     for name, address in linked():
         match = re.match(r"/d/([\w-]+)\?", address)
@@ -205,7 +201,7 @@ def test_links_lead_to_variables_of_dashboards() -> None:
 
 
 def test_two_clicks_from_the_fleet_to_a_peer() -> None:
-    """The fleet leads to a gateway, and that to a peer; what is wrong with one peer leads there at once."""
+    """Fleet links to Gateway, Gateway to Peer, and Fleet also directly to Peer."""
     ways = {(name, address.split("?")[0].removeprefix("/d/")) for name, address in linked()}
     assert {
         ("argus-fleet", "argus-gateway"),
@@ -216,7 +212,7 @@ def test_two_clicks_from_the_fleet_to_a_peer() -> None:
 
 @EVERY
 def test_alerts_are_annotations(name: str) -> None:
-    """Alerts of the rules stand in every graph, for what is chosen."""
+    """Every dashboard shows the alerts of the selected gateways as annotations."""
     (annotation,) = DASHBOARDS[name]["annotations"]["list"]
     ((selector, _),) = selectors(annotation["target"]["expr"])
     assert selector.name == "ALERTS"
@@ -227,7 +223,7 @@ def test_alerts_are_annotations(name: str) -> None:
 
 
 def test_provisioning_fits() -> None:
-    """The data sources are of the types that the dashboards choose from, and the folder is one place."""
+    """The provisioned data sources have the types that dashboards use; dashboards come from files."""
     folder = ROOT / "dashboards/provisioning"
     given = yaml.safe_load(Path(folder / "datasources/argus-wireguard.yml").read_text())["datasources"]
     wanted = {

@@ -1,4 +1,4 @@
-"""grafana-login.sql on real servers: what the login sees, and that nothing it says shows it more."""
+"""grafana-login.sql on real servers: the rows that the login can read, and attempts to read more."""
 
 from __future__ import annotations
 
@@ -27,14 +27,14 @@ where c.relnamespace = 'argus'::regnamespace and c.relkind in ('r', 'p', 'v') an
 
 @pytest.fixture(scope="module")
 def target(postgres: PostgresServer) -> Iterator[Target]:
-    """A database with a row of each clearance in each table for two organisations, as the superuser."""
+    """A database with rows of two organisations and several clearances in each table, as the superuser."""
     with scoped(postgres) as found:
         yield found
 
 
 @pytest.fixture
 def login(target: Target) -> Iterator[Target]:
-    """Alpha's login for clearances up to 1; it is gone afterwards, with all that it was given."""
+    """A login for organisation alpha with clearance 1. It is dropped afterwards."""
     make(target)
     yield replace(target, user="grafana_alpha")
     ask(target, "drop owned by grafana_alpha")
@@ -53,7 +53,7 @@ def make(target: Target, organisation: str = "alpha", clearance: int = 1) -> Non
 
 
 def seen(login: Target, table: str, column: str, *before: str) -> set[int]:
-    """The values of a column in the rows that the login sees after what it says `before`."""
+    """The values of a column in the rows that the login can read, after it ran the statements `before`."""
 
     async def work(connection: Connection) -> set[int]:
         for statement in before:
@@ -64,7 +64,7 @@ def seen(login: Target, table: str, column: str, *before: str) -> set[int]:
 
 
 def test_it_sees_its_organisation_up_to_its_clearance(target: Target, login: Target) -> None:
-    """In every table and view, whatever the session sets."""
+    """In each table, the login reads only its organisation and clearance, whatever the session sets."""
     lies = f"set app.org_id = {BETA}", "set app.clearance = 9"
     tables = ask(target, READABLE)
     assert len(tables) > 12
@@ -76,7 +76,7 @@ def test_it_sees_its_organisation_up_to_its_clearance(target: Target, login: Tar
 
 
 def test_another_clearance_replaces_the_first(target: Target, login: Target) -> None:
-    """The script run again, with less, leaves nothing of what the login saw before."""
+    """After the script runs again with a lower clearance, the login can no longer read the higher one."""
     make(target, clearance=0)
     assert seen(login, "peer_latest", "clearance") == {0}
 
@@ -94,7 +94,7 @@ def test_another_clearance_replaces_the_first(target: Target, login: Target) -> 
     ],
 )
 def test_it_can_nothing_else(login: Target, statement: str) -> None:
-    """It writes nothing, also in a session that says it may, and passes by no policy."""
+    """The login cannot write, bypass a policy or change its role, even after it disables read-only mode."""
 
     async def work(connection: Connection) -> None:
         await connection.execute("set default_transaction_read_only = off")
@@ -105,14 +105,14 @@ def test_it_can_nothing_else(login: Target, statement: str) -> None:
 
 
 def test_no_login_for_an_organisation_that_is_not_there(target: Target) -> None:
-    """A name that was mistyped makes no login."""
+    """For an unknown organisation the script fails and creates no login."""
     with pytest.raises(subprocess.CalledProcessError):
         make(target, organisation="alhpa")
     assert ask(target, "select from pg_roles where rolname = 'grafana_alpha'") == []
 
 
 def test_a_setting_would_not_hold(target: Target) -> None:
-    """Why the numbers stand in policies: a reader whose role has a scope set can ask for another one."""
+    """A reader whose scope is only a setting can change it, which is why the policies have constants."""
     ask(target, "create role settled login in role argus_reader")
     try:
         ask(target, f"alter role settled set app.org_id = {ALPHA}")

@@ -1,4 +1,4 @@
-"""Every query of every panel and variable, asked of a living mesh: each answers, or has a reason not to."""
+"""All queries of panels and variables return data from a live mesh, except those listed in `QUIET`."""
 
 from __future__ import annotations
 
@@ -16,19 +16,19 @@ from tests.dashboards.conftest import Living
 from tests.dashboards.grafana import DASHBOARDS, Target, promql, sql, targets
 from tests.kit.schema import with_connection
 
-CHOSEN = "elbe-gauge"  # that is silent, and has moved
+CHOSEN = "elbe-gauge"  # stale, with a changed endpoint
 QUIET = {
-    "argus-mesh: Ends that disagree A": "both ends of a tunnel know of the same handshakes",
-    "argus-exporter: What fails, and why A": "everything can be read",
-    "argus-exporter: Readings that failed A": "nothing has ever failed",
-    "argus-exporter: Database errors A": "the database was there all the time",
-    "argus-exporter: Gaps A": "nothing is missing from the records",
+    "argus-mesh: Tunnels whose ends disagree A": "both ends take part in the same handshakes",
+    "argus-exporter: Failing readings by reason A": "all interfaces can be read",
+    "argus-exporter: Failed readings over time A": "no reading has failed",
+    "argus-exporter: Database errors A": "the database was always available",
+    "argus-exporter: Gaps in the records A": "the records have no gap",
 }
 TARGETS = {str(target): target for target in targets()}
 
 
 def values(living: Living, dashboard: str) -> dict[str, Sequence[str]]:
-    """Each variable as it is when a dashboard opens, but for the peer: its "all", or what its query gives."""
+    """The initial value of each variable ("All" or the result of its query), with one peer selected."""
     chosen: dict[str, Sequence[str]] = {}
     for name, variable in grafana.variables(dashboard).items():
         if variable["type"] == "query":
@@ -40,7 +40,7 @@ def values(living: Living, dashboard: str) -> dict[str, Sequence[str]]:
 
 
 def options(living: Living, variable: Mapping[str, Any], chosen: Mapping[str, Sequence[str]]) -> list[str]:
-    """What the query of a variable finds, as Grafana understands it."""
+    """The values that Grafana extracts from the result of a variable's query."""
     query = promql(variable["query"], chosen)
     if match := re.fullmatch(r"label_values\((.*), (\w+)\)", query, re.DOTALL):
         return living.prometheus.label_values(match[2], match[1])
@@ -56,7 +56,7 @@ def options(living: Living, variable: Mapping[str, Any], chosen: Mapping[str, Se
 
 
 def ask(living: Living, target: Target, **others: Sequence[str]) -> list[dict[str, Any]]:
-    """The labels of each series that a query gives, or the columns of each row. `others`: chosen instead."""
+    """The labels of each series, or the columns of each row, of a result. `others`: values of variables."""
     chosen = values(living, target.dashboard) | others
     now = time.time()
     if target.is_sql:
@@ -77,7 +77,7 @@ def ask(living: Living, target: Target, **others: Sequence[str]) -> list[dict[st
 
 @pytest.mark.parametrize("name", TARGETS)
 def test_it_answers(living: Living, name: str) -> None:
-    """A query gives series of the mesh, and where it gives none, that is what it says on a healthy one."""
+    """Each query returns data, except those listed in `QUIET`, which must return none."""
     found = ask(living, TARGETS[name])
     assert bool(found) is (name not in QUIET), QUIET.get(name, "nothing came back")
 
@@ -87,12 +87,12 @@ OF_AN_ORGANISATION = [name for name, target in TARGETS.items() if "$organisation
 
 @pytest.mark.parametrize("name", OF_AN_ORGANISATION)
 def test_another_organisation_is_not_shown(living: Living, name: str) -> None:
-    """Who chooses an organisation sees nothing of another's gateways, and counts none of them."""
+    """With another organisation selected, queries return no gateways of this one and count none."""
     assert not any(row["Value"] for row in ask(living, TARGETS[name], organisation=["another"]))
 
 
 def test_no_exception_is_without_its_query() -> None:
-    """Each query that may stay without an answer is there."""
+    """Each query in `QUIET` exists."""
     assert QUIET.keys() <= TARGETS.keys()
 
 
@@ -108,7 +108,7 @@ TABLES = [
     ("dashboard", "panel"), TABLES, ids=[f"{one}: {two['title']}" for one, two in TABLES]
 )
 def test_columns_are_in_the_answers(living: Living, dashboard: str, panel: dict[str, Any]) -> None:
-    """Each column that a table shows or links by is a label, a value or a column of what its queries give."""
+    """Each column that a table shows or uses in a link is in the results of its queries."""
     several = len(panel["targets"]) > 1
     found = set()
     for query in panel["targets"]:

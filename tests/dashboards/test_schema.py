@@ -1,7 +1,7 @@
-"""Dashboards against Grafana's schema of them, as the models of its SDK have it: names, types, choices.
+"""Dashboards against Grafana's schema, as the models of its SDK define it: names, types and choices.
 
-The models are generated from that schema, but take a wrong value without a word. It is their annotations that
-values are held to here, and their reader that may not lose anything.
+The models are generated from the schema but accept wrong values. These tests compare all values with the type
+annotations of the models, and check that reading a file with the SDK loses nothing.
 """
 
 from __future__ import annotations
@@ -20,17 +20,17 @@ from grafana_foundation_sdk.models.dashboard import Dashboard, GridPos, Panel, V
 from dashboards import generated
 from tests.dashboards.grafana import DASHBOARDS, panels
 
-COLUMNS = 24  # of the screen
+COLUMNS = 24  # the width of the screen
 BUILT = {str(one.uid): one for one in generated.dashboards()}
 
 
 def problems(value: Any, hint: Any, path: str) -> Iterator[str]:
-    """What in a value, however deep, is not of the type that it is to have."""
+    """All parts of a value that do not have the annotated type."""
     origin, arguments = typing.get_origin(hint), typing.get_args(hint)
     if origin in (typing.Union, UnionType):
         found = [list(problems(value, one, path)) for one in arguments]
         if all(found):
-            yield from max(found, key=lambda one: len(one[0].partition(": ")[0]))  # the one that came deepest
+            yield from max(found, key=lambda one: len(one[0].partition(": ")[0]))  # the deepest mismatch
     elif origin is typing.Literal:
         if value not in arguments:
             yield f"{path}: {value!r} is not one of {arguments}"
@@ -55,7 +55,7 @@ def attributes(model: Any, path: str) -> Iterator[str]:
 
 @pytest.mark.parametrize("name", BUILT)
 def test_values_have_the_types_of_the_schema(name: str) -> None:
-    """Every number, text, choice and part of a dashboard is what the schema says, options of plugins too."""
+    """Each value of a dashboard, including the options of plugins, has the type of the schema."""
     assert list(problems(BUILT[name], Dashboard, name)) == []
 
 
@@ -71,20 +71,20 @@ def test_values_have_the_types_of_the_schema(name: str) -> None:
     ],
 )
 def test_a_wrong_value_is_noticed(wrong: Dashboard) -> None:
-    """Wrong text, number, choice or part, in the open or in a plugin's options, is told."""
+    """A value of a wrong type is reported, also in the options of plugins."""
     assert list(problems(wrong, Dashboard, ""))
 
 
 @pytest.mark.parametrize("name", DASHBOARDS)
 def test_nothing_is_lost_in_reading(name: str) -> None:
-    """The SDK reads the file and writes the same: it has no key that the schema does not know."""
+    """The SDK reads and writes each file without change, so it has no key outside the schema."""
     again = json.loads(json.dumps(Dashboard.from_json(DASHBOARDS[name]), cls=JSONEncoder))
     assert again == DASHBOARDS[name]
 
 
 @pytest.mark.parametrize("name", DASHBOARDS)
 def test_panels_fit_the_screen(name: str) -> None:
-    """Panels have numbers of their own, lie side by side within the columns, and none lies on another."""
+    """Panels have unique numbers, fit into the columns and do not overlap."""
     dashboard = DASHBOARDS[name]
     numbers = [panel["id"] for panel in dashboard["panels"]]
     assert len({*numbers}) == len(numbers)
@@ -103,8 +103,7 @@ def test_panels_fit_the_screen(name: str) -> None:
 
 @pytest.mark.parametrize("name", DASHBOARDS)
 def test_it_is_read_on_a_wall_and_on_a_phone(name: str) -> None:
-    """No panel is too narrow for a figure to be read from afar, nor higher than a phone's screen, which it
-    fills from side to side (a square is 38 pixels high)."""
+    """Panels are wide enough to read from a distance, and fit the height of a phone (a unit is 38 pixels)."""
     for panel in panels(DASHBOARDS[name]):
         assert panel["gridPos"]["w"] >= (4 if panel["type"] == "stat" else 8), panel["title"]
         assert 4 <= panel["gridPos"]["h"] <= 14, panel["title"]
