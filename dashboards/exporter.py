@@ -70,7 +70,7 @@ def _figures() -> list[Panel]:
 def _failing() -> Panel:
     return table_panel(
         "Failing readings by reason",
-        "Which readings fail, and for which reason? docs/metrics.md explains how to fix each reason.",
+        "Which readings fail, and for which reason? docs/operations.md explains how to fix each.",
         [of(f"{OWN}read_failing")],
         [
             Column("instance", "Instance"),

@@ -113,7 +113,7 @@ def _throughput() -> Panel:
 def _stale() -> Panel:
     return table_panel(
         "Stale always-on peers",
-        "Which always-on peers have a handshake older than their window? The 100 oldest, oldest first.",
+        "Which always-on peers have a handshake older than their window? At most 100, oldest first.",
         [f"topk(100, {in_organisation(stale(HERE))})"],
         [
             *links.PEER_COLUMNS,

@@ -17,7 +17,7 @@ CONFIG: dict[str, Any] = yaml.safe_load(FILE.read_text())
 RECEIVERS = {"critical": "pager", "warning": "tickets", "info": "nobody"}
 
 
-def test_it_loads() -> None:
+def test_configuration_loads() -> None:
     """amtool accepts the configuration and the templates."""
     amtool("check-config", FILE)
 
@@ -56,7 +56,7 @@ def fits(labels: dict[str, str], matchers: list[str]) -> bool:
 
 
 @pytest.mark.parametrize("rule", CONFIG["inhibit_rules"], ids=lambda rule: rule["source_matchers"][0])
-def test_inhibition_asks_for_what_it_compares(rule: dict[str, list[str]]) -> None:
+def test_inhibition_requires_the_compared_labels(rule: dict[str, list[str]]) -> None:
     """Each side of an inhibition rule requires a compared label: a label that both sides lack is equal."""
     for side in ("source_matchers", "target_matchers"):
         guards = [label for label, *rest in map(matcher, rule[side]) if rest == ["!=", ""]]
@@ -75,7 +75,7 @@ def test_security_is_never_inhibited(alert: Rule) -> None:
 
 
 @pytest.mark.parametrize("rule", CONFIG["inhibit_rules"], ids=lambda rule: rule["source_matchers"][0])
-def test_inhibition_names_alerts_that_exist(rule: dict[str, list[str]]) -> None:
+def test_inhibition_matches_existing_alerts(rule: dict[str, list[str]]) -> None:
     """The source and the target of each inhibition rule match at least one alert."""
     everything = dict.fromkeys(("job", "instance", "interface", "public_key", "site"), "x")
     for side in ("source_matchers", "target_matchers"):
@@ -143,7 +143,7 @@ def rendered(template: str, folder: Path, status: str, *alerts: dict[str, Any]) 
     )
 
 
-def test_text_of_a_page(tmp_path: Path) -> None:
+def test_text_of_one_alert(tmp_path: Path) -> None:
     """A notification has the description, start, owner, runbook, graph and a link for a silence."""
     assert rendered("argus.text", tmp_path, "firing", alert("elbe-gauge")).rstrip() == (
         "Peer elbe-gauge (site berlin) has made no handshake with gw1 for 11m 0s.\n"
@@ -156,7 +156,7 @@ def test_text_of_a_page(tmp_path: Path) -> None:
     )
 
 
-def test_text_of_many_and_of_the_end(tmp_path: Path) -> None:
+def test_text_of_many_and_of_resolved_alerts(tmp_path: Path) -> None:
     """At most ten alerts are listed, followed by their total; a resolved alert has its end."""
     many = rendered("argus.text", tmp_path, "firing", *(alert(f"peer-{number}") for number in range(12)))
     assert many.count("has made no handshake") == 10

@@ -29,7 +29,7 @@ def test_everything_but_the_tests_is_shipped() -> None:
     assert set(shipped()) >= OWN
 
 
-def test_it_is_written_as_it_is(tmp_path: Path) -> None:
+def test_files_are_written_unchanged(tmp_path: Path) -> None:
     """Without options each file is written unchanged, and promtool and amtool accept the configuration."""
     bundle(tmp_path / "new" / "folder")
     for name, source in shipped().items():
@@ -38,7 +38,7 @@ def test_it_is_written_as_it_is(tmp_path: Path) -> None:
     amtool("check-config", tmp_path / "new/folder/alertmanager.yml")
 
 
-def test_what_is_the_sites_own_is_kept(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+def test_files_of_the_site_are_kept(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
     """A second run updates rules, keeps thresholds, receivers and targets, and prints which files it kept."""
     bundle(tmp_path)
     capsys.readouterr()
@@ -52,7 +52,7 @@ def test_what_is_the_sites_own_is_kept(tmp_path: Path, capsys: pytest.CaptureFix
     assert {name for name in shipped() if said[str(tmp_path / name)].startswith("kept")} == OWN
 
 
-def test_runbooks_are_linked_where_they_are(tmp_path: Path) -> None:
+def test_runbook_address_is_set(tmp_path: Path) -> None:
     """With --runbooks every alert links to that address, and no placeholder is left."""
     bundle(tmp_path, "--runbooks", "https://wiki.example.org/wg/")
     for file in tmp_path.glob("rules/*.yml"):

@@ -55,7 +55,7 @@ def test_promtool(file: Path) -> None:
     promtool("test", "rules", file)
 
 
-def test_each_alert_is_proved_both_ways() -> None:
+def test_each_alert_is_tested_firing_and_quiet() -> None:
     """promtool's tests have, for each alert, a case that fires and a quiet one; the watchdog always fires."""
     fires: set[str] = set()
     quiet: set[str] = set()
@@ -69,13 +69,13 @@ def test_each_alert_is_proved_both_ways() -> None:
 
 
 @every_rule
-def test_expression_is_promql_over_what_exists(rule: Rule) -> None:
+def test_expression_uses_existing_metrics(rule: Rule) -> None:
     """Each expression is valid PromQL, and every metric in it is exported or recorded."""
     assert rule.selectors() <= FAMILIES | RECORDED | FOREIGN
 
 
 @every_alert
-def test_alert_compares(rule: Rule) -> None:
+def test_alert_has_a_condition(rule: Rule) -> None:
     """Each alert has a condition: a comparison, an absence, or a series that exists only during a fault."""
     present_while_wrong = {
         "wireguard_exporter_read_failing",
@@ -92,7 +92,7 @@ def test_alert_compares(rule: Rule) -> None:
 
 
 @every_rule
-def test_absence_is_asked_of_a_label(rule: Rule) -> None:
+def test_absent_has_matchers(rule: Rule) -> None:
     """Each `absent` has label matchers, since the alert gets its labels from them."""
     for node in rule.nodes():
         if isinstance(node, promql_parser.Call) and node.func.name == "absent":
@@ -117,7 +117,7 @@ def test_joins_name_the_gateway(rule: Rule) -> None:
 
 
 @every_rule
-def test_recorded_names_say_their_level(rule: Rule) -> None:
+def test_recorded_names_have_three_parts(rule: Rule) -> None:
     """Names of recorded series have the form level:metric:operation, with a metric of this project."""
     if not rule.alert:
         assert re.fullmatch(r"[a-z_]+:wireguard_[a-z_]+:[a-z_0-9]+", rule.name)
@@ -135,7 +135,7 @@ def test_alert_is_complete(rule: Rule) -> None:
 
 
 @every_alert
-def test_summary_is_the_same_for_a_group(rule: Rule) -> None:
+def test_summary_fits_a_group(rule: Rule) -> None:
     """Summaries name no peer and no value: a notification has one title for many alerts."""
     of_group = {"job", "instance", "interface", "gateway"} | ({"site"} if "Site" in rule.name else set())
     assert set(re.findall(r"\$labels\.(\w+)", rule.annotations["summary"])) <= of_group
@@ -143,13 +143,13 @@ def test_summary_is_the_same_for_a_group(rule: Rule) -> None:
 
 
 @every_alert
-def test_labels_have_no_value_in_them(rule: Rule) -> None:
+def test_labels_are_not_templated(rule: Rule) -> None:
     """No label is templated: a changed label would make a new alert, whose `for` starts again."""
     assert not any("{{" in value for value in rule.labels.values())
 
 
 @every_alert
-def test_on_demand_peers_wake_nobody(rule: Rule) -> None:
+def test_on_demand_peers_never_page(rule: Rule) -> None:
     """Alerts that page about single peers select always-on peers only."""
     if rule.labels["severity"] == "critical" and any("public_key" in label for label in rule.expr.split()):
         assert 'expected="always-on"' in rule.expr

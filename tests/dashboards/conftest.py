@@ -73,20 +73,18 @@ def living(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Living]:
         until("scrapes", lambda: _fewest_scrapes(server) >= 2)  # before the changes
         keys = _expect_more()
         until("records", lambda: len(recorded_totals()) == len(MESH.peers) + len(MESH.gateways))
-        until("silence", lambda: run.said("is pulled"))
+        until("the disconnection", lambda: run.said("is pulled"))
         _change(keys)
-        until("the move", lambda: _moved(server, keys["elbe-gauge"]))
-        until(
-            "records of it", lambda: _records(f"select from argus.peer_config where endpoint = '{ELSEWHERE}'")
-        )
+        until("the endpoint change", lambda: _endpoint_changed(server, keys["elbe-gauge"]))
+        until("its record", lambda: _records(f"select from argus.peer_config where endpoint = '{ELSEWHERE}'"))
         until("the alert", lambda: server.instant('ALERTS{alertstate="firing"}'))
-        until("the silent peer", lambda: server.instant(f"{LATE}{{public_key='{keys['elbe-gauge']}'}} > 5"))
+        until("the stale peer", lambda: server.instant(f"{AGE}{{public_key='{keys['elbe-gauge']}'}} > 5"))
         until("scrapes", lambda: _fewest_scrapes(server) >= SCRAPES)
         login = _login(folder)
         yield Living(server, login, keys, started)
 
 
-LATE = "wireguard_peer_handshake_age_seconds"
+AGE = "wireguard_peer_handshake_age_seconds"
 
 
 def _fewest_scrapes(server: Prometheus) -> float:
@@ -132,7 +130,7 @@ def _change(keys: dict[str, str]) -> None:
     _wg("gw1", "peer", UNKNOWN, "allowed-ips", "198.51.100.0/24")
 
 
-def _moved(server: Prometheus, key: str) -> bool:
+def _endpoint_changed(server: Prometheus, key: str) -> bool:
     """Set another endpoint, and return whether it is exported. Packets in transit may restore the old one."""
     _wg("gw1", "peer", key, "endpoint", ELSEWHERE)
     return bool(server.instant(f'wireguard_peer_endpoint_changes_total{{public_key="{key}"}} > 0'))

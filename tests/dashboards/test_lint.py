@@ -200,7 +200,7 @@ def test_links_lead_to_variables_of_dashboards() -> None:
         assert kept <= there.keys() & variables(name).keys()
 
 
-def test_two_clicks_from_the_fleet_to_a_peer() -> None:
+def test_fleet_links_to_gateway_and_peer() -> None:
     """Fleet links to Gateway, Gateway to Peer, and Fleet also directly to Peer."""
     ways = {(name, address.split("?")[0].removeprefix("/d/")) for name, address in linked()}
     assert {
@@ -222,7 +222,7 @@ def test_alerts_are_annotations(name: str) -> None:
     assert all(re.fullmatch(pattern[1], rule.name) for rule in rules() if rule.alert)
 
 
-def test_provisioning_fits() -> None:
+def test_provisioning_matches_the_dashboards() -> None:
     """The provisioned data sources have the types that dashboards use; dashboards come from files."""
     folder = ROOT / "dashboards/provisioning"
     given = yaml.safe_load(Path(folder / "datasources/argus-wireguard.yml").read_text())["datasources"]

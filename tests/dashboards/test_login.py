@@ -63,7 +63,7 @@ def seen(login: Target, table: str, column: str, *before: str) -> set[int]:
     return with_connection(login, work)
 
 
-def test_it_sees_its_organisation_up_to_its_clearance(target: Target, login: Target) -> None:
+def test_login_reads_its_organisation_and_clearance(target: Target, login: Target) -> None:
     """In each table, the login reads only its organisation and clearance, whatever the session sets."""
     lies = f"set app.org_id = {BETA}", "set app.clearance = 9"
     tables = ask(target, READABLE)
@@ -75,7 +75,7 @@ def test_it_sees_its_organisation_up_to_its_clearance(target: Target, login: Tar
                 assert seen(login, name, "clearance", *before) == {0, 1}, name
 
 
-def test_another_clearance_replaces_the_first(target: Target, login: Target) -> None:
+def test_second_run_replaces_the_clearance(target: Target, login: Target) -> None:
     """After the script runs again with a lower clearance, the login can no longer read the higher one."""
     make(target, clearance=0)
     assert seen(login, "peer_latest", "clearance") == {0}
@@ -93,7 +93,7 @@ def test_another_clearance_replaces_the_first(target: Target, login: Target) -> 
         "set role argus_reader",
     ],
 )
-def test_it_can_nothing_else(login: Target, statement: str) -> None:
+def test_login_has_no_other_rights(login: Target, statement: str) -> None:
     """The login cannot write, bypass a policy or change its role, even after it disables read-only mode."""
 
     async def work(connection: Connection) -> None:
@@ -104,14 +104,14 @@ def test_it_can_nothing_else(login: Target, statement: str) -> None:
     with_connection(login, work)
 
 
-def test_no_login_for_an_organisation_that_is_not_there(target: Target) -> None:
+def test_no_login_for_an_unknown_organisation(target: Target) -> None:
     """For an unknown organisation the script fails and creates no login."""
     with pytest.raises(subprocess.CalledProcessError):
         make(target, organisation="alhpa")
     assert ask(target, "select from pg_roles where rolname = 'grafana_alpha'") == []
 
 
-def test_a_setting_would_not_hold(target: Target) -> None:
+def test_a_setting_would_not_be_safe(target: Target) -> None:
     """A reader whose scope is only a setting can change it, which is why the policies have constants."""
     ask(target, "create role settled login in role argus_reader")
     try:

@@ -76,7 +76,7 @@ def ask(living: Living, target: Target, **others: Sequence[str]) -> list[dict[st
 
 
 @pytest.mark.parametrize("name", TARGETS)
-def test_it_answers(living: Living, name: str) -> None:
+def test_query_returns_data(living: Living, name: str) -> None:
     """Each query returns data, except those listed in `QUIET`, which must return none."""
     found = ask(living, TARGETS[name])
     assert bool(found) is (name not in QUIET), QUIET.get(name, "nothing came back")
@@ -91,7 +91,7 @@ def test_another_organisation_is_not_shown(living: Living, name: str) -> None:
     assert not any(row["Value"] for row in ask(living, TARGETS[name], organisation=["another"]))
 
 
-def test_no_exception_is_without_its_query() -> None:
+def test_exceptions_are_existing_queries() -> None:
     """Each query in `QUIET` exists."""
     assert QUIET.keys() <= TARGETS.keys()
 
@@ -107,7 +107,7 @@ TABLES = [
 @pytest.mark.parametrize(
     ("dashboard", "panel"), TABLES, ids=[f"{one}: {two['title']}" for one, two in TABLES]
 )
-def test_columns_are_in_the_answers(living: Living, dashboard: str, panel: dict[str, Any]) -> None:
+def test_columns_are_in_the_results(living: Living, dashboard: str, panel: dict[str, Any]) -> None:
     """Each column that a table shows or uses in a link is in the results of its queries."""
     several = len(panel["targets"]) > 1
     found = set()

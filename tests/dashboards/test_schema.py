@@ -70,13 +70,13 @@ def test_values_have_the_types_of_the_schema(name: str) -> None:
         Dashboard(graph_tooltip=VariableHide.DONT_HIDE),  # type: ignore[arg-type]
     ],
 )
-def test_a_wrong_value_is_noticed(wrong: Dashboard) -> None:
+def test_a_wrong_value_is_reported(wrong: Dashboard) -> None:
     """A value of a wrong type is reported, also in the options of plugins."""
     assert list(problems(wrong, Dashboard, ""))
 
 
 @pytest.mark.parametrize("name", DASHBOARDS)
-def test_nothing_is_lost_in_reading(name: str) -> None:
+def test_reading_loses_nothing(name: str) -> None:
     """The SDK reads and writes each file without change, so it has no key outside the schema."""
     again = json.loads(json.dumps(Dashboard.from_json(DASHBOARDS[name]), cls=JSONEncoder))
     assert again == DASHBOARDS[name]
@@ -102,7 +102,7 @@ def test_panels_fit_the_screen(name: str) -> None:
 
 
 @pytest.mark.parametrize("name", DASHBOARDS)
-def test_it_is_read_on_a_wall_and_on_a_phone(name: str) -> None:
+def test_panels_fit_a_wall_and_a_phone(name: str) -> None:
     """Panels are wide enough to read from a distance, and fit the height of a phone (a unit is 38 pixels)."""
     for panel in panels(DASHBOARDS[name]):
         assert panel["gridPos"]["w"] >= (4 if panel["type"] == "stat" else 8), panel["title"]
