@@ -36,7 +36,7 @@ bench: system venv ## measures scrapes against `wg` and the raw dump, records ag
 	$(PY) -m bench
 
 clean: ## the virtual environment and every cache
-	rm -rf $(VENV) .mypy_cache .ruff_cache .pytest_cache .hypothesis *.egg-info
+	rm -rf $(VENV) .mypy_cache .ruff_cache .pytest_cache .hypothesis
 
 # Packages come first: a fresh Debian has no python3-venv.
 .PHONY: help venv system demo-system demo test lint bench clean

@@ -7,6 +7,7 @@ import re
 import shutil
 import subprocess
 import sys
+import tarfile
 import tomllib
 import zipfile
 from email.message import Message
@@ -23,22 +24,41 @@ RUNTIME, DEVELOPMENT = "requirements.txt", "requirements-dev.txt"
 PATIENCE = 60.0  # seconds
 
 
+STALE = "build/lib/exporter/removed.py"  # what an older build left in the tree
+
+
 @pytest.fixture(scope="module")
-def wheel(tmp_path_factory: pytest.TempPathFactory) -> zipfile.ZipFile:
-    """A wheel built from a copy of what the build reads, so that nothing is left in the tree."""
-    folder = tmp_path_factory.mktemp("build")
-    for name in ("pyproject.toml", PYPROJECT["readme"], *PYPROJECT["license-files"]):
-        shutil.copy(PROJECT / name, folder)
-    shutil.copytree(PROJECT / "exporter", folder / "exporter", ignore=shutil.ignore_patterns("__pycache__"))
-    options = ["--quiet", "--no-deps", "--no-index", "--no-build-isolation", "--disable-pip-version-check"]
-    subprocess.run(
-        [sys.executable, "-m", "pip", "wheel", *options, "--wheel-dir", "dist", "."],
-        cwd=folder,
-        check=True,
-        timeout=PATIENCE,
-    )
-    (built,) = (folder / "dist").glob("*.whl")
-    return zipfile.ZipFile(built)
+def tree(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A copy of the tree as a clone has it, with what an older build left in it."""
+    folder = tmp_path_factory.mktemp("tree")
+    generated = shutil.ignore_patterns("__pycache__", ".*", "*.egg-info", "build", "dist")
+    shutil.copytree(PROJECT, folder, symlinks=True, dirs_exist_ok=True, ignore=generated)
+    shutil.copy(PROJECT / ".gitignore", folder)
+    (folder / STALE).parent.mkdir(parents=True)
+    (folder / STALE).write_text("REMOVED = True\n")
+    return folder
+
+
+@pytest.fixture(scope="module")
+def built(tree: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """The folder with the sdist, and the wheel that is built from the sdist."""
+    folder = tmp_path_factory.mktemp("built")
+    before = files(tree)
+    command = [sys.executable, "-m", "build", "--no-isolation", "--outdir", str(folder), str(tree)]
+    subprocess.run(command, check=True, timeout=PATIENCE, capture_output=True)
+    assert files(tree) == before
+    return folder
+
+
+@pytest.fixture(scope="module")
+def wheel(built: Path) -> zipfile.ZipFile:
+    (path,) = built.glob("*.whl")
+    return zipfile.ZipFile(path)
+
+
+def files(folder: Path) -> set[str]:
+    """Every file below `folder`, relative to it."""
+    return {str(path.relative_to(folder)) for path in folder.rglob("*") if not path.is_dir()}
 
 
 def metadata(wheel: zipfile.ZipFile, name: str = "METADATA") -> Message:
@@ -48,19 +68,23 @@ def metadata(wheel: zipfile.ZipFile, name: str = "METADATA") -> Message:
 
 class TestWheel:
     def test_has_every_module_and_the_type_marker(self, wheel: zipfile.ZipFile) -> None:
-        """All of the package, migrations and the bundle too, and nothing else: no tests, no benchmarks."""
+        """The package, migrations, the bundle and deploy/, and nothing else: no tests, no benchmarks."""
         shipped = {name for name in wheel.namelist() if ".dist-info/" not in name}
-        files = [path for kind in ("*.py", "*.sql") for path in (PROJECT / "exporter").rglob(kind)]
-        there = {str(path.relative_to(PROJECT)) for path in files}
+        sources = [path for kind in ("*.py", "*.sql") for path in (PROJECT / "exporter").rglob(kind)]
+        there = {str(path.relative_to(PROJECT)) for path in sources}
         bundled = {str(path.relative_to(PROJECT)) for path in bundle.shipped().values()}
-        assert shipped == there | bundled | {"exporter/py.typed"}
+        deploy = {f"exporter/share/deploy/{name}" for name in files(PROJECT / "deploy")}
+        assert shipped == there | bundled | deploy | {"exporter/py.typed"}
 
     def test_says_what_it_is(self, wheel: zipfile.ZipFile) -> None:
-        """Name, version, licence and the command that it installs."""
+        """Name, version, licence, addresses and the command that it installs."""
         about = metadata(wheel)
         assert (about["Name"], about["Version"]) == ("argus-wireguard", __version__)
         assert about["License-Expression"] == "Apache-2.0"
         assert about["Requires-Python"] == ">=3.11"
+        addresses = dict(line.split(", ") for line in about.get_all("Project-URL", []))
+        assert addresses == PYPROJECT["urls"]
+        assert {"Homepage", "Documentation", "Changelog"} <= set(addresses)
         (entries,) = (name for name in wheel.namelist() if name.endswith("entry_points.txt"))
         assert "argus-wg = exporter.cli:main" in wheel.read(entries).decode()
 
@@ -80,6 +104,32 @@ class TestWheel:
                 command, cwd=tmp_path, capture_output=True, text=True, timeout=PATIENCE, check=True
             )
             assert done.stdout.startswith(("argus-wg 0", "usage: argus-wg"))
+
+    def test_is_what_an_installation_from_a_clone_has(
+        self, tree: Path, wheel: zipfile.ZipFile, tmp_path: Path
+    ) -> None:
+        """`pip install --no-deps .` installs the files of the wheel and leaves nothing in the clone."""
+        before = files(tree)
+        options = ["--quiet", "--no-deps", "--no-index", "--no-build-isolation", "--no-compile"]
+        subprocess.run(
+            [sys.executable, "-m", "pip", "install", *options, "--target", str(tmp_path), "."],
+            cwd=tree,
+            check=True,
+            timeout=PATIENCE,
+        )
+        assert files(tree) == before
+        assert files(tmp_path / "exporter") == {
+            name.removeprefix("exporter/") for name in wheel.namelist() if name.startswith("exporter/")
+        }
+
+
+def test_the_sdist_has_the_tree(tree: Path, built: Path) -> None:
+    """The sdist has every file of the tree but links and what an older build left."""
+    (path,) = built.glob("*.tar.gz")
+    with tarfile.open(path) as archive:
+        shipped = {member.name.partition("/")[2] for member in archive.getmembers() if member.isfile()}
+    expected = {name for name in files(tree) if not (tree / name).is_symlink()} - {STALE}
+    assert shipped == expected | {"PKG-INFO"}
 
 
 def test_the_version_is_the_newest_in_the_changelog() -> None:
