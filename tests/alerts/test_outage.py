@@ -24,7 +24,7 @@ def of(gateway: str) -> set[str]:
     return {peer.name for peer in MESH.peers if peer.gateway == gateway}
 
 
-def all_shaken(outage: Outage) -> bool:
+def all_connected(outage: Outage) -> bool:
     return len(outage.query("wireguard_peer_handshake_age_seconds < 15")) >= len(MESH.peers)
 
 
@@ -38,8 +38,8 @@ def watch(outage: Outage, seconds: float) -> set[tuple[str, str]]:
     return seen
 
 
-def well(outage: Outage) -> bool:
-    return all_shaken(outage) and not outage.firing()
+def healthy(outage: Outage) -> bool:
+    return all_connected(outage) and not outage.firing()
 
 
 @needs_root
@@ -54,7 +54,7 @@ def test_outages(tmp_path: Path) -> None:
     """
     with running(tmp_path) as outage:
         sink = outage.sink
-        until("the first handshakes", lambda: all_shaken(outage))
+        until("the first handshakes", lambda: all_connected(outage))
         until("the watchdog", lambda: sink.watchdogs)
         assert watch(outage, QUIET) == set()
         assert sink.messages == []
@@ -65,8 +65,8 @@ def test_outages(tmp_path: Path) -> None:
         outage.silence("gw1p1")
         until("the page", lambda: sink.sent(0, "pager"))
         outage.restore("gw1p1")
-        until("the end of it", lambda: len(sink.sent(0, "pager")) > 1)
-        until("a healthy mesh", lambda: well(outage))
+        until("the resolved notification", lambda: len(sink.sent(0, "pager")) > 1)
+        until("a healthy mesh", lambda: healthy(outage))
         watch(outage, QUIET)
         page, over = sink.messages
         assert [page.status, over.status] == ["firing", "resolved"]
@@ -93,8 +93,8 @@ def test_outages(tmp_path: Path) -> None:
         assert sink.sent(before, "tickets") == []
 
         outage.restore("gw1", "gw2")
-        until("their ends", lambda: len(sink.sent(before, "pager")) == 4)
-        until("healthy peers", lambda: outage.firing() == {("WireGuardUnknownKey", outage.instance("gw1"))})
+        until("both resolved notifications", lambda: len(sink.sent(before, "pager")) == 4)
+        until("connected peers", lambda: outage.firing() == {("WireGuardUnknownKey", outage.instance("gw1"))})
         assert [page.status for page in sink.sent(before, "pager")] == ["firing"] * 2 + ["resolved"] * 2
 
         outage.maintain()
