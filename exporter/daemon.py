@@ -14,9 +14,10 @@ from collections.abc import Mapping
 from pathlib import Path
 
 from exporter import __version__
-from exporter.config import Config, ListenAddress
+from exporter.config import Config
 from exporter.directory.files import DirectoryWatch
 from exporter.errors import InputError
+from exporter.listenaddress import ListenAddress
 from exporter.metrics.exporter import Serving
 from exporter.metrics.families import RecordedTotals
 from exporter.reader import gateway_of

@@ -245,9 +245,15 @@ class Section:
         """The keys as they are written: for mappings whose keys are data, such as names."""
         return tuple(self._entries)
 
-    def error(self, key: str, problem: str) -> InputError:
+    @property
+    def base(self) -> Path:
+        """The directory of the file, where relative paths start."""
+        return Path(self.file).parent
+
+    def error(self, key: str, problem: str, remedy: str = "") -> InputError:
         """An error to raise: at the line of `key`, or of the section where `key` is not written."""
-        return InputError(self.file, self.line_of(key) or self.line, _join(self.field, key), problem)
+        line = self.line_of(key) or self.line
+        return InputError(self.file, line, _join(self.field, key), problem, remedy)
 
     def line_of(self, key: str) -> int:
         """The line of a key, counted from 1; 0 = the key is not written."""
@@ -324,7 +330,7 @@ class Section:
             return default
         if not node.text:
             raise self.error(key, "is empty; write a path, or leave the key out")
-        return Path(self.file).parent / node.text
+        return self.base / node.text
 
     def strings(self, key: str, default: Iterable[str] = ()) -> tuple[str, ...]:
         """A list of texts; a single text stands for a list of one."""

@@ -7,8 +7,9 @@ from collections.abc import Iterator
 from pathlib import Path
 
 from exporter.check.finding import Finding, failed, good, warning
-from exporter.config import Config, ListenAddress
+from exporter.config import Config
 from exporter.errors import InputError
+from exporter.listenaddress import ListenAddress
 from exporter.web import tls, webconfig
 from exporter.web.listen import ListenError, listen
 from exporter.web.webconfig import WebConfig

@@ -13,8 +13,9 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from exporter import config
-from exporter.config import Config, InterfaceSettings, ListenAddress
+from exporter.config import Config, InterfaceSettings
 from exporter.errors import InputError
+from exporter.listenaddress import ListenAddress
 from tests.kit.paths import PROJECT, TESTDATA
 
 ROOT = PROJECT

@@ -19,7 +19,8 @@ from exporter.check import host as checkhost
 from exporter.check import listening as checklisten
 from exporter.check.finding import Finding
 from exporter.check.remedies import remedy_of
-from exporter.config import Config, DirectorySettings, ListenAddress
+from exporter.config import Config, DirectorySettings
+from exporter.listenaddress import ListenAddress
 from exporter.model import Device, Reading, Snapshot
 from tests.kit.paths import PROJECT
 from tests.kit.privilege import without_privilege
