@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import contextlib
 import gc
+import signal
 from collections.abc import Callable, Generator, Iterator
 from typing import Any
 
@@ -12,6 +13,15 @@ import pytest
 from exporter.store.database.settings import Target
 from tests.kit import postgres as servers
 from tests.kit.postgres import PostgresServer
+
+
+def pytest_configure() -> None:
+    """Heeds SIGINT again in a run that was started in the background, where a shell has it ignored.
+
+    The commands that tests start and interrupt would inherit that, and never end.
+    """
+    if signal.getsignal(signal.SIGINT) is signal.SIG_IGN:
+        signal.signal(signal.SIGINT, signal.default_int_handler)
 
 
 @pytest.hookimpl(wrapper=True, tryfirst=True)
