@@ -10,13 +10,14 @@ from collections.abc import Iterator
 from pathlib import Path
 from shlex import quote
 
-from exporter import config, yamlfile
+from exporter import config
 from exporter.check.finding import Finding, failed, good, warning
 from exporter.check.remedies import user
 from exporter.config import Config, DirectorySettings
 from exporter.directory import wgquick
 from exporter.directory.files import Directory
 from exporter.errors import InputError
+from exporter.inputfile import read_text
 from exporter.terminal import count_text
 from exporter.web import webconfig
 
@@ -52,13 +53,13 @@ def config_mistakes(path: Path) -> list[InputError]:
     with tempfile.TemporaryDirectory(prefix="argus-wg-") as directory:
         copy = Path(directory) / "config.yml"
         while (last := mistakes[-1]).line and last.field and last.field not in DECISIVE:
-            copy.write_text(without(yamlfile.read_text(path if len(mistakes) == 1 else copy), last.line))
+            copy.write_text(without(read_text(path if len(mistakes) == 1 else copy), last.line))
             try:
                 config.load(copy)
             except InputError as error:
                 if not error.field or len(mistakes) == MOST_MISTAKES:
                     break  # without a field it is not YAML any more, which the file was
-                mistakes.append(InputError(str(path), error.line, error.field, error.detail))
+                mistakes.append(InputError(str(path), error.line, error.field, error.detail, error.remedy))
             else:
                 break
     return mistakes

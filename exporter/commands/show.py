@@ -19,11 +19,11 @@ from rich.text import Text
 from exporter import config
 from exporter.commands.options import config_argument, config_path
 from exporter.config import Config
+from exporter.duration import duration
 from exporter.liveness import State
 from exporter.show.peers import SORTS, WORST_FIRST, PeerRow, View, Watcher, arrange
 from exporter.show.table import Screen, has_rates, header, plain_lines, table, troubles
 from exporter.terminal import plain, write_anything
-from exporter.yamlfile import duration
 
 INTERVAL = 2.0  # seconds
 FRAMES = 2  # per second: how soon the table follows the size of the terminal

@@ -170,7 +170,7 @@ class DirectoryWatch:
         if str(error) != str(self.error):
             self._log.error("the directory stays as it was: %s", error)
         # A copy: the error itself holds its traceback, and that the bytes of a file with private keys.
-        self.error = InputError(error.file, error.line, error.field, error.detail)
+        self.error = InputError(error.file, error.line, error.field, error.detail, error.remedy)
 
 
 def _matches(globs: Iterable[str]) -> list[Path]:

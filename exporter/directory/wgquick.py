@@ -25,7 +25,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from exporter.errors import InputError
-from exporter.yamlfile import read_bytes
+from exporter.inputfile import read_bytes
 
 MAX_BYTES = 256 << 20  # 1,000,000 peers
 

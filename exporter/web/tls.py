@@ -15,8 +15,8 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
-from exporter import yamlfile
 from exporter.errors import InputError
+from exporter.inputfile import read_bytes
 from exporter.yamlfile import Section
 
 NO_CERT, IF_GIVEN, REQUIRED = "NoClientCert", "VerifyClientCertIfGiven", "RequireAndVerifyClientCert"
@@ -148,7 +148,7 @@ class TlsSettings:
         """A path that OpenSSL can read: a file in memory for what is written inline."""
         if pem.path:
             try:
-                yamlfile.read_bytes(pem.path)  # says what prevents it; OpenSSL would not
+                read_bytes(pem.path)  # says what prevents it; OpenSSL would not
             except InputError as error:
                 raise self.section.error(_written(key, pem), str(error)) from None
             yield str(pem.path)

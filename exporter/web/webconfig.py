@@ -11,6 +11,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 
 from exporter import yamlfile
+from exporter.duration import duration
 from exporter.web import tls
 from exporter.web.basicauth import MAX_COST, hash_cost
 from exporter.web.ratelimit import RateLimit
@@ -122,7 +123,7 @@ def _rate_limit(section: Section) -> RateLimit | None:
     text = section.string("interval", "0")
     burst = section.integer("burst", 0, 0, 1_000_000)
     section.finish()
-    interval = yamlfile.duration(text)
+    interval = duration(text)
     if interval is None or (interval and not text[-1:].isalpha()):
         # exporter-toolkit takes a bare number for nanoseconds, which nobody means.
         raise section.error(

@@ -59,7 +59,7 @@ def known_keys(folder: Path, section: str) -> set[str]:
     path.write_text(f"{section}:\n{lines}  0123456789: x\n")
     with pytest.raises(InputError) as raised:
         webconfig.parse(path)
-    return set(raised.value.detail.partition("known keys: ")[2].split(", "))
+    return set(raised.value.remedy.partition("known keys: ")[2].split(", "))
 
 
 def test_the_table_of_keys_is_complete(folder: Path) -> None:

@@ -20,7 +20,7 @@ from typing import Literal, get_args
 
 from exporter.config import DatabaseSettings
 from exporter.errors import InputError
-from exporter.yamlfile import read_text
+from exporter.inputfile import read_text
 
 TlsMode = Literal["disable", "allow", "prefer", "require", "verify-ca", "verify-full"]
 
