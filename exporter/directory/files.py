@@ -28,6 +28,7 @@ from typing import Literal, get_args
 from exporter import yamlfile
 from exporter.directory import wgquick
 from exporter.errors import InputError
+from exporter.filestamp import Stamp, stamp
 from exporter.liveness import Expected
 from exporter.yamlfile import Section
 
@@ -91,9 +92,6 @@ class _File:
     sites: dict[str, Site]
 
 
-_Signature = tuple[int, ...] | None  # what stat says of a file; None = there is none
-
-
 class DirectoryWatch:
     """A directory that follows its files.
 
@@ -108,7 +106,7 @@ class DirectoryWatch:
         self._globs = tuple(globs)
         self._log = log
         self._lock = threading.Lock()
-        self._seen: dict[Path, _Signature] = {}
+        self._seen: dict[Path, Stamp] = {}
         self._yaml: dict[Path, _File] = {}
         self._wg_quick: dict[Path, list[wgquick.Naming]] = {}
         self.current = Directory()
@@ -140,10 +138,10 @@ class DirectoryWatch:
             self._wg_quick.clear()
             return self._read(self._look())
 
-    def _look(self) -> dict[Path, _Signature]:
-        return {path: _signature(path) for path in (*self._files, *_matches(self._globs))}
+    def _look(self) -> dict[Path, Stamp]:
+        return {path: stamp(path) for path in (*self._files, *_matches(self._globs))}
 
-    def _read(self, seen: dict[Path, _Signature]) -> bool:
+    def _read(self, seen: dict[Path, Stamp]) -> bool:
         self._seen = seen
         try:
             directory = self._load([path for path in seen if path not in self._files])
@@ -176,15 +174,6 @@ class DirectoryWatch:
 def _matches(globs: Iterable[str]) -> list[Path]:
     names = {name for pattern in globs for name in glob.glob(pattern)}  # noqa: PTH207 (an absolute pattern)
     return [Path(name) for name in sorted(names)]
-
-
-def _signature(path: Path) -> _Signature:
-    """Changes when the content may have, or who may read it: permissions count into the ctime."""
-    try:
-        stat = path.stat()
-    except OSError:
-        return None
-    return stat.st_dev, stat.st_ino, stat.st_size, stat.st_mtime_ns, stat.st_ctime_ns
 
 
 def _merge(files: Iterable[_File], wg_quick: Iterable[Iterable[wgquick.Naming]]) -> Directory:

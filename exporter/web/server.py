@@ -85,7 +85,7 @@ class HttpServer:
         self._ready = ready
         self._limits = limits or ServerLimits()
         self._log = log or logging.getLogger(__name__)
-        self._watch = WebConfigWatch(web_config, self.stats, self._log)
+        self._watch = WebConfigWatch(web_config, self._log)
         self._auth = BasicAuth()
         self._bucket: TokenBucket | None = None
         self._http: web.Server | None = None

@@ -12,7 +12,6 @@ class WebStats:
 
     requests: Counter[int] = field(default_factory=Counter)  # answers by HTTP status code
     auth_failures: int = 0  # credentials that were given and are wrong
-    config_reload_errors: int = 0  # readings of the web configuration that failed after the start
     connections_refused: int = 0  # more at once than the limit
     handshake_failures: int = 0  # TLS handshakes, and client certificates without an allowed name
     head_timeouts: int = 0  # connections whose request head did not come in time

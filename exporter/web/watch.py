@@ -8,11 +8,9 @@ from dataclasses import dataclass, field
 from pathlib import Path
 
 from exporter.errors import InputError
+from exporter.filestamp import Stamp, stamp
 from exporter.web import webconfig
-from exporter.web.stats import WebStats
 from exporter.web.webconfig import WebConfig
-
-_Stamp = tuple[int, ...]
 
 
 @dataclass(frozen=True, slots=True)
@@ -30,20 +28,19 @@ class WebConfigWatch:
     until a restart: half a file can look exactly like it.
     """
 
-    def __init__(self, path: Path | None, stats: WebStats, log: logging.Logger) -> None:
+    def __init__(self, path: Path | None, log: logging.Logger) -> None:
         """Reads the file for the first time. Raises `InputError`. Without a path: plain HTTP, for ever."""
         self.error = ""  # why what is on disk is not in force; "" = it is
         self._path = path
-        self._stats = stats
         self._log = log
         self._current = Current()
-        self._stamps: dict[Path, _Stamp] = {}
+        self._stamps: dict[Path, Stamp] = {}
         if path:
             self._current = self._read(path)
 
     def current(self) -> Current:
         """What is in force, after a look at the files."""
-        if any(_stamp(path) != stamp for path, stamp in self._stamps.items()):
+        if any(stamp(path) != read for path, read in self._stamps.items()):
             self.reload()
         return self._current
 
@@ -58,7 +55,6 @@ class WebConfigWatch:
                 self._stamps = {
                     self._path: ()
                 }  # it could not be read at all: look again at the next occasion
-            self._stats.config_reload_errors += 1
             if str(error) != self.error:
                 self._log.error("web configuration: %s; the last good one stays in force", error)
             self.error = str(error)
@@ -68,24 +64,15 @@ class WebConfigWatch:
 
     def _read(self, path: Path, old: WebConfig | None = None) -> Current:
         # Stamps before contents: a change in between is then seen at the next look.
-        self._stamps = {path: _stamp(path)}
+        self._stamps = {path: stamp(path)}
         config = webconfig.parse(path)
         if not config.tls:
             context = None
         else:
-            self._stamps |= {file: _stamp(file) for file in config.tls.files}
+            self._stamps |= {file: stamp(file) for file in config.tls.files}
             context = config.tls.context()
         if old and (gone := webconfig.lowered(old, config)):
             raise InputError(str(path), 0, "", f"{gone} is gone; put it back, or restart if that is meant")
         for note in config.notes:
             self._log.info("web configuration: %s", note)
         return Current(config, context)
-
-
-def _stamp(path: Path) -> _Stamp:
-    """Differs after every change of a file, and of its permissions; () = it cannot be looked at."""
-    try:
-        status = path.stat()
-    except OSError:
-        return ()
-    return (status.st_dev, status.st_ino, status.st_size, status.st_mtime_ns, status.st_ctime_ns)
