@@ -14,7 +14,7 @@ from pathlib import Path
 from typing import Any, TypeVar
 
 from exporter.store.database import migrate
-from exporter.store.database.connection import Connection, Role, connect, leave
+from exporter.store.database.connection import Connection, Role, close, connect
 from exporter.store.database.settings import Target
 from exporter.store.embedded.postgres import PrivatePostgres, would_start
 from exporter.store.errors import EmbeddedFailed
@@ -66,7 +66,7 @@ class Database:
 
     def close(self) -> None:
         for connection in self._connections:
-            self.run(leave(connection))
+            self.run(close(connection))
 
 
 @contextmanager
@@ -96,5 +96,5 @@ async def _prepare(embedded: PrivatePostgres, password: str) -> None:
     owner = await connect(embedded.target, application="bench")
     await migrate.migrate(owner, progress=Progress())
     await superuser.execute(f"create role {READER} login password '{password}' in role argus_reader")
-    await leave(owner)
-    await leave(superuser)
+    await close(owner)
+    await close(superuser)

@@ -14,7 +14,7 @@ from exporter.check.remedies import user
 from exporter.config import Config
 from exporter.errors import InputError
 from exporter.store.database import migrate
-from exporter.store.database.connection import connect, errors, leave
+from exporter.store.database.connection import close, connect, errors
 from exporter.store.database.settings import Target, target
 from exporter.store.embedded.postgres import would_start
 from exporter.store.errors import DatabaseRefused, SchemaMismatch, StoreError
@@ -82,7 +82,7 @@ async def _configured(where: Target) -> Finding:
     except SchemaMismatch as error:
         return failed(RECORDS, f"{where}: {error}", "`argus-wg migrate` says what is missing")
     finally:
-        await leave(connection)
+        await close(connection)
     if may_migrate:
         return good(RECORDS, f"{where}: the schema has version {found}")
     return warning(

@@ -52,7 +52,7 @@ async def connected(
             with database.errors(where):
                 yield where, connection
         finally:
-            await database.leave(connection)
+            await database.close(connection)
 
 
 @asynccontextmanager
@@ -72,7 +72,7 @@ async def _place(settings: Config, application: str, daemon: str) -> AsyncIterat
             try:
                 await migrate.bootstrap(superuser, server.target.user)
             finally:
-                await database.leave(superuser)
+                await database.close(superuser)
         yield server.target
     finally:
         await server.stop()

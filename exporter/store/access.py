@@ -14,7 +14,7 @@ from exporter.config import DatabaseSettings
 from exporter.errors import InputError
 from exporter.recording import RecordingState, Work
 from exporter.store.database import migrate
-from exporter.store.database.connection import Connection, connect, errors, explain, leave
+from exporter.store.database.connection import Connection, close, connect, errors, explain
 from exporter.store.database.settings import Target, target
 from exporter.store.embedded.postgres import PrivatePostgres
 from exporter.store.errors import DatabaseRefused, StoreError
@@ -60,7 +60,7 @@ class DatabaseAccess:
                 await migrate.check(connection)
         except BaseException:
             self._prepared = False  # somebody restored another database under this name
-            await leave(connection)
+            await close(connection)
             raise
         return connection
 
@@ -121,13 +121,13 @@ class DatabaseAccess:
                 with errors(superuser):
                     await migrate.bootstrap(connection, where.user)
             finally:
-                await leave(connection)
+                await close(connection)
         connection = self._noted(await connect(where, application="argus-wg migrate", statement_timeout=0))
         try:
             with errors(where), self._shown("migrate") as progress:
                 await migrate.ensure(connection, progress=progress)
         finally:
-            await leave(connection)
+            await close(connection)
 
     @contextmanager
     def _shown(self, name: str) -> Iterator[Progress]:

@@ -23,7 +23,7 @@ from exporter.model import Snapshot
 from exporter.reader import gateway_of
 from exporter.recording import RecordingState
 from exporter.store.database import migrate
-from exporter.store.database.connection import Connection, connect, leave
+from exporter.store.database.connection import Connection, close, connect
 from exporter.store.database.settings import Target
 from exporter.store.embedded.postgres import PrivatePostgres
 from exporter.store.errors import SpoolBroken
@@ -91,7 +91,7 @@ def locked(target: Target, table: str) -> Iterator[None]:
             runner.run(connection.execute(f"begin; lock table {table}"))
             yield
         finally:
-            runner.run(leave(connection))
+            runner.run(close(connection))
 
 
 def recorded(running: Daemon) -> float:
@@ -179,7 +179,7 @@ def test_another_session_holds_a_lock(berlin: Site) -> None:
             until(lambda: value(running, 'database_errors_total{reason="unreachable"}') >= 2)
             until(lambda: value(running, "spool_snapshots") > 10)
         until_drained(running)
-        assert running.said("pg_stat_activity shows which") == running.said(LOST) == running.said(FOUND) == 1
+        assert running.said("find the session that") == running.said(LOST) == running.said(FOUND) == 1
         come_to_rest(berlin.gateway, running)
         end(running)
     assert berlin.check().keys() <= SLOW
@@ -390,7 +390,7 @@ async def read_privately(embedded: PrivatePostgres) -> Records:
     try:
         return await read(connection)
     finally:
-        await leave(connection)
+        await close(connection)
 
 
 # What cannot be used

@@ -50,7 +50,7 @@ async def fetch(target: Target, *statements: str) -> list[tuple[object, ...]]:
             await connection.execute(statement)
         return [tuple(row) for row in await connection.fetch(statements[-1])]
     finally:
-        await database.leave(connection)
+        await database.close(connection)
 
 
 def until(condition: Callable[[], T]) -> T:

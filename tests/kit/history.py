@@ -13,7 +13,7 @@ import pytest
 from asyncpg import Record
 
 from exporter.instants import DAY, start_of
-from exporter.store.database.connection import Connection, Role, connect, leave
+from exporter.store.database.connection import Connection, Role, close, connect
 from exporter.store.database.settings import Target
 from exporter.store.progress import Progress
 from tests.kit.postgres import PATIENCE
@@ -44,7 +44,7 @@ async def session(login: Target, role: Role = "argus_owner") -> AsyncIterator[Co
     try:
         yield connection
     finally:
-        await leave(connection)
+        await close(connection)
 
 
 async def until_it_waits(login: Target, connection: Connection) -> None:

@@ -13,7 +13,7 @@ from typing import Any, NamedTuple, TypeVar
 from uuid import UUID
 
 from exporter.instants import DAY, start_of
-from exporter.store.database.connection import Connection, leave
+from exporter.store.database.connection import Connection, close
 from exporter.store.database.settings import Target
 from exporter.store.maintenance.compaction import compact_before
 from exporter.store.progress import Progress
@@ -159,7 +159,7 @@ class Collector:
         try:
             yield self
         finally:
-            self._await(leave(self._connection))
+            self._await(close(self._connection))
             self._loop.call_soon_threadsafe(self._loop.stop)
             self._thread.join()
             self._loop.close()

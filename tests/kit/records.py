@@ -13,7 +13,7 @@ from uuid import UUID
 
 import asyncpg
 
-from exporter.store.database.connection import Connection, connect, leave
+from exporter.store.database.connection import Connection, close, connect
 from exporter.store.database.settings import Target
 from exporter.store.errors import StoreError
 from exporter.store.snapshot.codec import decode, encode
@@ -82,7 +82,7 @@ class Recorder:
             if connection.is_in_transaction():
                 connection.terminate()
             else:
-                await leave(connection)
+                await close(connection)
 
 
 def recording(target: Target, work: Callable[[Recorder], Awaitable[T]]) -> T:

@@ -14,7 +14,7 @@ from uuid import UUID
 from asyncpg import Record
 
 from exporter.store.database import migrate
-from exporter.store.database.connection import Connection, Role, connect, enter, leave
+from exporter.store.database.connection import Connection, Role, close, connect, set_organisation
 from exporter.store.database.settings import Target
 from exporter.store.progress import Progress
 from tests.kit.postgres import PostgresServer, database
@@ -35,7 +35,7 @@ def with_connection(
         try:
             return await work(connection)
         finally:
-            await leave(connection)
+            await close(connection)
 
     return asyncio.run(run())
 
@@ -179,7 +179,7 @@ def act(
         try:
             async with connection.transaction():
                 if org_id is not None:
-                    await enter(connection, org_id)
+                    await set_organisation(connection, org_id)
                 if clearance is not None:
                     await connection.execute(f"set local app.clearance = {clearance}")
                 answers.append(await work(connection))

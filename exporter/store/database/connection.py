@@ -1,6 +1,6 @@
-"""A connection to the database, and whose rows it may see.
+"""Connections to the database, the organisation whose rows they see, and their errors.
 
-Every error of the driver becomes one of exporter/store/errors.py, in a sentence that says what would fix it.
+`errors` turns every error of the driver into one of exporter/store/errors.py, with a remedy.
 """
 
 from __future__ import annotations
@@ -21,28 +21,29 @@ from exporter.store.errors import DatabaseRefused, DatabaseUnreachable, SchemaMi
 Role = Literal["argus_owner", "argus_collector", "argus_reader"]
 Connection: TypeAlias = "asyncpg.Connection[Any]"
 
-# SQLSTATE, whole or its class (https://www.postgresql.org/docs/current/errcodes-appendix.html). Another try
-# may fix: connection, deadlock, resources, a lock, an operator's intervention, an error of the system.
+# SQLSTATEs and classes of them (https://www.postgresql.org/docs/current/errcodes-appendix.html).
+# Another try may succeed: connection, deadlock, resources, a lock, an operator's intervention, the system.
 PASSING = {"08", "40", "53", "55", "57", "58"}
 REFUSING = {"28", "3D", "42501", "22023"}
 MISSING = {"3F", "42P01", "42703", "42883"}
 
 DRIVER = asyncpg.InterfaceError, asyncpg.InternalClientError  # the driver cannot use the connection
 
-CLOSED = "the server was stopped, or something between closed the connection"
+CHECK_CLOSED = "check whether the server was stopped or something on the network closes connections"
+CHECK_REACHABLE = "check that the server is running and reachable from this host"
 REMEDIES = {
-    "08": CLOSED,
+    "08": CHECK_CLOSED,
     "28P01": "check database.user and database.password_file",
-    "28": "check database.user, and the line of pg_hba.conf that is meant for it",
+    "28": "check database.user, and the line of pg_hba.conf for this login",
     "3D": "create the database, or correct database.name",
-    "42501": "grant the login what it lacks; `argus-wg migrate` prints the statements",
-    "22023": "`argus-wg migrate` makes the roles that are missing",
-    "53100": "the server's disk is full",
-    "53300": "the server has no connection left: raise max_connections, or end other sessions",
-    "55P03": "another session holds a lock on it; pg_stat_activity shows which",
-    "57014": "it took longer than it may",
-    "57P03": "the server is starting or stopping",
-    "MISSING": "the schema is not as it should be; run `argus-wg migrate`",
+    "42501": "grant the login the missing right; `argus-wg migrate` prints the statements",
+    "22023": "run `argus-wg migrate`, which creates missing roles",
+    "53100": "free space on the server's disk",
+    "53300": "raise max_connections on the server, or end other sessions",
+    "55P03": "find the session that holds the lock in pg_stat_activity, or wait for it",
+    "57014": "find out why the statement was slow, or who cancelled it",
+    "57P03": "wait until the server has started",
+    "MISSING": "run `argus-wg migrate`",
 }
 
 
@@ -55,22 +56,22 @@ async def connect(
     statement_timeout: float = 120.0,
     lock_timeout: float = 15.0,
 ) -> Connection:
-    """A connection that acts as `role` alone, whatever else its login may be; None = as its login.
+    """Open a connection that has the rights of `role` alone, or those of its login (None).
 
-    `application` is what the server's administrator sees. Times are seconds; 0 = without limit. Raises
-    `DatabaseUnreachable`, `DatabaseRefused`.
+    `application`: the name of the session in pg_stat_activity. Times are seconds, 0 = no limit.
+    Raises DatabaseUnreachable, DatabaseRefused.
     """
     settings = {
         "application_name": application,
         "timezone": "UTC",
         "statement_timeout": f"{statement_timeout * 1000:.0f}",
         "lock_timeout": f"{lock_timeout * 1000:.0f}",
-        "idle_in_transaction_session_timeout": "120000",  # a sleeping host holds no lock for longer
-        "tcp_keepalives_idle": "30",  # the server finds out about a host that is gone, and frees its locks
+        "idle_in_transaction_session_timeout": "120000",  # ms; a suspended host holds no lock for longer
+        "tcp_keepalives_idle": "30",  # so that the server notices a vanished host and frees its locks
         "tcp_keepalives_interval": "10",
         "tcp_keepalives_count": "3",
-        # Without it SET LOCAL does not reach Citus' shards, and their policies show nothing. To a server
-        # without Citus it is a name like any other.
+        # Without it SET LOCAL does not reach the shards of Citus, and their policies hide every row. A server
+        # without Citus accepts the unknown setting.
         "citus.propagate_set_commands": "local",
     }
     if role:
@@ -84,7 +85,7 @@ async def connect(
             password=target.password or None,
             ssl=target.context or target.tls,
             timeout=timeout,
-            # The server's own limit comes first, unless the server is gone.
+            # Longer than the server's own limit: it applies only when the server does not answer.
             command_timeout=statement_timeout + 10 if statement_timeout else None,
             server_settings=settings,
         )
@@ -92,24 +93,28 @@ async def connect(
 
 @asynccontextmanager
 async def scope(connection: Connection, org_id: int, clearance: int | None = None) -> AsyncIterator[None]:
-    """A transaction that sees and writes one organisation's rows; a reader's, those up to `clearance`."""
+    """A transaction that reads and writes the rows of one organisation.
+
+    A reader sees its rows up to `clearance`; a collector needs none.
+    """
     async with connection.transaction():
-        await enter(connection, org_id)
+        await set_organisation(connection, org_id)
         if clearance is not None:
             await connection.execute(f"set local app.clearance = {clearance:d}")
         yield
 
 
-async def enter(connection: Connection, org_id: int) -> None:
-    """From here to the end of the transaction: this organisation.
+async def set_organisation(connection: Connection, org_id: int) -> None:
+    """Limit the rest of the transaction to the rows of one organisation.
 
-    One statement at a time, and no set_config(): Citus sends the text of a SET LOCAL on to the shards.
+    SET LOCAL as a statement of its own, and not set_config(): Citus sends only the text of a SET LOCAL to the
+    shards.
     """
     await connection.execute(f"set local app.org_id = {org_id:d}")
 
 
-async def leave(connection: Connection) -> None:
-    """Close; a connection that does not answer is dropped."""
+async def close(connection: Connection) -> None:
+    """Close the connection; drop it if the server does not answer within 5 s."""
     try:
         await connection.close(timeout=5)
     except (OSError, asyncpg.PostgresError, asyncpg.InterfaceError):
@@ -118,7 +123,7 @@ async def leave(connection: Connection) -> None:
 
 @contextmanager
 def errors(target: Target) -> Iterator[None]:
-    """What the driver raises inside becomes a `StoreError`."""
+    """Turn what the driver raises in the block into a `StoreError`."""
     try:
         yield
     except (OSError, asyncpg.PostgresError, asyncpg.InterfaceError, asyncpg.InternalClientError) as error:
@@ -126,57 +131,56 @@ def errors(target: Target) -> Iterator[None]:
 
 
 def explain(error: BaseException, target: Target) -> StoreError:
-    """What went wrong with this database, what mends it, and whether to try again."""
+    """The `StoreError` that an error of the driver means; its class says whether another try may succeed."""
     place = f"the database {target}"
-    error = _first(error)
+    error = _cause(error)
     if isinstance(error, asyncpg.PostgresError):
-        return _answered(error, place)
+        return _from_server(error, place)
     if isinstance(error, ssl.SSLCertVerificationError):
         return DatabaseRefused(
-            f"{place}: its certificate does not hold: {error.verify_message}",
+            f"{place}: its certificate is not valid: {error.verify_message}",
             "set database.ca_file to the authority that signed it, and database.address to a name in it",
         )
     if isinstance(error, ssl.SSLError):
         return DatabaseUnreachable(f"{place}: TLS failed: {error.reason or error}")
     if isinstance(error, TimeoutError):
-        return DatabaseUnreachable(
-            f"{place}: no answer in time", "is the server up, and reachable from here?"
-        )
+        return DatabaseUnreachable(f"{place}: no answer in time", CHECK_REACHABLE)
     if isinstance(error, OSError):
-        return _not_reached(error, place)
-    return DatabaseUnreachable(f"{place}: {error}", CLOSED)
+        return _from_system(error, place)
+    return DatabaseUnreachable(f"{place}: {error}", CHECK_CLOSED)
 
 
-def _first(error: BaseException) -> BaseException:
-    """A transaction cannot be ended when its connection is gone: what came before says why it is."""
+def _cause(error: BaseException) -> BaseException:
+    """The error that broke the connection, when `error` only says that the broken connection cannot end its
+    transaction."""
     before = error.__context__
     if isinstance(error, DRIVER) and isinstance(before, (OSError, asyncpg.PostgresError, *DRIVER)):
-        return _first(before)
+        return _cause(before)
     return error
 
 
-def _not_reached(error: OSError, place: str) -> StoreError:
+def _from_system(error: OSError, place: str) -> StoreError:
     text = str(error)
     if "rejected SSL upgrade" in text:  # the driver has no class for it
         return DatabaseRefused(
-            f"{place}: the server speaks no TLS",
-            "turn ssl on there, or set database.tls to disable if the way to it is safe",
+            f"{place}: the server does not support TLS",
+            "turn ssl on there, or set database.tls to disable if the network between is safe",
         )
     if isinstance(error, socket.gaierror):
-        remedy = "correct database.address, or see to name resolution"
+        remedy = "correct database.address, or fix name resolution"
     elif isinstance(error, PermissionError):
-        remedy = "let this user into the directory of the socket"
+        remedy = "give this user access to the directory of the socket"
     elif isinstance(error, FileNotFoundError) or f"[Errno {errno.ECONNREFUSED}]" in text:
         remedy = "start the server, or correct database.address"
     elif isinstance(error, ConnectionError):
-        remedy = CLOSED
+        remedy = CHECK_CLOSED
     else:
-        remedy = "is the server up, and reachable from here?"
+        remedy = CHECK_REACHABLE
     reason = os.strerror(error.errno) if error.errno and error.errno > 0 else error.strerror or text
     return DatabaseUnreachable(f"{place}: {reason}", remedy)
 
 
-def _answered(error: asyncpg.PostgresError, place: str) -> StoreError:
+def _from_server(error: asyncpg.PostgresError, place: str) -> StoreError:
     state = error.sqlstate or ""
     names = (state, state[:2])
     kind: type[StoreError] = StoreError
@@ -191,5 +195,5 @@ def _answered(error: asyncpg.PostgresError, place: str) -> StoreError:
 
 
 def one_line(error: asyncpg.PostgresError) -> str:
-    """What the server said, without the driver's lines for details and hints."""
+    """The server's message, without the lines for details and hints that the driver adds."""
     return str(error.args[0]) if error.args else type(error).__name__

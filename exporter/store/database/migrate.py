@@ -1,12 +1,11 @@
 """The schema: numbered SQL files, applied once each, in order.
 
-A migration and the row that says it was applied are one transaction: work that was interrupted goes on at
-the first that is missing. The login acts as `argus_owner`, to whom all of it belongs.
+Each migration and its row in `argus.migration` are one transaction, so an interrupted run continues with the
+first missing one. The login acts as `argus_owner`, which owns the schema.
 """
 
 from __future__ import annotations
 
-import asyncio
 import contextlib
 import re
 from collections.abc import AsyncIterator
@@ -16,14 +15,13 @@ from importlib.resources import files
 
 import asyncpg
 
+from exporter.store.database import locks
 from exporter.store.database.connection import Connection, one_line
 from exporter.store.errors import DatabaseRefused, SchemaMismatch
 from exporter.store.progress import Progress
 
 OLDEST_SERVER = 15  # security_invoker on views
 ROLES = ("argus_owner", "argus_collector", "argus_reader")
-LOCK = 0x6172677573  # any number that is always the same: "argus"
-LOCK_AGAIN = 0.5  # seconds
 
 TABLE = """
 create table if not exists argus.migration (
@@ -41,7 +39,7 @@ class Migration:
 
 
 def migrations() -> list[Migration]:
-    """All that this program knows, in order: 1, 2, 3 …"""
+    """All migrations of this program, in order: 1, 2, 3 …"""
     found = []
     for file in files("exporter.store.database").joinpath("migrations").iterdir():
         match = re.fullmatch(r"([0-9]{4})_([a-z_]+)\.sql", file.name)
@@ -56,7 +54,7 @@ def latest() -> int:
 
 
 async def version(connection: Connection) -> int:
-    """The version of the schema in this database; 0 = there is none. Anyone with a role of Argus may ask."""
+    """The version of the schema in this database; 0 = no schema. Every role of Argus may read it."""
     if not await connection.fetchval("select true from pg_namespace where nspname = 'argus'"):
         return 0
     if not await connection.fetchval("select to_regclass('argus.migration') is not null"):
@@ -65,26 +63,26 @@ async def version(connection: Connection) -> int:
 
 
 async def check(connection: Connection) -> None:
-    """Raises `SchemaMismatch` when the schema is not the one that this program works with."""
+    """Raises SchemaMismatch unless the schema has the version that this program needs."""
     _check_server(connection)
     found = await version(connection)
     _refuse_newer(found)
     if found < latest():
-        what = f"has version {found}" if found else "is not there"
+        what = f"has version {found}" if found else "does not exist"
         raise SchemaMismatch(
-            f"the schema argus {what}, and version {latest()} is needed; run `argus-wg migrate` with a login "
-            "that is a member of argus_owner"
+            f"the schema argus {what}, and version {latest()} is needed",
+            "run `argus-wg migrate` with a login that is a member of argus_owner",
         )
 
 
 async def migrate(connection: Connection, *, progress: Progress) -> list[int]:
-    """Bring the schema to `latest`, roles and all; the versions that were applied.
+    """Create the roles, bring the schema to `latest`, and return the versions that were applied.
 
-    `connection`: without a role, and without a statement timeout. Simultaneous callers wait for each other.
-    Raises `SchemaMismatch`, `DatabaseRefused`, or what the driver does.
+    `connection`: without a role and without a statement timeout. Simultaneous callers wait for each other.
+    Raises SchemaMismatch, DatabaseRefused, errors of the driver.
     """
     _check_server(connection)
-    async with _alone(connection, progress):
+    async with locks.held(connection, locks.MIGRATION, progress):
         await provision(connection)
         async with as_owner(connection):
             await connection.execute(TABLE)
@@ -92,8 +90,7 @@ async def migrate(connection: Connection, *, progress: Progress) -> list[int]:
 
 
 async def ensure(connection: Connection, *, progress: Progress) -> list[int]:
-    """What a daemon does at its start: migrate if there is something to. With nothing to do the login need
-    not be a member of argus_owner. As `migrate` otherwise."""
+    """`migrate`, unless the schema is up to date: then the login need not be a member of argus_owner."""
     if await version(connection) == latest():
         _check_server(connection)
         return []
@@ -101,10 +98,11 @@ async def ensure(connection: Connection, *, progress: Progress) -> list[int]:
 
 
 async def provision(connection: Connection) -> None:
-    """The roles, the schema, and the right of this login to act as its owner and as a collector.
+    """Create the roles and the schema, and make this login a member of argus_owner and argus_collector.
 
-    Does what is missing; with nothing missing it needs no rights. Raises `DatabaseRefused` with the
-    statements for an administrator when this login may not, `SchemaMismatch` when the schema is another's.
+    Only what is missing is created; with nothing missing the login needs no rights. Raises DatabaseRefused,
+    with the statements for an administrator, if the login lacks a right; SchemaMismatch if another role owns
+    the schema.
     """
     statements = await _missing(connection, await connection.fetchval("select session_user"))
     if not statements:
@@ -116,12 +114,13 @@ async def provision(connection: Connection) -> None:
     except asyncpg.InsufficientPrivilegeError as error:
         text = "".join(f"\n    {statement};" for statement in statements)
         raise DatabaseRefused(
-            f"{one_line(error)}. Let an administrator run this in the database once, then try again:{text}"
+            one_line(error),
+            f"let an administrator run this in the database once, then try again:{text}",
         ) from error
 
 
 async def bootstrap(superuser: Connection, login: str) -> None:
-    """Everything for a server of our own: the login, the roles, the schema."""
+    """Create the login, the roles and the empty schema in the private server, by its superuser."""
     if not await superuser.fetchval("select true from pg_roles where rolname = $1", login):
         await superuser.execute(f"create role {_quoted(login)} login")
     async with superuser.transaction():
@@ -130,14 +129,15 @@ async def bootstrap(superuser: Connection, login: str) -> None:
 
 
 async def _missing(connection: Connection, login: str) -> list[str]:
-    """The statements that are still needed so that `login` can migrate and record, in order."""
+    """The statements that are still missing before `login` can migrate and record, in order."""
     owner = await connection.fetchval(
         "select nspowner::regrole::text from pg_namespace where nspname = 'argus'"
     )
     if owner not in (None, "argus_owner"):
         raise SchemaMismatch(
-            f"this database has a schema argus that belongs to {owner} and not to argus_owner, so it is not "
-            "ours; use another database, or drop it"
+            f"this database has a schema argus that belongs to {owner} and not to argus_owner, so another "
+            "program created it",
+            "use another database, or drop the schema",
         )
     there = {
         row[0]
@@ -185,24 +185,11 @@ async def _apply(connection: Connection, progress: Progress) -> list[int]:
 
 
 @asynccontextmanager
-async def _alone(connection: Connection, progress: Progress) -> AsyncIterator[None]:
-    """Hold the lock of all who migrate this database. It ends with the session if not before."""
-    waiting = False
-    while not await connection.fetchval("select pg_try_advisory_lock($1)", LOCK):
-        if not waiting:
-            progress.say("another argus-wg is migrating this database; waiting for it")
-            waiting = True
-        await asyncio.sleep(LOCK_AGAIN)
-    try:
-        yield
-    finally:
-        with contextlib.suppress(asyncpg.InterfaceError, asyncpg.PostgresError, OSError):
-            await connection.fetchval("select pg_advisory_unlock($1)", LOCK)
-
-
-@asynccontextmanager
 async def as_owner(connection: Connection) -> AsyncIterator[None]:
-    """For the session and not SET LOCAL: Citus would send that on to the connections of its own superuser."""
+    """Act as argus_owner in the block.
+
+    SET and not SET LOCAL, which Citus would also run on the connections of its own superuser.
+    """
     await connection.execute("set role argus_owner")
     try:
         yield
@@ -215,13 +202,13 @@ def _check_server(connection: Connection) -> None:
     server = connection.get_server_version()
     if server.major < OLDEST_SERVER:
         raise SchemaMismatch(
-            f"the server is PostgreSQL {server.major}, and {OLDEST_SERVER} or later is needed; upgrade it"
+            f"the server is PostgreSQL {server.major}, and {OLDEST_SERVER} or later is needed", "upgrade it"
         )
 
 
 def _refuse_newer(found: int) -> None:
     if found > latest():
         raise SchemaMismatch(
-            f"the schema argus has version {found}, and this argus-wg knows it up to {latest()}: a newer one "
-            "was here; upgrade this argus-wg"
+            f"the schema argus has version {found}, and this argus-wg supports versions up to {latest()}",
+            "upgrade this argus-wg",
         )

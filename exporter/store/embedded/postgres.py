@@ -207,7 +207,7 @@ async def _provision(site: _Site) -> None:
             with database.errors(superuser):
                 await _provision_with(connection, site.cluster.password(LOGIN))
         finally:
-            await database.leave(connection)
+            await database.close(connection)
     except StoreError as error:
         raise EmbeddedFailed(f"PostgreSQL was started, and is of no use: {error}") from error
 

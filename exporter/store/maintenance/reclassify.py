@@ -18,8 +18,8 @@ from dataclasses import asdict, dataclass
 from datetime import date, datetime
 
 from exporter.instants import DAY, start_of
+from exporter.store.database import locks
 from exporter.store.database.connection import Connection
-from exporter.store.maintenance.maintain import alone
 from exporter.store.maintenance.partitions import DAILY, days, table, without_waiting
 from exporter.store.maintenance.selection import Goal, Kind, Level, Selection, find
 from exporter.store.progress import Progress
@@ -172,7 +172,7 @@ class _Job:
             await self._present(subject)
         _warn(goal, before, progress)
         progress.step(f"{goal}: what is current has clearance {goal.clearance}")
-        async with alone(self._connection, progress):
+        async with locks.held(self._connection, locks.MAINTENANCE, progress):
             for level, kept in _belonging(subject):
                 if kept.has_history:
                     await self._history(subject, level, kept)

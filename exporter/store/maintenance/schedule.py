@@ -14,7 +14,7 @@ from exporter.config import RecordingSettings as Settings
 from exporter.instants import DAY_SECONDS
 from exporter.recording import RecordingState, Work
 from exporter.store.backoff import Backoff
-from exporter.store.database.connection import Connection, leave
+from exporter.store.database.connection import Connection, close
 from exporter.store.errors import DatabaseRefused, StoreError
 from exporter.store.maintenance.maintain import maintain
 from exporter.store.maintenance.partitions import make_ahead
@@ -59,7 +59,7 @@ class MaintenanceSchedule:
                 try:
                     await self._work(connection)
                 finally:
-                    await leave(connection)
+                    await close(connection)
             except StoreError:  # no connection: that is told by whoever writes snapshots
                 await asyncio.sleep(self._backoff.next())
             except (OSError, asyncpg.PostgresError, asyncpg.InterfaceError) as error:

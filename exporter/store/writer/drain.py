@@ -15,7 +15,7 @@ import asyncpg
 
 from exporter.recording import RecordingState, Work
 from exporter.store.backoff import Backoff
-from exporter.store.database.connection import Connection, leave
+from exporter.store.database.connection import Connection, close
 from exporter.store.errors import (
     DatabaseRefused,
     DatabaseUnreachable,
@@ -199,7 +199,7 @@ class Drain:
         if connection.is_in_transaction():
             connection.terminate()
         else:
-            await leave(connection)
+            await close(connection)
 
     async def _fail(self, error: StoreError) -> None:
         """Tells it once for each reason, until it is well again."""

@@ -48,7 +48,7 @@ class RowWriter:
         self._merge = merge
 
     async def write(self, member: Member, rows: Changeset) -> None:
-        """As the organisation whose rows they are: see `enter`."""
+        """As the organisation whose rows they are: see `set_organisation`."""
         await self._gateway(member, rows)
         await self._interfaces(member, rows)
         await self._ledger(member, rows)

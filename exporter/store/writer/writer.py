@@ -9,7 +9,7 @@ from uuid import UUID
 import asyncpg
 
 from exporter.instants import instant
-from exporter.store.database.connection import Connection, enter, scope
+from exporter.store.database.connection import Connection, scope, set_organisation
 from exporter.store.errors import StoreError
 from exporter.store.snapshot.frame import Frame
 from exporter.store.storable import storable
@@ -91,7 +91,7 @@ class Writer:
             # A plan that does not know how many rows arrive may well join each of them with each peer.
             await connection.execute("set local plan_cache_mode = force_custom_plan")
             for name in sorted(rows, key=lambda name: mirror.members[name].org_id):
-                await enter(connection, mirror.members[name].org_id)
+                await set_organisation(connection, mirror.members[name].org_id)
                 await rows_writer.write(mirror.members[name], rows[name])
         self._apart = False
         self.totals = mirror.totals()

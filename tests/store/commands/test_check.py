@@ -59,7 +59,7 @@ def test_a_database_that_serve_would_migrate_is_well(superuser: Target, tmp_path
     sql(superuser, "create role checked_bare login")
     try:
         one = found(recording_in(tmp_path, superuser, user="checked_bare"))[RECORDS]
-        assert (one.status, "is not there" in one.message) == ("failed", True)
+        assert (one.status, "does not exist" in one.message) == ("failed", True)
     finally:
         sql(superuser, "drop role checked_bare")
 

@@ -13,11 +13,11 @@ import pytest
 from exporter.commands import maintain as maintaincommand
 from exporter.commands import migrate as migratecommand
 from exporter.errors import InputError
+from exporter.store.database import locks
 from exporter.store.database.connection import Connection
 from exporter.store.database.settings import Target
 from exporter.store.embedded.postgres import PrivatePostgres
 from exporter.store.errors import DatabaseRefused, EmbeddedFailed, SchemaMismatch
-from exporter.store.maintenance import maintain as maintenance
 from exporter.store.maintenance.partitions import server_today
 from tests.kit import commands as commandkit
 from tests.kit.commands import INTERRUPTED, configuration, holding, interrupted, without_environment
@@ -148,7 +148,7 @@ def test_an_interrupt_says_how_it_goes_on(login: Target, tmp_path: Path, postgre
     nothing is held afterwards."""
     file = configuration(tmp_path, login)
     words = "--config", file, "--raw-days", "1"
-    with holding(postgres, login, maintenance.TRY):
+    with holding(postgres, login, f"select pg_advisory_lock({locks.MAINTENANCE.key})"):
         waits = "another session maintains this database; waiting for it"
         assert interrupted("maintain", *words) == (130, [waits, INTERRUPTED])
         assert found(login) == ["raw", "raw", "raw"]

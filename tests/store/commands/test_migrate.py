@@ -9,7 +9,7 @@ from pathlib import Path
 import pytest
 
 from exporter.commands import migrate as migratecommand
-from exporter.store.database import migrate
+from exporter.store.database import locks, migrate
 from exporter.store.database.settings import Target
 from exporter.store.embedded.postgres import PrivatePostgres
 from exporter.store.errors import EmbeddedFailed, SchemaMismatch
@@ -56,7 +56,7 @@ def test_a_plain_server_is_not_distributed(file: Path) -> None:
 def test_an_interrupt_says_how_it_goes_on(file: Path, postgres: PostgresServer, database: Target) -> None:
     """Ctrl-C while it waits ends it with 130 and a sentence, and nothing is held afterwards."""
     migrated(database)
-    with holding(postgres, database, f"select pg_advisory_lock({migrate.LOCK})"):
+    with holding(postgres, database, f"select pg_advisory_lock({locks.MIGRATION.key})"):
         waits = "another argus-wg is migrating this database; waiting for it"
         assert interrupted("migrate", "--config", file) == (130, [waits, INTERRUPTED])
     assert command("--config", file) == 0
@@ -68,7 +68,7 @@ def test_without_an_address_the_private_server_is_migrated(tmp_path: Path) -> No
     with state_directory() as state:
         file = tmp_path / "argus-wg.yml"
         file.write_text(f"state_directory: {state}\n")
-        with pytest.raises(SchemaMismatch, match="is not there"):
+        with pytest.raises(SchemaMismatch, match="does not exist"):
             command("--config", file, "--check")
         assert command("--config", file) == 0
         assert command("--config", file, "--check") == 0

@@ -15,12 +15,11 @@ import pytest
 
 from exporter.commands import reclassify as reclassifycommand
 from exporter.errors import InputError
-from exporter.store.database import migrate
-from exporter.store.database.connection import Connection, connect, leave
+from exporter.store.database import locks, migrate
+from exporter.store.database.connection import Connection, close, connect
 from exporter.store.database.settings import Target
 from exporter.store.embedded.postgres import PrivatePostgres
 from exporter.store.errors import DatabaseRefused, EmbeddedFailed, SchemaMismatch
-from exporter.store.maintenance.maintain import alone
 from exporter.store.progress import Progress
 from tests.kit.embedded import state_directory
 from tests.kit.gateways import key
@@ -153,7 +152,7 @@ def test_who_may_not_is_told(tmp_path: Path, database: Target, login: Target) ->
     try:
         ask(database, f"grant argus_collector to {name}")
         file = configuration(tmp_path, replace(login, user=name))
-        with pytest.raises(DatabaseRefused, match="grant the login what it lacks"):
+        with pytest.raises(DatabaseRefused, match="grant the login the missing right"):
             command("--config", file, *GW, "--clearance", "1")
     finally:
         ask(database, f"drop role {name}")
@@ -171,7 +170,7 @@ def test_an_interrupt_says_how_it_goes_on(file: Path, database: Target, login: T
     words = [sys.executable, "-c", ENTRY, "--config", str(file), *GW, "--clearance", "3"]
 
     async def work(owner: Connection) -> None:
-        async with alone(owner, Progress()):
+        async with locks.held(owner, locks.MAINTENANCE, Progress()):
             process = subprocess.Popen(words, stderr=subprocess.PIPE, text=True)
             assert process.stderr
             with process:
@@ -214,10 +213,10 @@ def test_the_private_server_is_reached_beside_its_daemon(
                     await asyncio.to_thread(command, *words)
                 superuser = await connect(server.superuser, application="test")
                 await migrate.bootstrap(superuser, server.target.user)
-                await leave(superuser)
+                await close(superuser)
                 owner = await connect(server.target, application="test")
                 await migrate.migrate(owner, progress=Progress())
-                await leave(owner)
+                await close(owner)
                 for name, value in (
                     ("PGHOST", server.target.host),
                     ("PGUSER", server.target.user),

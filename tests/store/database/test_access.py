@@ -15,7 +15,7 @@ from exporter.errors import InputError
 from exporter.recording import RecordingState
 from exporter.store.access import PRIVATE, DatabaseAccess
 from exporter.store.database import migrate
-from exporter.store.database.connection import leave
+from exporter.store.database.connection import close
 from exporter.store.database.settings import Target
 from exporter.store.embedded.postgres import PrivatePostgres
 from exporter.store.errors import DatabaseRefused, EmbeddedFailed, SchemaMismatch
@@ -51,7 +51,7 @@ async def asked(access: DatabaseAccess, query: str) -> object:
     try:
         return await connection.fetchval(query)
     finally:
-        await leave(connection)
+        await close(connection)
 
 
 def place(target: Target, **other: str) -> DatabaseSettings:
@@ -143,7 +143,7 @@ def test_without_an_address_a_private_server_is_started_and_ended() -> None:
             try:
                 assert await connection.fetchval(ROLE) == "argus_owner"
             finally:
-                await leave(connection)
+                await close(connection)
 
         with_access(DatabaseSettings(), work, state)
         assert not (state / "postgres/data/postmaster.pid").exists()

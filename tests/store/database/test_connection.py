@@ -17,7 +17,15 @@ from cryptography.x509 import DNSName
 
 from exporter.config import DatabaseSettings
 from exporter.store.backoff import Backoff
-from exporter.store.database.connection import Connection, Role, connect, enter, errors, leave, scope
+from exporter.store.database.connection import (
+    Connection,
+    Role,
+    close,
+    connect,
+    errors,
+    scope,
+    set_organisation,
+)
 from exporter.store.database.settings import Target
 from exporter.store.database.settings import target as configured
 from exporter.store.errors import DatabaseRefused, DatabaseUnreachable, SchemaMismatch, StoreError
@@ -108,7 +116,7 @@ def test_a_scope_ends_with_its_transaction(database: Target) -> None:
         assert await settings() == (None, None)
         async with scope(connection, 7, 2):
             assert await settings() == ("7", "2")
-            await enter(connection, 8)
+            await set_organisation(connection, 8)
             assert await settings() == ("8", "2")
         assert await settings() == ("", "")
 
@@ -149,7 +157,7 @@ def test_what_cannot_be_reached_says_what_mends_it(database: Target, tmp_path: P
     assert "No such file or directory; start the server" in str(no_socket)
     no_name = failure(Target("no-such-host.invalid", 5432, "argus", "argus"))
     assert isinstance(no_name, DatabaseUnreachable)
-    assert "see to name resolution" in str(no_name)
+    assert "fix name resolution" in str(no_name)
 
 
 def test_a_server_that_does_not_answer_is_given_up(database: Target) -> None:
@@ -193,14 +201,14 @@ def test_a_failing_statement_is_told_by_what_it_is_worth(database: Target) -> No
                         await connection.fetchval(statement)
                     said.append(caught.value)
         finally:
-            await leave(holder)
+            await close(holder)
         return said
 
     lock, long, gone, bug, role = with_connection(database, work)
     assert isinstance(lock, DatabaseUnreachable)
-    assert "pg_stat_activity shows which" in str(lock)
+    assert "find the session that holds the lock in pg_stat_activity" in str(lock)
     assert isinstance(long, DatabaseUnreachable)
-    assert "it took longer than it may" in str(long)
+    assert "statement timeout; find out why the statement was slow" in str(long)
     assert isinstance(gone, SchemaMismatch)
     assert "run `argus-wg migrate`" in str(gone)
     assert type(bug) is StoreError
@@ -228,11 +236,11 @@ def test_a_server_that_dies_is_unreachable(private_postgres: Callable[..., Postg
         await asyncio.to_thread(server.kill)
         with pytest.raises(DatabaseUnreachable) as amid, errors(target):
             await query
-        assert "connection was closed in the middle of operation; the server was stopped" in str(amid.value)
+        assert "closed in the middle of operation; check whether the server was stopped" in str(amid.value)
         with pytest.raises(DatabaseUnreachable) as after, errors(target):
             await connection.fetchval("select 1")
-        assert "connection is closed; the server was stopped" in str(after.value)
-        await leave(connection)
+        assert "connection is closed; check whether the server was stopped" in str(after.value)
+        await close(connection)
 
     asyncio.run(work())
 
@@ -253,7 +261,7 @@ def test_a_server_without_a_place_says_so(private_postgres: Callable[..., Postgr
                 await connect(guest, application="test")
         finally:
             for connection in taken:
-                await leave(connection)
+                await close(connection)
 
     asyncio.run(work())
 
@@ -319,7 +327,7 @@ def test_a_server_is_known_by_its_certificate(
     ):
         error = failure(wrong)
         assert isinstance(error, DatabaseRefused)
-        assert "its certificate does not hold" in str(error)
+        assert "its certificate is not valid" in str(error)
         assert "database.ca_file" in str(error)
     assert "pg_hba.conf" in str(failure(reach(server, tls="disable")))
 
@@ -331,7 +339,7 @@ def test_a_server_without_tls_is_refused(
     server = over_tcp(private_postgres, tmp_path, "host all all 127.0.0.1/32 trust", None, None)
     error = failure(reach(server, tls="require"))
     assert isinstance(error, DatabaseRefused)
-    assert "the server speaks no TLS" in str(error)
+    assert "the server does not support TLS" in str(error)
     assert not with_connection(reach(server), speaks_tls)
 
 

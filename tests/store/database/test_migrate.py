@@ -11,8 +11,8 @@ import asyncpg
 import pytest
 
 from exporter.recording import Work
-from exporter.store.database import migrate
-from exporter.store.database.connection import Connection, connect, leave
+from exporter.store.database import locks, migrate
+from exporter.store.database.connection import Connection, close, connect
 from exporter.store.database.migrate import Migration
 from exporter.store.database.settings import Target
 from exporter.store.errors import DatabaseRefused, SchemaMismatch
@@ -86,7 +86,7 @@ def test_a_login_that_may_not_says_what_an_administrator_must_run(
         up(login)
     assert server.sql("select count(*) from pg_roles where rolname like 'argus%'") == "0"
     lines = str(caught.value).splitlines()
-    assert "Let an administrator run this in the database once" in lines[0]
+    assert "let an administrator run this in the database once" in lines[0]
     statements = [line.strip() for line in lines[1:]]
     assert 'grant argus_collector to "Gate 1";' in statements
     server.sql(*statements, database="argus")
@@ -186,8 +186,8 @@ def test_a_lost_connection_is_resumed_from(database: Target) -> None:
         with contextlib.suppress(asyncio.CancelledError):
             await task
         await killer.execute("select pg_terminate_backend($1)", pid)
-        await leave(connection)
-        await leave(killer)
+        await close(connection)
+        await close(killer)
 
     asyncio.run(run())
     assert version(database) == 2
@@ -216,10 +216,10 @@ def test_a_migration_is_done_or_not_at_all(database: Target, monkeypatch: pytest
         with pytest.raises(asyncio.CancelledError):
             await task
         assert await other.fetchval("select to_regclass('argus.half')") is None
-        assert await other.fetchval("select pg_try_advisory_lock($1)", migrate.LOCK)
+        assert await other.fetchval(f"select pg_try_advisory_lock({locks.MIGRATION.key})")
         assert await connection.fetchval("select current_user = session_user")
-        await leave(connection)
-        await leave(other)
+        await close(connection)
+        await close(other)
 
     asyncio.run(run())
     assert version(database) == len(every)
@@ -242,18 +242,18 @@ def test_two_at_once_wait_for_each_other(database: Target) -> None:
             waiting.set()
 
         holder, first, second = connections
-        await holder.fetchval("select pg_advisory_lock($1)", migrate.LOCK)
+        await holder.fetchval(f"select pg_advisory_lock({locks.MIGRATION.key})")
         one = asyncio.create_task(migrate.migrate(first, progress=Progress(say=say)))
         two = asyncio.create_task(migrate.migrate(second, progress=Progress()))
         await waiting.wait()
         assert not await holder.fetchval("select true from pg_namespace where nspname = 'argus'")
-        await holder.fetchval("select pg_advisory_unlock($1)", migrate.LOCK)
+        await holder.fetchval(f"select pg_advisory_unlock({locks.MIGRATION.key})")
         done = await asyncio.gather(one, two)
         assert sorted(done) == [[], ALL]
         assert said[0] == "another argus-wg is migrating this database; waiting for it"
         assert said.count(said[0]) == 1
         for connection in connections:
-            await leave(connection)
+            await close(connection)
 
     asyncio.run(run())
 
@@ -262,7 +262,7 @@ def test_a_newer_database_is_left_alone(database: Target, postgres: PostgresServ
     """A schema of a later program is refused by name of both versions, by who migrates and by who asks."""
     migrated(database)
     postgres.sql("insert into argus.migration values (999, 'later')", database=database.database)
-    expected = f"the schema argus has version 999, and this argus-wg knows it up to {migrate.latest()}"
+    expected = f"version 999, and this argus-wg supports versions up to {migrate.latest()}; upgrade"
     for work in (up, lambda target: with_connection(target, migrate.check)):
         with pytest.raises(SchemaMismatch, match=expected):
             work(database)
@@ -270,14 +270,14 @@ def test_a_newer_database_is_left_alone(database: Target, postgres: PostgresServ
 
 def test_a_database_without_the_schema_says_so(database: Target) -> None:
     """Whoever asks before the first migration is told to run it."""
-    with pytest.raises(SchemaMismatch, match=r"the schema argus is not there, .* run `argus-wg migrate`"):
+    with pytest.raises(SchemaMismatch, match=r"the schema argus does not exist, .* run `argus-wg migrate`"):
         with_connection(database, migrate.check)
 
 
 def test_a_schema_of_others_is_left_alone(database: Target, postgres: PostgresServer) -> None:
     """A schema argus that does not belong to argus_owner is not touched."""
     postgres.sql("create schema argus", database=database.database)
-    with pytest.raises(SchemaMismatch, match="belongs to postgres and not to argus_owner, so it is not ours"):
+    with pytest.raises(SchemaMismatch, match="belongs to postgres and not to argus_owner"):
         up(database)
 
 

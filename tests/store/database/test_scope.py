@@ -15,7 +15,7 @@ import asyncpg
 import pytest
 
 from exporter.store.database import migrate
-from exporter.store.database.connection import Connection, Role, enter, scope
+from exporter.store.database.connection import Connection, Role, scope, set_organisation
 from exporter.store.database.settings import Target
 from tests.kit.postgres import PostgresServer
 from tests.kit.schema import (
@@ -287,7 +287,7 @@ def test_a_connection_of_a_pool_leaks_nothing(database: Target) -> None:
             assert await seen() == set()
         async with scope(connection, ALPHA, 0):
             async with connection.transaction():
-                await enter(connection, BETA)
+                await set_organisation(connection, BETA)
                 assert await seen() == {BETA}
             assert await seen() == {BETA}  # until the outer one ends
 

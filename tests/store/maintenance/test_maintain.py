@@ -10,10 +10,10 @@ import pytest
 
 from exporter.instants import DAY, start_of
 from exporter.recording import RecordingState
-from exporter.store.database.connection import Connection, connect, leave, scope
+from exporter.store.database import locks
+from exporter.store.database.connection import Connection, close, connect, scope
 from exporter.store.database.settings import Target
-from exporter.store.maintenance import maintain as maintenance
-from exporter.store.maintenance.maintain import alone, maintain
+from exporter.store.maintenance.maintain import maintain
 from exporter.store.maintenance.partitions import days, server_today
 from exporter.store.progress import Progress
 from exporter.store.queries import queries
@@ -51,8 +51,8 @@ def login(database: Target) -> Target:
 
 @pytest.fixture(autouse=True)
 def _impatient(monkeypatch: pytest.MonkeyPatch) -> None:
-    """Whoever waits for the others looks often."""
-    monkeypatch.setattr(maintenance, "LOCK_AGAIN", 0.01)
+    """A session that waits for the lock tries often."""
+    monkeypatch.setattr(locks, "AGAIN", 0.01)
 
 
 def run(login: Target, work: Callable[[Connection, int], Awaitable[None]]) -> None:
@@ -167,7 +167,7 @@ class TestAlone:
         async def work(owner: Connection, org_id: int) -> None:
             async with session(login) as first:
                 before = await lies(owner)
-                async with alone(first, Progress()) as held:
+                async with locks.held(first, locks.MAINTENANCE, Progress()) as held:
                     assert held
                     recording = RecordingState()
                     assert not await upkeep(owner, wait=False, recording=recording)
@@ -177,7 +177,7 @@ class TestAlone:
                     waiting = asyncio.create_task(upkeep(owner, progress=Progress(say=said.append)))
                     while not said and not waiting.done():
                         await asyncio.sleep(0.005)
-                    await asyncio.sleep(maintenance.LOCK_AGAIN * 3)
+                    await asyncio.sleep(locks.AGAIN * 3)
                     assert await lies(first) == before
                 assert await waiting
                 assert said[0] == "another session maintains this database; waiting for it"
@@ -191,7 +191,7 @@ class TestAlone:
 
         async def work(owner: Connection, org_id: int) -> None:
             first = await connect(login, application="test", role="argus_owner")
-            async with alone(first, Progress()):
+            async with locks.held(first, locks.MAINTENANCE, Progress()):
                 first.terminate()
                 while not await upkeep(owner, wait=False):
                     await asyncio.sleep(0.005)
@@ -206,7 +206,7 @@ class TestAlone:
             wanted = [row for row in await everything(owner) if row["taken_at"] >= start_of(DAYS[2])]
             gateways = [await connect(login, application="test", role="argus_owner") for _ in range(20)]
             done = await asyncio.gather(*(upkeep(each, wait=False) for each in gateways))
-            await asyncio.gather(*map(leave, gateways))
+            await asyncio.gather(*map(close, gateways))
             assert any(done)
             assert await everything(owner) == wanted
             assert set(await lies(owner)) == {

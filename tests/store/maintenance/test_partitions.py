@@ -10,7 +10,7 @@ import pytest
 
 from exporter.instants import DAY, start_of
 from exporter.recording import RecordingState
-from exporter.store.database.connection import Connection, connect, leave, scope
+from exporter.store.database.connection import Connection, close, connect, scope
 from exporter.store.database.settings import Target
 from exporter.store.maintenance import partitions
 from exporter.store.maintenance.partitions import (
@@ -83,7 +83,7 @@ class TestMadeAhead:
             made = await asyncio.gather(
                 *(each.fetchval("select argus.ensure_partitions($1, 10)", OLD) for each in collectors)
             )
-            await asyncio.gather(*map(leave, collectors))
+            await asyncio.gather(*map(close, collectors))
             return sum(made)
 
         assert asyncio.run(run()) == 10 * 2

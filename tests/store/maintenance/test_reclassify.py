@@ -14,12 +14,12 @@ import pytest
 
 from exporter.errors import InputError
 from exporter.instants import DAY
+from exporter.store.database import locks
 from exporter.store.database.connection import Connection, errors, scope
 from exporter.store.database.settings import Target
 from exporter.store.errors import DatabaseUnreachable
 from exporter.store.maintenance import partitions, reclassify
 from exporter.store.maintenance.compaction import compact_before
-from exporter.store.maintenance.maintain import alone
 from exporter.store.maintenance.partitions import days
 from exporter.store.maintenance.selection import Goal
 from exporter.store.progress import Progress
@@ -554,7 +554,7 @@ def test_a_raise_does_not_wait_for_maintenance(login: Target) -> None:
     async def work(owner: Connection) -> None:
         async with session(login) as second:
             steps = Steps()
-            async with alone(owner, Progress()):
+            async with locks.held(owner, locks.MAINTENANCE, Progress()):
                 waiting = asyncio.create_task(job(second, Goal("acme", 3, "gw"), steps))
                 while not waiting.done() and len(steps.said) < 2:
                     await asyncio.sleep(0.01)

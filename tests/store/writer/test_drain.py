@@ -18,7 +18,7 @@ from exporter.instants import instant
 from exporter.recording import RecordingState
 from exporter.store.access import DatabaseAccess
 from exporter.store.backoff import Backoff
-from exporter.store.database.connection import Connection, connect, explain, leave
+from exporter.store.database.connection import Connection, close, connect, explain
 from exporter.store.database.settings import Target
 from exporter.store.errors import StoreError
 from exporter.store.snapshot.codec import encode
@@ -292,7 +292,7 @@ def test_rows_that_somebody_else_holds(
             await drains.until(lambda: recording.database_errors.total() >= 3)
             await other.execute("commit")
             await drains.until_empty()
-        await leave(other)
+        await close(other)
 
     asyncio.run(work())
     assert recorded(target) == [(1, 1), (2, 2), (3, 3)]
