@@ -76,8 +76,8 @@ def running() -> Iterator[Database]:
         state = Path(folder)
         state.chmod(0o711 if os.geteuid() == 0 else 0o700)
         embedded = PrivatePostgres(state)
-        runner.run(embedded.start())
         try:
+            runner.run(embedded.ready())
             password = secrets.token_urlsafe()
             runner.run(_prepare(embedded, password))
             reader = replace(embedded.target, user=READER, password=password)
@@ -92,7 +92,6 @@ def running() -> Iterator[Database]:
 
 async def _prepare(embedded: PrivatePostgres, password: str) -> None:
     superuser = await connect(embedded.superuser, application="bench")
-    await migrate.bootstrap(superuser, embedded.target.user)
     owner = await connect(embedded.target, application="bench")
     await migrate.migrate(owner, progress=Progress())
     await superuser.execute(f"create role {READER} login password '{password}' in role argus_reader")

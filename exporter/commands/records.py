@@ -10,7 +10,6 @@ from contextlib import asynccontextmanager
 
 from exporter.config import Config
 from exporter.store.database import connection as database
-from exporter.store.database import migrate
 from exporter.store.database.connection import Connection, Role
 from exporter.store.database.settings import Target, target
 from exporter.store.embedded.postgres import PrivatePostgres
@@ -46,7 +45,7 @@ async def connected(
     raises inside becomes one.
     """
     application = f"argus-wg {command}"
-    async with _place(settings, application, daemon) as where:
+    async with _place(settings, daemon) as where:
         connection = await database.connect(where, application=application, role=role, statement_timeout=0)
         try:
             with database.errors(where):
@@ -56,23 +55,17 @@ async def connected(
 
 
 @asynccontextmanager
-async def _place(settings: Config, application: str, daemon: str) -> AsyncIterator[Target]:
+async def _place(settings: Config, daemon: str) -> AsyncIterator[Target]:
     configured = target(settings.database, os.environ)
     if configured:
         yield configured
         return
     server = PrivatePostgres(settings.state_directory)
     try:
-        await server.start()
-    except EmbeddedFailed as error:
-        raise EmbeddedFailed(f"{error}. {daemon}") from error
-    try:
-        with database.errors(server.superuser):
-            superuser = await database.connect(server.superuser, application=application)
-            try:
-                await migrate.bootstrap(superuser, server.target.user)
-            finally:
-                await database.close(superuser)
-        yield server.target
+        try:
+            where = await server.ready()
+        except EmbeddedFailed as error:
+            raise EmbeddedFailed(f"{error}. {daemon}") from error
+        yield where
     finally:
         await server.stop()

@@ -1,5 +1,4 @@
-"""The way to the database, for as long as the daemon runs: the private server where none is configured, the
-schema brought up to date, connections with no more rights than they need."""
+"""The daemon's access to the database: the private server if none is configured, the schema, connections."""
 
 from __future__ import annotations
 
@@ -20,16 +19,17 @@ from exporter.store.embedded.postgres import PrivatePostgres
 from exporter.store.errors import DatabaseRefused, StoreError
 from exporter.store.progress import Progress
 
-PRIVATE = "embedded"  # what `RecordingState.database` says of a server of our own
+PRIVATE = "embedded"  # the value of `RecordingState.database` for the private server
 
 _log = logging.getLogger(__name__)
 
 
 class DatabaseAccess:
-    """Everything but the constructor and `explain` belongs to one event loop, whose thread has to live as
-    long as the private server is wanted. What fails may be called again.
+    """Opens connections. Before the first, it starts the private server, if there is one, and migrates the
+    schema.
 
-    The constructor raises InputError for settings that are wrong.
+    All methods but `explain` belong to one event loop, whose thread must live as long as the private server
+    is needed. A method that failed may be called again. The constructor raises InputError for wrong settings.
     """
 
     def __init__(
@@ -50,7 +50,7 @@ class DatabaseAccess:
         recording.database = str(configured or PRIVATE)
 
     async def open(self) -> Connection:
-        """A collector's connection to a database with the right schema. Raises StoreError."""
+        """A connection of a collector, after the schema was checked. Raises StoreError."""
         where = await self._place()
         connection = self._noted(
             await connect(where, application="argus-wg recorder", role="argus_collector")
@@ -59,30 +59,30 @@ class DatabaseAccess:
             with errors(where):
                 await migrate.check(connection)
         except BaseException:
-            self._prepared = False  # somebody restored another database under this name
+            self._prepared = False  # another database may have been restored under this name
             await close(connection)
             raise
         return connection
 
     async def open_as_owner(self) -> Connection:
-        """For long work on what was recorded: without a limit of time. Raises StoreError; DatabaseRefused
-        where the login is no member of argus_owner."""
+        """A connection of the owner, without a statement timeout. Raises StoreError; DatabaseRefused if the
+        login is no member of argus_owner."""
         where = await self._place()
         return self._noted(
             await connect(where, application="argus-wg maintenance", role="argus_owner", statement_timeout=0)
         )
 
     def explain(self, error: BaseException) -> StoreError:
-        """What an error of the driver means."""
+        """The StoreError that an error of the driver means."""
         return error if isinstance(error, StoreError) else explain(error, self._where())
 
     def hang_up(self) -> None:
-        """Ends every connection without a word to the server, which does not answer."""
+        """Drop every connection at once, for a server that does not answer."""
         for connection in self._connections:
             connection.terminate()
 
     async def close(self) -> None:
-        """Ends the private server; connections are closed before."""
+        """End the private server. Close all connections first."""
         if self._embedded:
             await self._embedded.stop()
 
@@ -91,10 +91,10 @@ class DatabaseAccess:
         return connection
 
     async def _place(self) -> Target:
-        """Where the database is: up, as far as that is ours to see to, and with its schema."""
+        """The database, after the private server was started, if there is one, and the schema migrated."""
         async with self._lock:
-            if self._embedded and not self._embedded.running:
-                await self._embedded.start()
+            if self._embedded and not (self._prepared and self._embedded.running):
+                await self._embedded.ready()
             where = self._where()
             if not self._prepared:
                 await self._prepare(where)
@@ -102,26 +102,18 @@ class DatabaseAccess:
         return where
 
     def _where(self) -> Target:
-        """Read anew: a password may have been replaced, a certificate renewed."""
+        """The database. Files are read each time, as a password or a certificate may have been replaced."""
         if self._embedded:
             return self._embedded.target
         try:
             where = target(self._database, self._environ)
         except InputError as error:
-            raise DatabaseRefused(str(error)) from error
+            raise DatabaseRefused(error.problem, error.remedy) from error
         if where is None:
-            raise DatabaseRefused("PGSERVICE names no host any more: correct its file, or restart argus-wg")
+            raise DatabaseRefused("PGSERVICE names no host any more", "correct its file, or restart argus-wg")
         return where
 
     async def _prepare(self, where: Target) -> None:
-        if self._embedded:
-            superuser = self._embedded.superuser
-            connection = await connect(superuser, application="argus-wg migrate")
-            try:
-                with errors(superuser):
-                    await migrate.bootstrap(connection, where.user)
-            finally:
-                await close(connection)
         connection = self._noted(await connect(where, application="argus-wg migrate", statement_timeout=0))
         try:
             with errors(where), self._shown("migrate") as progress:

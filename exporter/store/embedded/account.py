@@ -1,7 +1,7 @@
-"""Who the private PostgreSQL runs as, and how a program is started under that account.
+"""The user that the private PostgreSQL runs as, and how a program is started as that user.
 
-PostgreSQL refuses to run as root, and rightly. A daemon that is not root runs it as itself; a daemon that is
-runs it as whoever owns the state directory, and where that is root, as `postgres` or else `nobody`.
+PostgreSQL refuses to run as root. A daemon that is not root runs it as its own user. A daemon that is root
+runs it as the owner of the state directory or, if that is root, as `postgres`, or else as `nobody`.
 """
 
 from __future__ import annotations
@@ -28,7 +28,7 @@ _LAUNCHER = Path(__file__).with_name("launch.py")
 
 @dataclass(frozen=True, slots=True)
 class Account:
-    """A user and a group by number. `switch`: they are not ours, and we are root."""
+    """A user and a group by number. `switch`: this process is root and has to change to them."""
 
     uid: int
     gid: int
@@ -43,9 +43,10 @@ class Account:
     def command(
         self, program: Path, *arguments: str | Path, at_death: signal.Signals, name: bool = False
     ) -> list[str]:
-        """The program under this account, without privileges, signalled when the thread that starts it ends.
+        """The command that runs a program as this user, without privileges.
 
-        `name`: it wants the user to have one, if need be that of `nobody`.
+        `at_death`: the signal that the program gets when the thread that started it ends. `name`: the program
+        needs a user with a name; a user without one gets that of `nobody`.
         """
         uid, gid = (self.uid, self.gid) if self.switch else (-1, -1)
         alias = _NOBODY if name and self.nameless else -1
@@ -55,17 +56,17 @@ class Account:
 
     @property
     def nameless(self) -> bool:
-        """Some users are but a number: in containers, and systemd's own where libnss-systemd is missing."""
+        """Has the user no name? So it is in some containers, and with DynamicUser= without libnss-systemd."""
         return str(self) == str(self.uid)
 
     def give(self, path: Path) -> None:
-        """Makes it the owner of what we made."""
+        """Make this user the owner of a file that this process created."""
         if self.switch:
             os.chown(path, self.uid, self.gid, follow_symlinks=False)
 
 
 def account_for(directory: Path) -> Account:
-    """Who is to run a server whose files are in this directory. Raises EmbeddedFailed, OSError."""
+    """The user that runs a server with its files in this directory. Raises EmbeddedFailed, OSError."""
     if os.geteuid() != 0:
         return Account(os.geteuid(), os.getegid(), switch=False)
     owner = directory.stat()
@@ -75,37 +76,39 @@ def account_for(directory: Path) -> Account:
         with contextlib.suppress(KeyError):
             entry = pwd.getpwnam(name)
             if name == "nobody":
-                _log.warning("PostgreSQL runs as nobody, as other services may: better add a user `postgres`")
+                _log.warning(
+                    "PostgreSQL runs as nobody, as other services may do; better add a user `postgres`"
+                )
             return Account(entry.pw_uid, entry.pw_gid, switch=True)
     raise EmbeddedFailed(
-        "PostgreSQL does not run as root, and there is no user `postgres` or `nobody`: add one with "
-        "`useradd --system postgres`, or run argus-wg as an ordinary user"
+        "PostgreSQL does not run as root, and there is no user `postgres` or `nobody`",
+        "add one with `useradd --system postgres`, or run argus-wg as an ordinary user",
     )
 
 
 def environment() -> dict[str, str]:
-    """What programs see of ours: nothing that speaks to PostgreSQL, and no secrets."""
+    """The environment of started programs: no PG* variables and no secrets of the daemon."""
     return {"PATH": os.environ.get("PATH", os.defpath), "LC_ALL": "C", "TZ": "UTC"}
 
 
 async def run(
     account: Account, program: Path, *arguments: str | Path, patience: float, name: bool = False
 ) -> tuple[int, str]:
-    """Exit status and everything that was said. Raises EmbeddedFailed when it takes longer, in seconds."""
+    """Run a program; its exit status and its output. Raises EmbeddedFailed after `patience` seconds."""
     process = await start(account.command(program, *arguments, at_death=signal.SIGKILL, name=name))
     try:
-        said, _ = await asyncio.wait_for(process.communicate(), patience)
+        output, _ = await asyncio.wait_for(process.communicate(), patience)
     except TimeoutError:
         raise EmbeddedFailed(f"{program} did not end within {patience:.0f} s") from None
     finally:
         if process.returncode is None:
             process.kill()
             await process.wait()
-    return await process.wait(), said.decode(errors="replace").strip()
+    return await process.wait(), output.decode(errors="replace").strip()
 
 
 async def start(command: Sequence[str]) -> asyncio.subprocess.Process:
-    """Starts a command in a session of its own: a terminal's Ctrl-C is for the daemon, which then ends it."""
+    """Start a command in its own session, so that Ctrl-C in a terminal reaches only the daemon."""
     return await asyncio.create_subprocess_exec(
         *command,
         stdin=asyncio.subprocess.DEVNULL,

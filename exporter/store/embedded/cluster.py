@@ -1,13 +1,14 @@
-"""The files of the private PostgreSQL, all below `postgres/` in the state directory.
+"""The files of the private PostgreSQL, all in `postgres/` in the state directory.
 
-    data/                 PostgreSQL's own, as initdb made it
-    run/                  its Unix socket, where the path is short enough for one
-    superuser.password    of `postgres`, who provisions
-    argus.password        of `argus`, who records
-    postgresql.conf, pg_hba.conf    written anew at every start
+    data/                 the data directory, as initdb creates it
+    run/                  the Unix socket, if the path is short enough for one
+    superuser.password    the password of `postgres`, the superuser
+    argus.password        the password of `argus`, the login that records
+    postgresql.conf, pg_hba.conf    written at every start
 
-All but `data/` and `run/` belong to whoever owns the state directory. They are made in `postgres.new/` and
-renamed when all is there: what an interrupted start left behind is known by its name.
+`data/` and `run/` belong to the user that PostgreSQL runs as, the other files to the owner of the state
+directory. All are created in `postgres.new/`, which is renamed when it is complete: a `postgres.new/` is the
+rest of an interrupted start.
 """
 
 from __future__ import annotations
@@ -33,13 +34,13 @@ _SOCKET_PATH = 107  # bytes, unix(7)
 _SOCKET_NAME = f"/.s.PGSQL.{PORT}"
 
 _NAMELESS = (
-    ". The user has no name on this host: give it one in /etc/passwd; for a service of systemd with "
-    "DynamicUser=, install libnss-systemd"
+    "add the user, which has no name on this host, to /etc/passwd; for a systemd service with DynamicUser=, "
+    "install libnss-systemd"
 )
 
 _HBA = "local all all scram-sha-256\n"
 _CONF = """\
-# Written at every start; changes do not last.
+# Written at every start: changes are lost.
 cluster_name = 'argus-wg'
 listen_addresses = ''
 port = {port}
@@ -48,7 +49,7 @@ unix_socket_permissions = 0700
 max_connections = 20
 password_encryption = scram-sha-256
 
-# A guest on a gateway: little memory, no worker processes beside those that it needs.
+# It runs on a gateway beside other work: little memory, few worker processes.
 shared_buffers = 64MB
 work_mem = 8MB
 maintenance_work_mem = 32MB
@@ -63,7 +64,7 @@ max_files_per_process = 500
 # Not in /dev/shm, which a container may keep small and logind may empty.
 dynamic_shared_memory_type = mmap
 
-# Nobody follows it; few checkpoints, because each makes the next writes larger.
+# No replicas; few checkpoints, because the first change of a page after one writes all of it to the log.
 wal_level = minimal
 max_wal_senders = 0
 max_logical_replication_workers = 0
@@ -72,7 +73,8 @@ max_wal_size = 256MB
 checkpoint_timeout = 15min
 wal_compression = on
 
-# To the daemon, which passes on what matters. A statement is never logged: it may hold a password.
+# Standard error goes to the daemon, which logs warnings and errors. A statement is never logged: it may
+# contain a password.
 log_destination = stderr
 logging_collector = off
 log_line_prefix = ''
@@ -88,7 +90,7 @@ timezone = 'UTC'
 
 @dataclass(frozen=True, slots=True)
 class Cluster:
-    """The files, and who the server is that may use them."""
+    """The files, and the user that the server runs as."""
 
     directory: Path
     account: Account
@@ -98,27 +100,28 @@ class Cluster:
         return self.directory / "data"
 
     def major(self) -> int:
-        """The version that wrote the data. Raises EmbeddedFailed if it is not a cluster of ours."""
+        """The major version that wrote the data. Raises EmbeddedFailed if there is no data directory."""
         try:
             return int((self.data / "PG_VERSION").read_text())
         except (FileNotFoundError, NotADirectoryError, ValueError):
             raise EmbeddedFailed(
-                f"{self.directory} is there and holds no data of PostgreSQL: move it away to begin anew"
+                f"{self.directory} exists and contains no data of PostgreSQL",
+                "move it away; the next start creates a new database",
             ) from None
 
     def password(self, user: str) -> str:
-        """As it was generated. Raises EmbeddedFailed where the file is lost."""
+        """The password that was generated for a user. Raises EmbeddedFailed if its file is lost."""
         file = self.directory / _password_file(user)
         text = file.read_text() if file.exists() else ""
         if not re.fullmatch(r"[\w-]{32}", text, re.ASCII):
             raise EmbeddedFailed(
-                f"{file} is lost, and with it the way into the records: restore it, or begin anew by moving "
-                f"{self.directory} away"
+                f"{file} is lost, and without the password the records cannot be read",
+                f"restore the file, or move {self.directory} away to start with a new database",
             )
         return text
 
     def configure(self, socket_directory: Path) -> None:
-        """Writes the configuration, unless it is as it should be: a start needs no space on a full disk."""
+        """Write the configuration. Files that are right already are kept, so a start works on a full disk."""
         text = _CONF.format(port=PORT, socket=socket_directory)
         for name, content in (("postgresql.conf", text), ("pg_hba.conf", _HBA)):
             file = self.directory / name
@@ -128,7 +131,7 @@ class Cluster:
                 fresh.replace(file)
 
     def server(self, binaries: Binaries) -> list[str]:
-        """The command that is the server, until whoever started it ends."""
+        """The command of the server, which ends when the thread that started it ends."""
         files = ["-c", f"config_file={self.directory}/postgresql.conf"]
         files += ["-c", f"hba_file={self.directory}/pg_hba.conf"]
         return self.account.command(
@@ -137,9 +140,9 @@ class Cluster:
 
 
 def lock(state_directory: Path) -> int:
-    """Claims the private PostgreSQL of a state directory; close what it returns to let go of it.
+    """Lock the private PostgreSQL of a state directory; closing the returned descriptor releases the lock.
 
-    Raises EmbeddedFailed while another process has it, OSError.
+    Raises EmbeddedFailed while another process holds the lock, OSError.
     """
     file = state_directory / "postgres.lock"
     descriptor = os.open(file, os.O_RDWR | os.O_CREAT | os.O_CLOEXEC | os.O_NOFOLLOW, 0o600)
@@ -152,17 +155,17 @@ def lock(state_directory: Path) -> int:
         if not isinstance(error, BlockingIOError):
             raise
         raise EmbeddedFailed(
-            f"another argus-wg (process {holder}) runs the PostgreSQL of {state_directory}: stop that one, "
-            "or give this one a state directory of its own"
+            f"another argus-wg (process {holder}) runs the PostgreSQL of {state_directory}",
+            "stop that process, or give this one another state directory",
         ) from None
-    with contextlib.suppress(OSError):  # on a full disk it has no name
+    with contextlib.suppress(OSError):  # a full disk: the holder is then unknown to others
         os.ftruncate(descriptor, 0)
         os.pwrite(descriptor, f"{os.getpid()}\n".encode(), 0)
     return descriptor
 
 
 async def create(state_directory: Path, account: Account, binaries: Binaries) -> None:
-    """Makes the cluster. Raises EmbeddedFailed with initdb's own words, OSError."""
+    """Create the files. Raises EmbeddedFailed with the output of initdb, OSError."""
     fresh = Cluster(state_directory / "postgres.new", account)
     shutil.rmtree(fresh.directory, ignore_errors=True)
     try:
@@ -172,7 +175,7 @@ async def create(state_directory: Path, account: Account, binaries: Binaries) ->
         for directory in (fresh.data, fresh.directory / "run"):
             directory.mkdir(mode=0o700)
             account.give(directory)
-        await _reach(fresh)
+        await _check_reachable(fresh)
         for user in (SUPERUSER, LOGIN):
             file = fresh.directory / _password_file(user)
             _write(file, secrets.token_urlsafe(24), 0o600)
@@ -185,66 +188,67 @@ async def create(state_directory: Path, account: Account, binaries: Binaries) ->
         raise
 
 
-async def _reach(cluster: Cluster) -> None:
-    """Root sees a directory that others cannot enter: asks as the one who has to."""
+async def _check_reachable(cluster: Cluster) -> None:
+    """Raises EmbeddedFailed unless the server's user can reach the data; root can, whatever the modes are."""
     status, _ = await run(cluster.account, Path("test"), "-w", cluster.data, patience=30)
     if status:
         closed = [path for path in cluster.data.parents if not path.stat().st_mode & 0o001]
         raise EmbeddedFailed(
-            f"the user {cluster.account}, who is to run PostgreSQL, cannot enter "
-            f"{closed[-1] if closed else cluster.data}: let others pass through it (`chmod o+x`), or choose "
-            "another state directory"
+            f"the user {cluster.account}, which PostgreSQL is to run as, cannot enter "
+            f"{closed[-1] if closed else cluster.data}",
+            "let others pass through it (`chmod o+x`), or choose another state directory",
         )
 
 
 async def _initdb(cluster: Cluster, binaries: Binaries) -> None:
-    """initdb reads the password as the server's user, so that user gets a copy for as long as it runs."""
+    """Run initdb. It reads the password as the server's user, who gets a copy of it for that time."""
     handed = cluster.directory / "run/password"
     _write(handed, cluster.password(SUPERUSER), 0o600)
     cluster.account.give(handed)
     options = ["--auth=scram-sha-256", f"--pwfile={handed}", f"--username={SUPERUSER}"]
     options += ["--encoding=UTF8", "--locale=C", "--data-checksums", "--no-instructions"]
     options += ["-D", str(cluster.data)]
-    status, said = await run(
+    status, output = await run(
         cluster.account, binaries.directory / "initdb", *options, patience=_PATIENCE, name=True
     )
     handed.unlink()
     if status:
         raise EmbeddedFailed(
-            f"initdb of {binaries} failed: {last_words(said)}{_NAMELESS if cluster.account.nameless else ''}"
+            f"initdb of {binaries} failed: {last_words(output)}",
+            _NAMELESS if cluster.account.nameless else "",
         )
 
 
 def socket_directory(cluster: Cluster) -> Path:
-    """`run/`, or where that is no name for a socket, one that `remove_socket` takes away."""
+    """`run/`, or a temporary directory if that path is not suitable; `remove_socket` removes the latter."""
     usual = cluster.directory / "run"
     if _fits(usual):
         return usual
-    for parent in (Path("/run"), Path(tempfile.gettempdir()), Path("/tmp")):  # noqa: S108 (a name that is free)
+    for parent in (Path("/run"), Path(tempfile.gettempdir()), Path("/tmp")):  # noqa: S108 (mkdtemp makes it safe)
         if os.access(parent, os.W_OK) and _fits(parent / "argus-wg-xxxxxxxx"):
             directory = Path(tempfile.mkdtemp(prefix="argus-wg-", dir=parent))
             cluster.account.give(directory)
             return directory
-    raise EmbeddedFailed(f"{usual} is too long for a Unix socket: choose a shorter state directory")
+    raise EmbeddedFailed(f"{usual} is too long for a Unix socket", "choose a shorter state directory")
 
 
 def remove_socket(cluster: Cluster, directory: Path) -> None:
-    """After the server's end."""
+    """Remove a temporary socket directory, after the server's end."""
     if directory != cluster.directory / "run":
         shutil.rmtree(directory, ignore_errors=True)
 
 
 def _fits(directory: Path) -> bool:
-    """Short enough, and without a sign that PostgreSQL's list of directories would have to quote."""
+    """Is the socket's path short enough, and free of characters that PostgreSQL's setting has to quote?"""
     name = f"{directory}{_SOCKET_NAME}"
     return len(os.fsencode(name)) <= _SOCKET_PATH and re.fullmatch(r"[\w./+:@-]+", name) is not None
 
 
-def last_words(said: str) -> str:
-    """The end of what a program said, in one line; and what mends it, where that is plain."""
-    lines = [line.strip() for line in said.splitlines() if line.strip()]
-    text = " / ".join(lines[-4:]) or "it said nothing"
-    return f"{text} (the disk is full: make room)" if "No space left on device" in said else text
+def last_words(output: str) -> str:
+    """The last four lines of a program's output as one line; with the remedy if the disk is full."""
+    lines = [line.strip() for line in output.splitlines() if line.strip()]
+    text = " / ".join(lines[-4:]) or "no output"
+    return f"{text} (the disk is full: make room)" if "No space left on device" in output else text
 
 
 def _password_file(user: str) -> str:
@@ -252,7 +256,7 @@ def _password_file(user: str) -> str:
 
 
 def _write(file: Path, text: str, mode: int) -> None:
-    """A new file, on the disk."""
+    """Write a new file with this mode and flush it to the disk."""
     file.unlink(missing_ok=True)
     descriptor = os.open(file, os.O_WRONLY | os.O_CREAT | os.O_EXCL | os.O_CLOEXEC, 0o600)
     with os.fdopen(descriptor, "w") as stream:
@@ -263,7 +267,7 @@ def _write(file: Path, text: str, mode: int) -> None:
 
 
 def _hand_over(file: int | Path, state_directory: Path) -> None:
-    """What root makes in the directory of somebody else, a service that will run again, is theirs."""
+    """Give a file that root created to the owner of the state directory, who may run the daemon next time."""
     if os.geteuid() == 0:
         owner = state_directory.stat()
         os.chown(file, owner.st_uid, owner.st_gid)

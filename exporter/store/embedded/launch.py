@@ -1,10 +1,10 @@
-"""A program of PostgreSQL's, run as somebody without privilege, and told when the daemon ends.
+"""Runs a program of PostgreSQL without privileges; the kernel sends it a signal when the daemon ends.
 
     python -I -S launch.py SIGNAL PARENT UID GID ALIAS PROGRAM ARGUMENT…
 
-UID and GID of -1 leave both as they are. ALIAS is the uid by which the program knows itself, in a user
-namespace that has no other; -1 = its own. setpriv(1) does most of this, but calls capset(2), which a hardened
-service may not.
+UID and GID: -1 keeps the present user and group. ALIAS: the uid that the program sees as its own, in a user
+namespace with this uid only; -1 = no namespace. setpriv(1) does most of this, but calls capset(2), which a
+hardened service may not.
 """
 
 from __future__ import annotations
@@ -23,7 +23,7 @@ _libc = ctypes.CDLL(None, use_errno=True)
 
 
 def main(numbers: list[int], command: list[str]) -> None:
-    """Does not return. Raises OSError."""
+    """Replace this process by the program. Raises OSError."""
     how, parent, uid, gid, alias = numbers
     _prctl(_AMBIENT, _CLEAR_ALL)
     _prctl(_NO_NEW_PRIVS, 1)
@@ -33,18 +33,18 @@ def main(numbers: list[int], command: list[str]) -> None:
         os.setresuid(uid, uid, uid)
     if alias >= 0:
         _alias(alias)
-    _prctl(_PDEATHSIG, how)  # last: the kernel forgets it whenever the user or its capabilities change
+    _prctl(_PDEATHSIG, how)  # last: the kernel clears it when the user or capabilities change
     if os.getppid() != parent:
         sys.exit("the daemon has ended already")
-    for ignored in (signal.SIGPIPE, signal.SIGXFSZ):  # by Python, and what is ignored stays so
+    for ignored in (signal.SIGPIPE, signal.SIGXFSZ):  # Python ignores them, and exec would keep that
         signal.signal(ignored, signal.SIG_DFL)
     os.execvp(command[0], command)  # noqa: S606 - no shell is wanted
 
 
 def _alias(alias: int) -> None:
-    """Anyone may map their own user, and their group once setgroups is denied: user_namespaces(7)."""
+    """Give this user another uid in a new user namespace, which needs no privilege: user_namespaces(7)."""
     uid, gid = os.getuid(), os.getgid()
-    _prctl(_DUMPABLE, 1)  # who changed the user does not own its files in /proc
+    _prctl(_DUMPABLE, 1)  # after a change of user its files in /proc belong to root
     _check(_libc.unshare(_NEW_USER))
     for name, text in (
         ("setgroups", "deny"),
@@ -67,4 +67,4 @@ if __name__ == "__main__":
     try:
         main(list(map(int, sys.argv[1:6])), sys.argv[6:])
     except OSError as error:
-        sys.exit(f"it cannot be started: {error}")
+        sys.exit(f"the program cannot be started: {error}")

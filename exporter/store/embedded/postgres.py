@@ -1,8 +1,8 @@
-"""A private PostgreSQL for as long as this process lives, where no database is configured.
+"""The private PostgreSQL, which the daemon runs if no database is configured.
 
-It speaks on a Unix socket alone, with passwords that only the daemon's user may read, and runs as anybody but
-root. When the daemon ends, however it ends, the kernel tells the server to end; when the server ends, it is
-started again.
+The server listens only on a Unix socket, requires passwords that only the daemon's user can read, and never
+runs as root. When the daemon ends, even by SIGKILL, the kernel sends the server a signal to end. When the
+server ends by itself, it is started again.
 """
 
 from __future__ import annotations
@@ -17,6 +17,7 @@ from pathlib import Path
 
 from exporter.store.backoff import Backoff
 from exporter.store.database import connection as database
+from exporter.store.database import migrate
 from exporter.store.database.settings import Target
 from exporter.store.embedded.account import account_for
 from exporter.store.embedded.binaries import Binaries, directories, find
@@ -37,15 +38,16 @@ from exporter.store.errors import EmbeddedFailed, StoreError
 
 _log = logging.getLogger("argus.postgres")
 
-_STEADY = 60.0  # seconds after which a server that ends is not one that does not start
-_IN_USE = "pre-existing shared memory block"  # what it says while processes of its last run are still ending
-_LEFTOVERS = 30.0  # seconds they get
+_STEADY = 60.0  # seconds: after a longer run the next start does not wait longer than the previous one
+_IN_USE = "pre-existing shared memory block"  # the error while processes of its last run still exist
+_LEFTOVERS = 30.0  # seconds to wait for the end of these processes
+_PROVISIONING = "argus-wg: provisioning"  # the name of the session
 _HAS_LZ4 = "select 'lz4' = any (enumvals) from pg_settings where name = 'wal_compression'"
 
 
 @dataclass(frozen=True, slots=True)
 class _Site:
-    """What one start settled."""
+    """What one start found: the files, the programs and the socket."""
 
     cluster: Cluster
     binaries: Binaries
@@ -56,10 +58,10 @@ class _Site:
 
 
 class PrivatePostgres:
-    """The private PostgreSQL of a state directory, which exists. Start and stop it in one event loop.
+    """The private PostgreSQL of an existing state directory. Start and stop it in one event loop.
 
-    The thread of that loop has to live as long as the server is wanted: to the kernel its end is the end of
-    the daemon. `places`: where to look for PostgreSQL's programs, the best first.
+    The thread of that loop must live as long as the server is needed: the kernel ends the server when this
+    thread ends. `places`: the directories to search for PostgreSQL's programs, in order of preference.
     """
 
     def __init__(self, state_directory: Path, places: Callable[[], Iterable[Path]] = directories) -> None:
@@ -72,27 +74,22 @@ class PrivatePostgres:
 
     @property
     def running(self) -> bool:
-        """Was it started, and not stopped? It may be starting again just now."""
+        """Was it started, and not stopped? The server may be restarting."""
         return self._guard is not None
 
     @property
-    def alive(self) -> bool:
-        """Does it take connections?"""
-        return self._server is not None and self._server.ready
-
-    @property
     def pid(self) -> int | None:
-        """Of the server's first process; None = it takes no connections."""
+        """The server's first process; None = it accepts no connections."""
         return self._server.pid if self._server is not None and self._server.ready else None
 
     @property
     def superuser(self) -> Target:
-        """For provisioning alone. Raises EmbeddedFailed before the first start."""
+        """The superuser, for provisioning only. Raises EmbeddedFailed before the first start."""
         return self._settled().target(SUPERUSER)
 
     @property
     def target(self) -> Target:
-        """For everything else: a login without any right until it is granted some. Raises as `superuser`."""
+        """The login for everything else; `ready` gives it its rights. Raises as `superuser`."""
         return self._settled().target(LOGIN)
 
     def _settled(self) -> _Site:
@@ -101,9 +98,9 @@ class PrivatePostgres:
         return self._site
 
     async def start(self) -> None:
-        """Makes what is not there yet, and returns when it takes connections. Raises EmbeddedFailed.
+        """Create what is missing, start the server, and wait until it accepts connections.
 
-        After a failure nothing runs and nothing is held: it may be called again.
+        Raises EmbeddedFailed. After a failure nothing runs and nothing is locked; it may be called again.
         """
         try:
             await self._start()
@@ -116,8 +113,23 @@ class PrivatePostgres:
             raise
         self._guard = asyncio.create_task(self._keep_running(self._settled()))
 
+    async def ready(self) -> Target:
+        """Start the server unless it runs, and give the login what it needs to migrate and to record.
+
+        Returns `target`. Raises StoreError.
+        """
+        if not self.running:
+            await self.start()
+        with database.errors(self.superuser):
+            superuser = await database.connect(self.superuser, application=_PROVISIONING)
+            try:
+                await migrate.bootstrap(superuser, LOGIN)
+            finally:
+                await database.close(superuser)
+        return self.target
+
     async def stop(self) -> None:
-        """Ends it within 20 s; what it confirmed is on the disk. Does nothing when it does not run."""
+        """End the server within 20 s; what it confirmed is on the disk. Does nothing if it does not run."""
         if self._guard is not None:
             self._guard.cancel()
             await asyncio.gather(self._guard, return_exceptions=True)
@@ -134,11 +146,11 @@ class PrivatePostgres:
     async def _start(self) -> None:
         self._lock = lock(self._state)
         home = self._state / "postgres"
-        there = home.exists()
+        exists = home.exists()
         cluster = Cluster(home, account_for(home / "data" if (home / "data").exists() else self._state))
-        binaries = await find(self._places(), cluster.account, cluster.major() if there else None)
-        if not there:
-            _log.info("making a database in %s with %s", home, binaries)
+        binaries = await find(self._places(), cluster.account, cluster.major() if exists else None)
+        if not exists:
+            _log.info("creating a database in %s with %s", home, binaries)
             await create(self._state, cluster.account, binaries)
         self._site = site = _Site(cluster, binaries, socket_directory(cluster))
         cluster.configure(site.socket)
@@ -147,7 +159,7 @@ class PrivatePostgres:
         _log.info("%s runs as %s on %s", binaries, cluster.account, site.socket)
 
     async def _launch(self, site: _Site) -> None:
-        """Starts the server, once those that an earlier one left have ended."""
+        """Start the server as soon as the processes of an earlier one have ended."""
         deadline = time.monotonic() + _LEFTOVERS
         while True:
             await end_orphan(site.cluster.data, site.socket / f".s.PGSQL.{PORT}.lock")
@@ -161,7 +173,7 @@ class PrivatePostgres:
             await asyncio.sleep(0.2)
 
     async def _keep_running(self, site: _Site) -> None:
-        """Starts it again whenever it ends."""
+        """Start the server again whenever it ends."""
         backoff = Backoff(first=1.0, most=60.0)
         while self._server is not None:
             since = time.monotonic()
@@ -173,51 +185,56 @@ class PrivatePostgres:
             await self._restart(site, backoff)
 
     async def _restart(self, site: _Site, backoff: Backoff) -> None:
-        """Tries until it runs; a failure is logged when it is another than the last one."""
-        said = ""
+        """Try until the server runs; log a failure unless it is the same as the previous one."""
+        logged = ""
         while True:
             await asyncio.sleep(backoff.next())
             try:
                 await self._launch(site)
             except (StoreError, OSError) as error:
-                if str(error) != said:
-                    said = str(error)
-                    _log.error("PostgreSQL is tried again until it starts: %s", error)
+                if str(error) != logged:
+                    logged = str(error)
+                    _log.error("PostgreSQL does not start; trying again until it does: %s", error)
             else:
                 _log.warning("PostgreSQL runs again")
                 return
 
 
 async def would_start(state_directory: Path) -> str:
-    """What `start` would run and on what, in words. Makes nothing. Raises EmbeddedFailed, OSError."""
+    """Which server `start` would run, and where, for people to read. Creates nothing.
+
+    Raises EmbeddedFailed, OSError.
+    """
     home = state_directory.absolute() / "postgres"
-    there = (home / "data").exists()
+    exists = (home / "data").exists()
     nearest = next(path for path in (home / "data", *home.parents) if path.exists())
     cluster = Cluster(home, account_for(nearest))
-    binaries = await find(directories(), cluster.account, cluster.major() if there else None)
-    return f"{binaries} as {cluster.account}, {'on' if there else 'which makes'} {home}"
+    binaries = await find(directories(), cluster.account, cluster.major() if exists else None)
+    return f"{binaries} as {cluster.account}, {'with' if exists else 'which creates'} {home}"
 
 
 async def _provision(site: _Site) -> None:
-    """The login and its database; at every start, so that a password that was replaced holds."""
+    """Create the login and its database, and set its password, whose file may have been replaced."""
     try:
         superuser = site.target(SUPERUSER, "postgres")
-        connection = await database.connect(superuser, application="argus-wg: provisioning")
+        connection = await database.connect(superuser, application=_PROVISIONING)
         try:
             with database.errors(superuser):
                 await _provision_with(connection, site.cluster.password(LOGIN))
         finally:
             await database.close(connection)
     except StoreError as error:
-        raise EmbeddedFailed(f"PostgreSQL was started, and is of no use: {error}") from error
+        raise EmbeddedFailed(
+            f"PostgreSQL was started but cannot be used: {error.problem}", error.remedy
+        ) from error
 
 
 async def _provision_with(connection: database.Connection, password: str) -> None:
     if not await connection.fetchval("select 1 from pg_roles where rolname = $1", LOGIN):
         await connection.execute(f"create role {LOGIN} login")
     await connection.execute(f"alter role {LOGIN} password '{password}'")
-    # With its first change after a checkpoint a page goes into the log as a whole, in a snapshot one for each
-    # peer: pglz takes 0.2 ms for it, lz4 a twentieth of that. Not every build has lz4.
+    # The first change of a page after a checkpoint writes all of it to the log; a snapshot may do so once for
+    # every peer. pglz compresses a page in 0.2 ms, lz4 in a twentieth of that. Not every build has lz4.
     if await connection.fetchval(_HAS_LZ4):
         await connection.execute(f"alter role {LOGIN} set wal_compression = lz4")
     if not await connection.fetchval("select 1 from pg_database where datname = $1", DATABASE):

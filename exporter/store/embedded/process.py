@@ -1,4 +1,4 @@
-"""One run of the private PostgreSQL's server process: its log, its readiness, its end."""
+"""One server process of the private PostgreSQL: its start, its log and its end."""
 
 from __future__ import annotations
 
@@ -18,22 +18,22 @@ from exporter.store.errors import EmbeddedFailed
 
 _log = logging.getLogger("argus.postgres")
 
-_READY = 300.0  # seconds; after a crash it replays at most the log that it may keep
+_READY = 300.0  # seconds; after a crash the server replays its log, at most max_wal_size of it
 _POLL = 0.02
-# With a checkpoint; then just so, to be recovered; then by force.
+# Signals and seconds to wait after each: a fast shutdown, one without a checkpoint, and the end by force.
 _ENDS = ((signal.SIGINT, 10.0), (signal.SIGQUIT, 5.0), (signal.SIGKILL, 5.0))
 _LEVELS = {"WARNING": logging.WARNING, "ERROR": logging.WARNING, "FATAL": logging.WARNING}
 _LEVELS["PANIC"] = logging.ERROR
 _DETAILS = ("DETAIL", "HINT", "CONTEXT", "STATEMENT", "\t")
-_LONGEST = 4096  # bytes of a line of the log
+_LONGEST = 4096  # bytes of a line of the log; the rest is dropped
 
 
 class ServerProcess:
-    """Made by `ServerProcess.start`. `ready`: it took connections, and still does."""
+    """Created by `ServerProcess.start`. `ready`: the server accepts connections."""
 
     def __init__(self, process: asyncio.subprocess.Process) -> None:
         self._process = process
-        self._said: deque[str] = deque(maxlen=20)
+        self._lines: deque[str] = deque(maxlen=20)
         self._level = logging.DEBUG
         self._ending = False
         self._started = False
@@ -41,7 +41,7 @@ class ServerProcess:
 
     @classmethod
     async def start(cls, command: Sequence[str]) -> ServerProcess:
-        """Starts the server; `until_ready` says what becomes of it. Raises EmbeddedFailed, OSError."""
+        """Start the server; `until_ready` waits for it. Raises EmbeddedFailed, OSError."""
         return cls(await start(command))
 
     @property
@@ -53,7 +53,7 @@ class ServerProcess:
         return self._started and self._process.returncode is None
 
     async def until_ready(self, data: Path) -> None:
-        """Returns when it takes connections. Raises EmbeddedFailed with its last words."""
+        """Wait until the server accepts connections. Raises EmbeddedFailed with the end of its log."""
         deadline = time.monotonic() + _READY
         while not _is_ready(data, self.pid):
             if self._process.returncode is not None:
@@ -66,21 +66,24 @@ class ServerProcess:
         self._started = True
 
     async def wait(self) -> int:
-        """Its exit status, negative for a signal."""
+        """Wait for the end of the process; its exit status, negative for a signal."""
         return await self._process.wait()
 
     async def last_words(self) -> str:
-        """The end of its log, after its end. Processes that it left may hold the log open for longer."""
+        """The end of the log, after the process ended.
+
+        Child processes may keep the log open: it is read for at most 1 s more.
+        """
         with contextlib.suppress(TimeoutError):
             await asyncio.wait_for(asyncio.shield(self._relaying), 1.0)
         return last_words(self._text)
 
     @property
     def _text(self) -> str:
-        return "\n".join(self._said)
+        return "\n".join(self._lines)
 
     async def end(self) -> None:
-        """Ends it, as gently as it lets us, within 20 s."""
+        """End the process within 20 s: the next signal of `_ENDS` follows if one is not enough."""
         self._ending = True
         for how, patience in _ENDS:
             if self._process.returncode is not None:
@@ -93,17 +96,17 @@ class ServerProcess:
         await asyncio.gather(self._relaying, return_exceptions=True)
 
     async def _relay(self) -> None:
-        """The server's log, as it comes: it waits for us when nobody reads."""
+        """Relay the server's log. The server blocks when nobody reads it."""
         stream, rest = self._process.stdout, b""
         while stream and (chunk := await stream.read(1 << 16)):
             *lines, rest = (rest + chunk).split(b"\n")
             rest = rest[:_LONGEST]
             for line in lines:
-                self._pass_on(line[:_LONGEST].decode(errors="replace").rstrip())
+                self._log_line(line[:_LONGEST].decode(errors="replace").rstrip())
 
-    def _pass_on(self, line: str) -> None:
-        """Warnings and worse; what is said while it ends, as it should, is no news."""
-        self._said.append(line)
+    def _log_line(self, line: str) -> None:
+        """Log warnings and errors as such; the rest, and every line after `end` was called, as debug."""
+        self._lines.append(line)
         word = line.partition(":")[0]
         if not line.startswith(_DETAILS):
             self._level = _LEVELS.get(word, logging.DEBUG)
@@ -111,7 +114,7 @@ class ServerProcess:
 
 
 def _is_ready(data: Path, pid: int) -> bool:
-    """postmaster.pid has the pid in its first line and, in its eighth, what became of the start."""
+    """Line 1 of postmaster.pid is the pid of the server, line 8 its status."""
     lines = _pid_file(data)
     return len(lines) >= 8 and lines[0] == str(pid) and lines[7].strip() == "ready"
 
@@ -124,10 +127,11 @@ def _pid_file(data: Path) -> list[str]:
 
 
 async def end_orphan(data: Path, socket_lock: Path) -> None:
-    """Sees off the server that a killed daemon left, which is ending or was never told to.
+    """End the server that a killed daemon left behind.
 
-    A pid that was given to another process since, as it happens in a container that starts again, would keep
-    PostgreSQL from starting: what it wrote down is then taken away. Raises EmbeddedFailed, OSError.
+    If the pid in postmaster.pid now belongs to another process, as after the restart of a container,
+    PostgreSQL would not start: postmaster.pid and the socket's lock file are then deleted. Raises
+    EmbeddedFailed, OSError.
     """
     lines = _pid_file(data)
     if not lines or not lines[0].isdigit() or not _runs(pid := int(lines[0])):
@@ -136,7 +140,7 @@ async def end_orphan(data: Path, socket_lock: Path) -> None:
         (data / "postmaster.pid").unlink()
         socket_lock.unlink(missing_ok=True)
         return
-    _log.warning("a PostgreSQL that an earlier argus-wg started still runs (process %d): ending it", pid)
+    _log.warning("the PostgreSQL of an earlier argus-wg still runs (process %d); ending it", pid)
     for how, patience in _ENDS:
         with contextlib.suppress(ProcessLookupError):
             os.kill(pid, how)
@@ -146,7 +150,7 @@ async def end_orphan(data: Path, socket_lock: Path) -> None:
 
 
 def _runs(pid: int) -> bool:
-    """Is the process there, and not just waiting for its parent to notice?"""
+    """Does the process exist, and is it no zombie?"""
     try:
         return Path(f"/proc/{pid}/stat").read_text().rpartition(")")[2].split()[0] != "Z"
     except (FileNotFoundError, ProcessLookupError):

@@ -112,7 +112,7 @@ def test_a_private_server_is_named(tmp_path: Path) -> None:
     one = found(recording_in(state))[RECORDS]
     assert one.status == "ok"
     assert one.message.startswith("a private one: PostgreSQL ")
-    assert one.message.endswith(f"which makes {state}/postgres")
+    assert one.message.endswith(f"which creates {state}/postgres")
     assert not state.exists()
 
 

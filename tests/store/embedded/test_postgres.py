@@ -71,7 +71,6 @@ def refusal(embedded: PrivatePostgres) -> str:
     async def attempt() -> str:
         with pytest.raises(EmbeddedFailed) as refused:
             await embedded.start()
-        assert not embedded.alive
         assert embedded.pid is None
         return str(refused.value)
 
@@ -91,7 +90,7 @@ class TestLife:
         embedded = private(empty, installation.name)
         processes = while_up(embedded, write)
         assert not any(map(runs, processes))
-        assert not embedded.alive
+        assert embedded.pid is None
         query = "select n, current_setting('server_version_num')::int / 10000 from kept"
         again = private(empty, installation.name)
         assert while_up(again, lambda up: fetch(up.superuser, query)) == [(7, installation.major)]
@@ -126,7 +125,7 @@ class TestLife:
             await embedded.stop()
             for _ in range(2):
                 await embedded.start()
-                assert embedded.alive
+                assert embedded.pid
                 await embedded.stop()
                 await embedded.stop()
 
@@ -278,7 +277,7 @@ class TestDrills:
                 os.kill(pid, signal.SIGKILL)
             while embedded.pid in (None, before[0]):
                 await asyncio.sleep(0.01)
-            assert embedded.alive
+            assert embedded.pid
             return await fetch(embedded.superuser, "select n from kept")
 
         assert while_up(private(state), drill) == [(7,)]
@@ -387,7 +386,7 @@ class TestRefusals:
                 EmbeddedFailed, match=rf"\(process {os.getpid()}\) runs the PostgreSQL of {state}"
             ):
                 await second.start()
-            assert first.alive
+            assert first.pid
             assert await fetch(first.target, "select 1")
 
         while_up(private(state), attempt)
@@ -413,7 +412,7 @@ class TestRefusals:
         """Somebody's files where the database would be: they are left alone."""
         (empty / "postgres").mkdir()
         (empty / "postgres/notes").write_text("mine")
-        assert f"{empty}/postgres is there and holds no data" in refusal(private(empty))
+        assert f"{empty}/postgres exists and contains no data" in refusal(private(empty))
         assert (empty / "postgres/notes").read_text() == "mine"
 
     def test_a_lost_password(self, state: Path) -> None:
@@ -421,7 +420,7 @@ class TestRefusals:
         (state / "postgres/superuser.password").unlink()
         assert f"{state}/postgres/superuser.password is lost" in refusal(private(state))
         (state / "postgres/superuser.password").write_text("x" * 32)
-        assert "is of no use" in refusal(private(state))
+        assert "cannot be used" in refusal(private(state))
 
     def test_a_directory_that_may_not_be_written(self, empty: Path) -> None:
         """It is named, with the system's reason."""
@@ -434,7 +433,7 @@ class TestRefusals:
         """Root's own closed directory: the user and the directory are named, and the way out."""
         empty.chmod(0o700)
         said = refusal(private(empty))
-        assert f"cannot enter {empty}: let others pass" in said
+        assert f"cannot enter {empty}; let others pass" in said
         assert not list(empty.glob("postgres*/*"))
 
     @needs_root
