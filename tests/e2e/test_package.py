@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import email
 import re
-import shutil
 import subprocess
 import sys
 import tarfile
@@ -17,6 +16,7 @@ import pytest
 
 from exporter import __version__
 from exporter.commands import bundle
+from tests.kit.clone import clone, files
 from tests.kit.paths import PROJECT
 
 PYPROJECT = tomllib.loads((PROJECT / "pyproject.toml").read_text())["project"]
@@ -30,10 +30,7 @@ STALE = "build/lib/exporter/removed.py"  # what an older build left in the tree
 @pytest.fixture(scope="module")
 def tree(tmp_path_factory: pytest.TempPathFactory) -> Path:
     """A copy of the tree as a clone has it, with what an older build left in it."""
-    folder = tmp_path_factory.mktemp("tree")
-    generated = shutil.ignore_patterns("__pycache__", ".*", "*.egg-info", "build", "dist")
-    shutil.copytree(PROJECT, folder, symlinks=True, dirs_exist_ok=True, ignore=generated)
-    shutil.copy(PROJECT / ".gitignore", folder)
+    folder = clone(tmp_path_factory.mktemp("tree"))
     (folder / STALE).parent.mkdir(parents=True)
     (folder / STALE).write_text("REMOVED = True\n")
     return folder
@@ -54,11 +51,6 @@ def built(tree: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
 def wheel(built: Path) -> zipfile.ZipFile:
     (path,) = built.glob("*.whl")
     return zipfile.ZipFile(path)
-
-
-def files(folder: Path) -> set[str]:
-    """Every file below `folder`, relative to it."""
-    return {str(path.relative_to(folder)) for path in folder.rglob("*") if not path.is_dir()}
 
 
 def metadata(wheel: zipfile.ZipFile, name: str = "METADATA") -> Message:
