@@ -12,7 +12,7 @@ from itertools import pairwise
 from typing import Any
 
 from exporter.commands.serve import keep_freed_memory
-from exporter.directory.files import Directory
+from exporter.directory.entry import Directory
 from exporter.health import Health
 from exporter.metrics import blocks
 from exporter.metrics.families import INTERFACE_FAMILIES

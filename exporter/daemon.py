@@ -15,7 +15,7 @@ from pathlib import Path
 
 from exporter import __version__
 from exporter.config import Config
-from exporter.directory.files import DirectoryWatch
+from exporter.directory.watch import DirectoryWatch
 from exporter.errors import InputError
 from exporter.listenaddress import ListenAddress
 from exporter.metrics.exporter import Serving

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from exporter.directory.files import Entry
+from exporter.directory.entry import Entry
 from exporter.liveness import Expected, default_expected, default_window
 from exporter.model import Peer
 

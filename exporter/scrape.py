@@ -14,7 +14,7 @@ from prometheus_client import exposition as prometheus_text
 from prometheus_client.openmetrics import exposition as openmetrics_text
 
 from exporter.config import Config
-from exporter.directory.files import DirectoryWatch
+from exporter.directory.watch import DirectoryWatch
 from exporter.health import Health
 from exporter.metrics import compat
 from exporter.metrics.exporter import EXPORTER_FAMILIES, Serving, exporter_samples

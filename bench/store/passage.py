@@ -14,7 +14,7 @@ from bench.store.figures import Passage
 from bench.store.server import DISK, Database, running
 from bench.store.snapshots import BusyGateway
 from bench.store.writing import ORGANISATION, no_keys
-from exporter.directory.files import Directory
+from exporter.directory.entry import Directory
 from exporter.model import Snapshot
 from exporter.store.snapshot.codec import decode, encode
 from exporter.store.snapshot.tracker import Tracker

@@ -10,7 +10,7 @@ from datetime import UTC, datetime
 from uuid import uuid4
 
 from bench.store.server import Database
-from exporter.directory.files import Directory
+from exporter.directory.entry import Directory
 from exporter.model import Snapshot
 from exporter.store.snapshot.codec import decode, encode
 from exporter.store.snapshot.frame import Frame

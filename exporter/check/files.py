@@ -15,7 +15,7 @@ from exporter.check.finding import Finding, failed, good, warning
 from exporter.check.remedies import user
 from exporter.config import Config, DirectorySettings
 from exporter.directory import wgquick
-from exporter.directory.files import Directory
+from exporter.directory.load import load_directory
 from exporter.errors import InputError
 from exporter.inputfile import read_text
 from exporter.terminal import count_text
@@ -89,7 +89,7 @@ def directory(files: DirectorySettings) -> Iterator[Finding]:
     yield from found
     if all(finding.status != "failed" for finding in found):
         try:
-            known = Directory.load(files.files, files.wg_quick)
+            known = load_directory(files.files, files.wg_quick)
         except InputError as error:
             yield refused("directory", error)
         else:
@@ -98,7 +98,7 @@ def directory(files: DirectorySettings) -> Iterator[Finding]:
 
 def _directory_file(path: Path) -> Finding:
     try:
-        entries = Directory.load([path]).entries
+        entries = load_directory([path]).entries
     except InputError as error:
         return refused("directory file", error)
     return good("directory file", f"{path}: {count_text(len(entries), 'peer')}")

@@ -9,7 +9,7 @@ from __future__ import annotations
 
 from dataclasses import dataclass, field
 
-from exporter.directory.files import Criticality
+from exporter.directory.entry import Criticality
 from exporter.liveness import Expected
 
 NAMESPACE_PREFIX = "argus-demo-"

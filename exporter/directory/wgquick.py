@@ -1,4 +1,4 @@
-"""Names of peers from the comments of wg-quick files. Nothing else of these files is kept.
+"""Reads names of peers from the comments of wg-quick files. Nothing else of these files is kept.
 
 Three ways of naming are read, in this order of precedence:
 
@@ -10,20 +10,20 @@ Three ways of naming are read, in this order of precedence:
     # laptop                                       right above the section; `Client: laptop (id)` too
     [Peer]
 
-The first two are those of prometheus_wireguard_exporter (its README, "Friendly tags"), the last is
-the habit of hand-written files and what wg-easy writes. The files hold private keys: only comments
-and `PublicKey` lines are decoded, and no comment that could hold a key becomes a name.
+The first two are defined by prometheus_wireguard_exporter (its README, "Friendly tags"). The last is common
+in hand-written files and written by wg-easy. The files contain private keys: only comments and `PublicKey`
+lines are decoded, and no comment that may contain a key becomes a name.
 """
 
 from __future__ import annotations
 
-import binascii
 import json
 import re
 from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
 
+from exporter.directory.publickey import is_public_key
 from exporter.errors import InputError
 from exporter.inputfile import read_bytes
 
@@ -40,7 +40,7 @@ _TAKEN = frozenset(("interface", "public_key", "allowed_ips", "remote_ip", "remo
 
 @dataclass(frozen=True, slots=True)
 class Naming:
-    """What the comments of one `[Peer]` say; `extra` holds the keys of friendly_json, sorted."""
+    """The name of one `[Peer]`, from its comments; `extra` has the keys of friendly_json, sorted."""
 
     public_key: str
     name: str
@@ -48,7 +48,7 @@ class Naming:
 
 
 def read(path: Path) -> list[Naming]:
-    """The named peers of a file, in its order. `InputError`: unreadable, or a friendly tag is broken."""
+    """The named peers of a file, in order. Raises `InputError`: unreadable, or a friendly tag is wrong."""
     reader = _Reader(str(path))
     for number, line in enumerate(read_bytes(path, MAX_BYTES).splitlines(), 1):
         reader.line(number, line)
@@ -56,17 +56,8 @@ def read(path: Path) -> list[Naming]:
     return reader.namings
 
 
-def is_public_key(text: str) -> bool:
-    """Whether it is base64 of 32 bytes as wg writes it: canonical, so that equal keys are equal texts."""
-    try:
-        key = binascii.a2b_base64(text)
-    except ValueError:
-        return False
-    return len(key) == 32 and binascii.b2a_base64(key, newline=False).decode() == text
-
-
 class _Reader:
-    """One file, line by line; a peer is complete when the next section begins."""
+    """Reads one file line by line. A peer is complete when the next section begins."""
 
     def __init__(self, file: str) -> None:
         self.file = file
@@ -97,16 +88,15 @@ class _Reader:
             self.public_key_line = number
 
     def remark(self, number: int, comment: str) -> str:
-        """Takes a friendly tag; gives back a comment that may be the name of the peer below."""
+        """Reads a friendly tag. Returns a comment that may be the name of the peer below it, or ""."""
         tag = _FRIENDLY.fullmatch(comment)
         unfit = _KEY.search(comment) or "\N{REPLACEMENT CHARACTER}" in comment
         if not tag:
             return "" if unfit or _SETTING.match(comment) else comment
         if self.section == "peer":
             if unfit:
-                raise InputError(
-                    self.file, number, tag[1], "must be UTF-8 text without a key: it is published"
-                )
+                problem = "must be UTF-8 text without a key: it is published"
+                raise InputError(self.file, number, tag[1], problem)
             if tag[1].lower() == "friendly_name":
                 self.name = tag[2]
             else:
@@ -114,7 +104,7 @@ class _Reader:
         return ""
 
     def json(self, number: int, text: str) -> tuple[str, tuple[tuple[str, str], ...]]:
-        """A friendly_json: the name (its `friendly_name`, or the one found before) and the labels, sorted."""
+        """Reads a friendly_json: (its `friendly_name`, or the name so far; the labels, sorted)."""
         labels: dict[str, str] = {}
         for key, value in self.pairs(number, text):
             if not _LABEL.fullmatch(key) or key.startswith("__") or key in _TAKEN:
@@ -132,7 +122,7 @@ class _Reader:
         return labels.pop("friendly_name", self.name), tuple(sorted(labels.items()))
 
     def pairs(self, number: int, text: str) -> Iterator[tuple[str, object]]:
-        """The members of a JSON object, with duplicates, numbers as they are written."""
+        """The members of a JSON object, duplicates included, with numbers as text."""
         problem = ""
         try:
             pairs = json.loads(
@@ -149,7 +139,7 @@ class _Reader:
         yield from pairs
 
     def close(self) -> None:
-        """Ends the section; a peer that has a name and a key is kept."""
+        """Ends the section. A peer with a name and a key is kept."""
         name = self.name or self.comment
         if easy := _WG_EASY.fullmatch(name):
             name = easy[1]
@@ -162,4 +152,4 @@ class _Reader:
 
 
 class _Pairs(list[tuple[str, object]]):
-    """The members of a JSON object, told apart from a JSON array by its type."""
+    """The members of a JSON object; its type distinguishes it from a JSON array."""

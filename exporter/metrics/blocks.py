@@ -10,7 +10,7 @@ from __future__ import annotations
 from collections.abc import Callable, Sequence
 from itertools import compress
 
-from exporter.directory.files import Directory, Entry
+from exporter.directory.entry import Directory, Entry
 from exporter.expectation import expected_of, window_of
 from exporter.liveness import Expected
 from exporter.metrics.text import Deflated, deflate, encoded, inflate, labels

@@ -15,7 +15,7 @@ from collections.abc import Callable, Iterable, Iterator
 from itertools import islice
 from operator import itemgetter
 
-from exporter.directory.files import Entry
+from exporter.directory.entry import Entry
 from exporter.metrics.text import PROMETHEUS, head
 from exporter.model import Device, Peer, Snapshot, split_endpoint
 

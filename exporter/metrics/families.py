@@ -12,7 +12,7 @@ from dataclasses import dataclass, field
 from itertools import compress
 from typing import Protocol
 
-from exporter.directory.files import Directory
+from exporter.directory.entry import Directory
 from exporter.liveness import SKEW_TOLERANCE, State, judge
 from exporter.metrics.blocks import INFO, Block, Values, arrange
 from exporter.metrics.text import head, labels

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterable, Iterator, Mapping
 
-from exporter.directory.files import Directory
+from exporter.directory.entry import Directory
 from exporter.metrics.families import (
     FIRST_SEEN,
     LIFETIME_FAMILIES,

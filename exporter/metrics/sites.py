@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from exporter.directory.files import Directory
+from exporter.directory.entry import Directory
 from exporter.metrics.families import Family, Samples
 
 LATITUDE = Family(

@@ -10,7 +10,8 @@ from dataclasses import dataclass
 from typing import get_args
 
 from exporter.config import Config
-from exporter.directory.files import Criticality, DirectoryWatch, Entry
+from exporter.directory.entry import Criticality, Entry
+from exporter.directory.watch import DirectoryWatch
 from exporter.expectation import expected_of, window_of
 from exporter.liveness import Expected, State, judge
 from exporter.model import Device, Peer, Reading, Snapshot

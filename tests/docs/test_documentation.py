@@ -13,7 +13,7 @@ import yaml
 
 from exporter import cli, config
 from exporter.config import Config, keys
-from exporter.directory.files import Directory
+from exporter.directory.load import load_directory
 from tests.kit.pages import PAGES, ROOT, fenced, names, rows
 
 README = PAGES["README.md"]
@@ -146,7 +146,7 @@ def test_examples_load(page: str, text: str, tmp_path: Path) -> None:
     if first in CONFIG_KEYS:
         config.load(file)
     elif first in DIRECTORY_KEYS:
-        assert Directory.load([file]).entries
+        assert load_directory([file]).entries
     else:  # of Prometheus, or a web configuration: whose pages' tests know them
         assert first in ("scrape_configs", "groups", "tls_server_config", "basic_auth_users", "rate_limit"), (
             page

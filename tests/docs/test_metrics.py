@@ -12,7 +12,7 @@ import pytest
 import yaml
 from prometheus_client.parser import text_string_to_metric_families
 
-from exporter.directory.files import Criticality, Directory
+from exporter.directory.entry import Criticality, Directory
 from exporter.errors import ReadError
 from exporter.liveness import Expected, State
 from exporter.metrics.exporter import EXPORTER_FAMILIES, Serving

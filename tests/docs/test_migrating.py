@@ -10,7 +10,7 @@ import pytest
 import yaml
 
 from exporter.config import keys, load
-from exporter.directory.files import Directory
+from exporter.directory.load import load_directory
 from exporter.metrics.compat import mdlayher, mindflavor
 from exporter.model import Device, Peer, Snapshot
 from tests.kit.pages import promtool
@@ -45,7 +45,7 @@ def test_directory_file_loads(tmp_path: Path) -> None:
     (text,) = yaml_blocks("peers")
     file = tmp_path / "directory.yml"
     file.write_text(text)
-    assert sorted(entry.name for entry in Directory.load([file]).entries.values()) == ["bar", "foo"]
+    assert sorted(entry.name for entry in load_directory([file]).entries.values()) == ["bar", "foo"]
 
 
 def test_configuration_keys_exist() -> None:

@@ -18,7 +18,7 @@ from pathlib import Path
 import pytest
 
 from exporter import config
-from exporter.directory.files import DirectoryWatch
+from exporter.directory.watch import DirectoryWatch
 from exporter.model import Snapshot
 from exporter.reader import gateway_of
 from exporter.recording import RecordingState

@@ -9,7 +9,7 @@ from uuid import UUID
 
 from hypothesis import strategies as st
 
-from exporter.directory.files import Directory, Entry
+from exporter.directory.entry import Directory, Entry
 from exporter.model import Device, Kind, Link, Peer, Reading, Snapshot
 from exporter.store.snapshot.changes import is_other_instance
 from exporter.store.snapshot.frame import DeviceFrame, Frame, Lost, PeerConfig

@@ -10,7 +10,7 @@ from dataclasses import dataclass, replace
 
 from hypothesis import strategies as st
 
-from exporter.directory.files import Directory, Entry, Site
+from exporter.directory.entry import Directory, Entry, Site
 from exporter.errors import ReadError
 from exporter.health import Health
 from exporter.metrics.exporter import EXPORTER_FAMILIES, Serving, exporter_samples

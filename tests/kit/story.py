@@ -8,7 +8,7 @@ from dataclasses import dataclass, field
 from datetime import UTC, date, datetime, timedelta
 from typing import NamedTuple
 
-from exporter.directory.files import Directory, Entry
+from exporter.directory.entry import Directory, Entry
 from exporter.model import Device, Link, Peer, Reading, Snapshot
 from tests.kit.frames import Moment
 from tests.kit.gateways import Row, key, with_peers

@@ -6,7 +6,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from exporter.directory.files import Entry
+from exporter.directory.entry import Entry
 from exporter.expectation import expected_of, window_of
 from exporter.liveness import SKEW_TOLERANCE, Expected, State, default_expected, default_window, judge
 from exporter.model import Peer

@@ -18,7 +18,7 @@ from prometheus_client.openmetrics.parser import text_string_to_metric_families 
 from prometheus_client.parser import text_string_to_metric_families as read_prometheus
 
 from exporter.config import Config, MetricsSettings, MindFlavorSettings, Schema
-from exporter.directory.files import DirectoryWatch
+from exporter.directory.watch import DirectoryWatch
 from exporter.metrics.compat import MDLAYHER_CONTENT_TYPE, MINDFLAVOR_CONTENT_TYPE
 from exporter.metrics.text import OPENMETRICS, PROMETHEUS
 from exporter.model import Snapshot

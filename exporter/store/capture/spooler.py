@@ -9,7 +9,7 @@ from collections.abc import Callable
 from dataclasses import replace
 from typing import Protocol
 
-from exporter.directory.files import Directory
+from exporter.directory.entry import Directory
 from exporter.model import Snapshot
 from exporter.store.errors import SpoolBroken, SpoolFull
 from exporter.store.snapshot.codec import encode

@@ -12,7 +12,7 @@ from itertools import compress, count, repeat
 from operator import gt, is_, is_not, lt, ne, or_
 from typing import TypeVar
 
-from exporter.directory.files import Directory
+from exporter.directory.entry import Directory
 from exporter.model import Device, Peer
 from exporter.store.snapshot.frame import DeviceFrame, PeerConfig
 

@@ -20,7 +20,7 @@ from collections.abc import Iterator, Sequence
 from dataclasses import replace
 from uuid import UUID
 
-from exporter.directory.files import Directory, Entry
+from exporter.directory.entry import Directory, Entry
 from exporter.model import Device, Peer, Snapshot
 from exporter.sourcenames import listings_of
 from exporter.store.snapshot.changes import (

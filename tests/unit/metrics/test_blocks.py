@@ -10,7 +10,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 from prometheus_client.parser import text_string_to_metric_families
 
-from exporter.directory.files import Directory, Entry
+from exporter.directory.entry import Directory, Entry
 from exporter.metrics import blocks
 from exporter.metrics.blocks import INFO, SIZE, Block, arrange, info_labels
 from exporter.metrics.text import inflate

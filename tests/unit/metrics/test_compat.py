@@ -12,7 +12,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 from prometheus_client.parser import text_string_to_metric_families
 
-from exporter.directory.files import Entry
+from exporter.directory.entry import Entry
 from exporter.metrics.compat import (
     LINES_PER_BLOCK,
     MDLAYHER_CONTENT_TYPE,

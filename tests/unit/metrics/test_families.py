@@ -11,7 +11,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from exporter import __version__
-from exporter.directory.files import Directory
+from exporter.directory.entry import Directory
 from exporter.health import Health
 from exporter.liveness import State, judge
 from exporter.metrics import exporter as own

@@ -21,7 +21,7 @@ from prometheus_client.openmetrics.parser import text_string_to_metric_families 
 from prometheus_client.parser import text_string_to_metric_families as read_prometheus
 from prometheus_client.registry import Collector
 
-from exporter.directory.files import Directory
+from exporter.directory.entry import Directory
 from exporter.expectation import expected_of, window_of
 from exporter.liveness import State, judge
 from exporter.metrics import blocks

@@ -13,7 +13,7 @@ from hypothesis import strategies as st
 from rich.cells import cell_len
 from rich.console import Console, Group, RenderableType
 
-from exporter.directory.files import Entry
+from exporter.directory.entry import Entry
 from exporter.liveness import State
 from exporter.model import Device, Peer, Snapshot
 from exporter.show.peers import SORTS, WORST_FIRST, PeerRow, View, arrange

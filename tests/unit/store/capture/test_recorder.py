@@ -20,7 +20,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from exporter.directory.files import Directory
+from exporter.directory.entry import Directory
 from exporter.model import Snapshot
 from exporter.recording import RecordingState
 from exporter.store.capture.recorder import Recorder, boot_clock

@@ -9,7 +9,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from exporter.directory.files import Directory, Entry
+from exporter.directory.entry import Directory, Entry
 from exporter.model import Device, Link, Reading, Snapshot
 from exporter.store.snapshot.changes import MOST, is_other_instance
 from exporter.store.snapshot.codec import decode, encode

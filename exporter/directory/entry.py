@@ -1,0 +1,50 @@
+"""The directory: for each public key, the name of the peer and the expectations about it."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from typing import Literal
+
+from exporter.liveness import Expected
+
+Criticality = Literal["low", "normal", "high"]
+
+
+@dataclass(frozen=True, slots=True)
+class Entry:
+    """What the directory says about one public key; "" and None = not stated."""
+
+    public_key: str  # base64, canonical
+    name: str = ""
+    site: str = ""
+    role: str = ""
+    owner: str = ""
+    organisation: str = ""
+    clearance: int = 0  # minimum clearance needed to see the peer; 0 = none
+    expected: Expected | None = None
+    criticality: Criticality = "normal"
+    stale_after: int | None = None  # seconds
+    extra: tuple[tuple[str, str], ...] = ()  # the keys of a friendly_json, sorted
+
+
+@dataclass(frozen=True, slots=True)
+class Site:
+    """The position of a site, in degrees: north and east are positive."""
+
+    name: str
+    latitude: float
+    longitude: float
+
+
+@dataclass(frozen=True, slots=True)
+class Directory:
+    """All entries and sites."""
+
+    entries: Mapping[str, Entry] = field(default_factory=dict)
+    sites: Mapping[str, Site] = field(default_factory=dict)
+    lists_peers: bool = False  # a directory file lists peers: a key without an entry is an unknown peer
+
+    def get(self, public_key: str) -> Entry | None:
+        """The entry of a public key; None = the directory has none."""
+        return self.entries.get(public_key)
