@@ -1,10 +1,10 @@
-"""Closed days compacted: one row per peer and day instead of one per sample.
+"""Compaction of past days: one row per peer and day instead of one row per sample.
 
-A day is built apart, in a table that no reader and no collector may look into, in batches that stay when the
-work is interrupted. Then one transaction compares it with the samples, attaches it and drops them: a reader
-finds each sample once, before, during and after. (Unless it is in a REPEATABLE READ transaction that began
-before: a table that is attached later is empty for such a one.) Samples that arrive for a day that was
-compacted lie beside it until the next run builds it anew from both.
+A day is built in a separate table that readers and collectors cannot access, in batches that an interruption
+does not undo. Then one transaction compares the table with the samples, attaches it and drops the samples, so
+that a reader finds each sample exactly once at any time. (Except in a REPEATABLE READ transaction that began
+earlier: it sees a table that was attached later as empty.) Samples that arrive for a compacted day are stored
+beside it until the next run builds the day again from both.
 """
 
 from __future__ import annotations
@@ -17,11 +17,11 @@ from exporter.store.database.connection import Connection
 from exporter.store.maintenance.partitions import days, if_not_in_use, table, without_waiting
 from exporter.store.progress import Progress
 
-PEERS = 256  # to a batch: at an interval of 30 s, up to 737,280 samples
-TRIES = 3  # of a day that gets samples while it is being compacted
-FIRST, LAST = -(2**31), 2**31 - 1  # peers
+PEERS = 256  # per batch: up to 737,280 samples at an interval of 30 s
+TRIES = 3  # for a day that receives samples while it is being compacted
+FIRST, LAST = -(2**31), 2**31 - 1  # the range of peer_id
 
-# $1 org_id, $2 and $3 the peers, without the first; $4 the start of the day, $5 its end, $6 its date.
+# $1: org_id; $2, $3: peers above $2 and up to $3; $4, $5: start and end of the day; $6: its date.
 RAW = """
     select org_id, peer_id, r.at, clearance, receive_total, transmit_total, active,
            case when handshake_age is not null  -- of null and a number, the least is the number
@@ -40,7 +40,7 @@ COMPACTED = """
              as u (at, receive, transmit, receive_wide, transmit_wide, handshake)
     where d.org_id = $1 and d.peer_id > $2 and d.peer_id <= $3 and d.day = $6"""
 
-# An instant that was recorded once more after the day was compacted is merged as the writer would.
+# An instant that was recorded again after the day was compacted is merged as the writer merges samples.
 MERGED = f"""
     select org_id, peer_id, at, max(clearance) as clearance, max(receive_total) as receive_total,
            max(transmit_total) as transmit_total, bool_or(active) as active, max(handshake) as handshake
@@ -80,7 +80,7 @@ DIGEST = """
            bit_xor(hash_record_extended(row(at, receive_total, transmit_total, active, handshake), 0))
     from ({source}) samples group by peer_id"""
 
-# How many peers are not in the one as they are in the other.
+# The number of peers whose samples differ between the two sources.
 DIFFERENCE = f"""
 with expected as ({DIGEST.replace("source", "expected")}), found as ({DIGEST.replace("source", "found")})
 select count(*) from expected full join found using (peer_id) where expected is distinct from found"""  # noqa: S608
@@ -95,10 +95,10 @@ select exists (select from pg_dist_partition where logicalrelid = 'argus.sample_
 
 
 async def compact_before(connection: Connection, first: date, progress: Progress) -> None:
-    """Compacts the days before `first` of which there are samples apart.
+    """Compact the days before `first` that have a partition of samples.
 
-    `connection`: the owner's, without a statement timeout. What was done is kept when it is interrupted.
-    Raises what the driver does.
+    `connection`: the owner's, without a statement timeout. An interruption keeps the finished batches. Raises
+    errors of the driver.
     """
     raw = [day for day in await days(connection, "sample") if day < first]
     compacted = set(await days(connection, "sample_day"))
@@ -109,7 +109,7 @@ async def compact_before(connection: Connection, first: date, progress: Progress
 
 
 async def discard(connection: Connection, keep: Sequence[date] = ()) -> None:
-    """Drops what was built of days and never attached, except of some."""
+    """Drop the unattached tables of days, except those of the days `keep`."""
     kept = {_building(day) for day in keep}
     for row in await connection.fetch(BUILDINGS):
         if f"argus.{row['relname']}" not in kept:
@@ -121,7 +121,7 @@ def _building(day: date) -> str:
 
 
 class _Day:
-    """One day. `merging`: it was compacted before."""
+    """One day. `merging`: the day was compacted before."""
 
     def __init__(self, connection: Connection, day: date, merging: bool, progress: Progress) -> None:
         self._connection = connection
@@ -141,10 +141,10 @@ class _Day:
                 self._progress.say(f"{self._day}: compacted")
                 return
             await self._connection.execute(f"drop table {self._building}")
-        self._progress.say(f"{self._day}: samples keep arriving for it; it is left to the next run")
+        self._progress.say(f"{self._day}: new samples keep arriving; the next run compacts the day")
 
     async def _create(self) -> None:
-        """The check spares the partition's attachment a look at its rows."""
+        """Create the table. Because of its check constraint, attaching it does not scan its rows."""
         day = f"'{self._day}'"
         if await self._connection.fetchval("select to_regclass($1) is not null", self._building):
             return
@@ -177,7 +177,7 @@ class _Day:
         return org_id, low, high, start_of(self._day), start_of(self._day + DAY), self._day
 
     async def _fill(self, org_id: int) -> None:
-        """Batches of peers, in their order: what is there tells where to go on."""
+        """Build the rows of an organisation in batches by peer_id; continue after the highest that exists."""
         done = f"select max(peer_id) from {self._building} where org_id = $1"  # noqa: S608
         build = BUILD.format(building=self._building, source=self._source, first=FIRST, last=LAST)
         low = await self._connection.fetchval(done, org_id)
@@ -193,9 +193,9 @@ class _Day:
             low = high
 
     async def _replace(self) -> bool:
-        """The samples by what was built of them, in one transaction; False = they are not the same.
+        """Replace the samples by the built table in one transaction; False = the two differ.
 
-        Nobody writes to this day meanwhile; to others, all may.
+        Meanwhile the day accepts no samples, other days do.
         """
         raw, connection = table("sample", self._day), self._connection
         found = COMPACTED.format(table=self._building)

@@ -1,7 +1,7 @@
-"""Daily partitions: made ahead, listed, dropped.
+"""Daily partitions: create them ahead, list them, drop them.
 
-Whoever changes them waits a moment for a lock and tries again later: who waited on would hold up every reader
-and writer behind it.
+A change of partitions waits for its lock only briefly and is tried again later, because every reader and
+writer of the table queues behind a session that waits for such a lock.
 """
 
 from __future__ import annotations
@@ -21,7 +21,7 @@ from exporter.store.progress import Progress
 
 AHEAD_DAYS = 3  # beyond today
 DAILY = ("sample", "sample_day", "snapshot")
-WAITS = (100, 200, 400, 800)  # milliseconds, one try each; below the server's deadlock_timeout
+WAITS = (100, 200, 400, 800)  # lock_timeout of each try in ms; below the server's deadlock_timeout
 PAUSE = 0.5  # seconds between two tries
 IN_USE = (asyncpg.LockNotAvailableError, asyncpg.DeadlockDetectedError)
 
@@ -34,9 +34,10 @@ union select (taken_at at time zone 'UTC')::date from argus.snapshot_default ord
 
 
 async def make_ahead(connection: Connection, recording: RecordingState) -> None:
-    """The partitions of today and the days to come; tells how far they reach, and what found none of its own.
+    """Create the partitions of today and the next days.
 
-    `connection`: a collector's or the owner's. Raises what the driver does.
+    Sets `recording.partitions_until` and `default_rows`. `connection`: a collector's or the owner's. Raises
+    errors of the driver.
     """
     today = await server_today(connection)
 
@@ -49,12 +50,13 @@ async def make_ahead(connection: Connection, recording: RecordingState) -> None:
 
 
 async def count_strays(connection: Connection, recording: RecordingState) -> None:
-    """Tells how many rows lie in the default partitions; from 1,000 on, at least so many."""
+    """Set `recording.default_rows`: the rows in the default partitions. Each partition is counted up to
+    1,000."""
     recording.default_rows = await connection.fetchval("select argus.default_partition_rows()")
 
 
 async def take_in_strays(connection: Connection, progress: Progress) -> None:
-    """Rows of the default partitions move into partitions made for them. `connection`: the owner's."""
+    """Create partitions for the rows in the default partitions, and move them. `connection`: the owner's."""
     days = [row["day"] for row in await connection.fetch(STRAYS)]
     progress.expect(len(days))
     for day in days:
@@ -64,12 +66,12 @@ async def take_in_strays(connection: Connection, progress: Progress) -> None:
 
         with if_not_in_use(f"{day}: the default partition", progress):
             await without_waiting(connection, make)
-            progress.say(f"{day}: rows of the default partition moved into one of their own")
+            progress.say(f"{day}: rows moved from the default partition into the partition of the day")
         progress.step()
 
 
 async def drop_before(connection: Connection, first: date, progress: Progress) -> None:
-    """Drops whole days before `first`, and gaps that had ended by then. `connection`: the owner's."""
+    """Drop the days before `first`, and the gaps that ended before it. `connection`: the owner's."""
     old = [(day, parent) for parent in DAILY for day in await days(connection, parent) if day < first]
     progress.expect(len(old))
     for day, parent in sorted(old):
@@ -85,34 +87,34 @@ async def drop_before(connection: Connection, first: date, progress: Progress) -
 
 
 async def days(connection: Connection, parent: str) -> list[date]:
-    """The days of which a table has partitions, in order."""
+    """The days for which a table has a partition, in order."""
     names = [row["relname"] for row in await connection.fetch(CHILDREN, f"argus.{parent}")]
     found = (re.fullmatch(rf"{parent}_([0-9]{{4}})([0-9]{{2}})([0-9]{{2}})", name) for name in names)
     return sorted(date(*map(int, match.groups())) for match in found if match)
 
 
 def table(parent: str, day: date) -> str:
-    """The partition of a day."""
+    """The qualified name of the partition of a day."""
     return f"argus.{parent}_{day:%Y%m%d}"
 
 
 async def server_today(connection: Connection) -> date:
-    """The server's, in UTC: several hosts write to it."""
+    """The server's date in UTC, which is the same for all gateways."""
     today: date = await connection.fetchval("select (now() at time zone 'UTC')::date")
     return today
 
 
 @contextmanager
 def if_not_in_use(name: str, progress: Progress) -> Iterator[None]:
-    """What is left undone since another session has a lock on it is told."""
+    """Report, instead of raising, that another session holds a lock that the block needs."""
     try:
         yield
     except IN_USE:
-        progress.say(f"{name} is in use by another session; it is left to the next run")
+        progress.say(f"{name} is in use by another session; the next run does it")
 
 
 async def without_waiting(connection: Connection, work: Callable[[], Awaitable[None]]) -> None:
-    """`work` in a transaction that gives up soon when it does not get a lock, a few times."""
+    """Run `work` in a transaction with a short lock_timeout; try again a few times if it expires."""
     for wait in WAITS:
         try:
             async with connection.transaction():

@@ -1,4 +1,4 @@
-"""What is to have another clearance, found by its names."""
+"""Finds the rows whose clearance is to change, by the names of gateway, interface and peer."""
 
 from __future__ import annotations
 
@@ -13,7 +13,7 @@ from exporter.store.database.connection import Connection
 
 Kind: TypeAlias = Literal["gateway", "interface", "peer"]
 
-NAMED = 10  # names that an error lists at most
+NAMED = 10  # at most so many names in an error
 
 ORGANISATION = "select org_id from argus.organisation where name = $1"
 GATEWAY = "select gateway_id from argus.gateway where org_id = $1 and name = $2"
@@ -32,9 +32,10 @@ where p.org_id = $1 and p.public_key = $2 order by g.name, i.name"""
 
 @dataclass(frozen=True, slots=True)
 class Goal:
-    """Which clearance for what: a gateway; an interface of it; a peer, there or ("") wherever it is.
+    """The clearance to set, and where: on a gateway, on an interface of it, or on a peer.
 
-    What is in it is raised where it would be below. `with_contents`: it gets the same clearance, too.
+    An empty `gateway` or `interface` selects a peer wherever it is configured. Contained objects with a lower
+    clearance are raised to it; `with_contents`: they all get exactly this clearance.
     """
 
     organisation: str
@@ -50,7 +51,10 @@ class Goal:
 
 @dataclass(frozen=True, slots=True)
 class Level:
-    """Those of a kind whose `column` is one of `ids`. `exact`: to get the clearance, and not just no less."""
+    """The objects of a kind whose `column` is in `ids`.
+
+    `exact`: set their clearance; otherwise only raise a lower one.
+    """
 
     kind: Kind
     column: str
@@ -60,7 +64,7 @@ class Level:
 
 @dataclass(frozen=True, slots=True)
 class Selection:
-    """`gateways`: whose collectors are concerned. `levels`: from what contains to what is contained."""
+    """`gateways`: those whose collectors are affected. `levels`: containers before their contents."""
 
     org_id: int
     gateways: tuple[int, ...]
@@ -68,10 +72,10 @@ class Selection:
 
 
 async def find(connection: Connection, goal: Goal, *, lock: bool = False) -> Selection:
-    """The rows that a goal means, by the owner's connection.
+    """The selection for a goal. `connection`: the owner's.
 
-    `lock`: within the transaction, no collector of these gateways writes from here to its end. Raises
-    InputError for names that are not there, and for a clearance below that of what contains the subject.
+    `lock`: until the end of the transaction no collector of these gateways writes. Raises InputError for an
+    unknown name, and for a clearance below that of the container.
     """
     org_id = await connection.fetchval(ORGANISATION, goal.organisation)
     if org_id is None:
@@ -89,7 +93,7 @@ class _Search:
         self._lock = " for update" if lock else ""
 
     async def gateway(self) -> Selection:
-        """The gateway, or the interface of it."""
+        """The selection of a gateway, or of one of its interfaces."""
         goal, gateway_id = self._goal, await self._gateway()
         (gateway,) = await self._locked([gateway_id])
         found = await self._interfaces(gateway_id)
@@ -107,7 +111,7 @@ class _Search:
         return Selection(self._org_id, (gateway_id,), tuple(levels))
 
     async def peer(self) -> Selection:
-        """The peer, on as many interfaces as it was ever seen on within what is named."""
+        """The selection of a peer, on every interface it was ever seen on within the goal."""
         gateways = sorted({row["gateway_id"] for row in await self._peers()})
         await self._locked(gateways)
         peers = [row for row in await self._peers() if row["gateway_id"] in gateways]
@@ -128,7 +132,7 @@ class _Search:
         return gateway_id
 
     async def _locked(self, gateways: Sequence[int]) -> list[Record]:
-        """Every transaction of a collector takes the lock of its gateway's row first."""
+        """Lock the rows of gateways, which every transaction of a collector locks first."""
         return await self._connection.fetch(LOCK + self._lock, self._org_id, gateways)
 
     async def _interfaces(self, gateway_id: int) -> list[Record]:
@@ -168,9 +172,9 @@ def _missing(option: str, problem: str, names: Sequence[Record | tuple[str]], th
 
 def _below(containers: Sequence[str]) -> InputError:
     what = _printable(", ".join(containers[:NAMED]))
-    return InputError("the command line", 0, "--clearance", f"{what}, and what is in it cannot have less")
+    return InputError("the command line", 0, "--clearance", f"{what}, and its contents cannot have less")
 
 
 def _printable(text: str) -> str:
-    """Names come from elsewhere: no control character of theirs reaches a terminal."""
+    """Escape control characters: names come from other hosts, and the text may go to a terminal."""
     return "".join(c if c.isprintable() else c.encode("unicode_escape").decode() for c in text)

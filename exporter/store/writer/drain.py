@@ -9,13 +9,14 @@ import time
 from collections.abc import Callable, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import replace
-from typing import ParamSpec, Protocol, TypeVar
+from typing import ParamSpec, TypeVar
 
 import asyncpg
 
 from exporter.recording import RecordingState, Work
 from exporter.store.backoff import Backoff
 from exporter.store.database.connection import Connection, close
+from exporter.store.database.opener import Opener
 from exporter.store.errors import (
     DatabaseRefused,
     DatabaseUnreachable,
@@ -43,16 +44,6 @@ UNWRITABLE = {"21", "22", "23"}  # classes of SQLSTATE: cardinality, data, a bro
 _log = logging.getLogger(__name__)
 
 
-class Access(Protocol):
-    """The way to the database."""
-
-    async def open(self) -> Connection:
-        """A collector's connection to a database with the right schema. Raises StoreError."""
-
-    def explain(self, error: BaseException) -> StoreError:
-        """What an error of the driver means."""
-
-
 class Unwritable(StoreError):
     """The database is well, and will not take this frame."""
 
@@ -67,7 +58,7 @@ class Drain:
 
     def __init__(
         self,
-        access: Access,
+        access: Opener,
         spool: Spool,
         writer: Writer,
         recording: RecordingState,

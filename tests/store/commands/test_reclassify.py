@@ -98,7 +98,7 @@ def test_it_is_looked_at_then_done(
     shown, said = capsys.readouterr()
     assert shown == ""
     lines = said.splitlines()
-    assert lines[0] == "gw: what is current has clearance 3"
+    assert lines[0] == "gw: the current rows have clearance 3"
     assert lines[-1].endswith(f"gw has clearance 3; {sum(counts.values())} rows were rewritten")
     assert clearances(database) == [3, 3, 3]
     actors = ask(database, "select distinct actor from argus.audit_event where action like 'reclass%'")

@@ -364,7 +364,7 @@ class TestLate:
         async def work(owner: Connection, org_id: int) -> None:
             said: list[str] = []
             await compact(owner, Busy(say=said.append))
-            assert said == [f"{OLD}: samples keep arriving for it; it is left to the next run"]
+            assert said == [f"{OLD}: new samples keep arriving; the next run compacts the day"]
             assert set(await lies(owner)) == {RAW}
             before = await everything(owner)
             assert len(before) == 2 * len(PEERS) * 24 + TRIES
@@ -432,7 +432,7 @@ class TestReaders:
             async with session(database, "argus_reader") as reader:
                 async with scope(reader, org_id, 1):
                     assert not await reader.fetchval(queries.COMPACTED, org_id, OLD, OLD + DAY)
-                    in_use = f"{OLD}: sample is in use by another session; it is left to the next run"
+                    in_use = f"{OLD}: sample is in use by another session; the next run does it"
                     assert await compact(owner) == [in_use]
                     rows = "select count(*) from argus.sample where org_id = $1 and clearance <= 1"
                     assert await reader.fetchval(rows, org_id) == len(PEERS) * 24
@@ -449,7 +449,7 @@ class TestReaders:
             async with session(login) as reader, reader.transaction():
                 await reader.execute(f"lock table only argus.{RAW} in access share mode")
                 await compact_before(owner, DAYS[2], Progress(say=said.append))
-            in_use = f"{OLD}: sample is in use by another session; it is left to the next run"
+            in_use = f"{OLD}: sample is in use by another session; the next run does it"
             assert said == [in_use, f"{DAYS[1]}: compacted"]
 
         run(login, work)

@@ -210,7 +210,7 @@ class TestStrays:
                     await other.execute("select from argus.sample_default")
                     await take_in_strays(owner, Progress(say=said.append))
                 assert said == [
-                    f"{OLD}: the default partition is in use by another session; it is left to the next run"
+                    f"{OLD}: the default partition is in use by another session; the next run does it"
                 ]
                 assert await counts(owner) == {"sample_default": 1}
                 await take_in_strays(owner, Progress())
@@ -258,7 +258,7 @@ class TestDropped:
                     await reader.execute(f"lock table only {where} in access share mode")
                     await drop_before(owner, OLD + DAY, Progress(say=said.append))
                 assert said == [
-                    f"{OLD}: sample is in use by another session; it is left to the next run",
+                    f"{OLD}: sample is in use by another session; the next run does it",
                     f"{OLD}: snapshot dropped",
                 ]
                 assert await days(owner, "sample") == [OLD]

@@ -432,8 +432,8 @@ def test_what_the_configuration_says_is_raised_again_and_said(login: Target) -> 
         do(login, Goal("acme", 4, "gw"), Progress())
         steps = Steps(write)
         do(login, Goal("acme", 1, "gw"), steps)
-    assert steps.said[0].startswith("gw: 1 is less than before. Where its gateway's configuration")
-    assert steps.said[-1] == "gw: meanwhile it was raised again by its collector, up to 3"
+    assert steps.said[0].startswith("gw: 1 is less than before. If the gateway's configuration")
+    assert steps.said[-1] == "gw: meanwhile its collector raised it again, up to 3"
 
     async def work(owner: Connection) -> None:
         assert await gateway(owner) == 3
@@ -559,7 +559,7 @@ def test_a_raise_does_not_wait_for_maintenance(login: Target) -> None:
                 while not waiting.done() and len(steps.said) < 2:
                     await asyncio.sleep(0.01)
                 assert steps.said == [
-                    "gw: what is current has clearance 3",
+                    "gw: the current rows have clearance 3",
                     "another session maintains this database; waiting for it",
                 ]
                 assert [row["clearance"] for row in await owner.fetch(CURRENT)] == [3]
@@ -660,11 +660,11 @@ WRONG = {
     ),
     "interface below its gateway": (
         Goal("acme", 1, "gw", "wg0"),
-        "--clearance: gateway gw has 2, and what is in it cannot have less",
+        "--clearance: gateway gw has 2, and its contents cannot have less",
     ),
     "peer below its interface": (
         Goal("acme", 1, peer=key(3)),
-        "--clearance: interface gw/wg1 has 2, and what is in it cannot have less",
+        "--clearance: interface gw/wg1 has 2, and its contents cannot have less",
     ),
 }
 

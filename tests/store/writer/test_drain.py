@@ -19,13 +19,13 @@ from exporter.recording import RecordingState
 from exporter.store.access import DatabaseAccess
 from exporter.store.backoff import Backoff
 from exporter.store.database.connection import Connection, close, connect, explain
+from exporter.store.database.opener import Opener
 from exporter.store.database.settings import Target
 from exporter.store.errors import StoreError
 from exporter.store.snapshot.codec import encode
 from exporter.store.snapshot.frame import Frame
 from exporter.store.spool.queue import Spool
 from exporter.store.writer.drain import TRIES, Drain
-from exporter.store.writer.drain import Access as Drains
 from exporter.store.writer.writer import Writer
 from tests.kit.frames import START
 from tests.kit.mirror import added, changed, device, frame
@@ -68,6 +68,9 @@ class Impatient:
     async def open(self) -> Connection:
         return await connect(self._target, application="test", role="argus_collector", lock_timeout=0.1)
 
+    async def open_as_owner(self) -> Connection:
+        return await connect(self._target, application="test", role="argus_owner", lock_timeout=0.1)
+
     def explain(self, error: BaseException) -> StoreError:
         return explain(error, self._target)
 
@@ -97,7 +100,7 @@ class Running:
 
 
 @contextlib.asynccontextmanager
-async def running(access: Drains, spool: Spool, recording: RecordingState) -> AsyncIterator[Running]:
+async def running(access: Opener, spool: Spool, recording: RecordingState) -> AsyncIterator[Running]:
     """Cancelled at the end, whatever it does then: the error of a connection that breaks at that moment may
     take the place of the cancellation."""
     recording.show_spool(spool)
