@@ -90,7 +90,7 @@ class MaintenanceSchedule:
     def _warn_of_limit(self, error: StoreError) -> None:
         if not self._limited:
             _log.warning(
-                "this daemon neither compacts nor drops days: %s. Grant argus_owner to its login, or run "
+                "days are not compacted or dropped from here: %s. Grant argus_owner to its login, or run "
                 "`argus-wg maintain` every day with a login that is a member of it",
                 error,
             )

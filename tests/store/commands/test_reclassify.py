@@ -112,7 +112,7 @@ def test_a_gateway_is_lowered_alone_unless_all_in_it_is_asked_for(
     command("--config", file, *GW, "--clearance", "3")
     capsys.readouterr()
     assert command("--config", file, *GW, "--clearance", "1") == 0
-    assert "a later snapshot raises it again: change it there first" in capsys.readouterr().err
+    assert "the next snapshot raises it again: change it there first" in capsys.readouterr().err
     assert clearances(database) == [1, 3, 3]
     assert command("--config", file, *GW, "--clearance", "1", "--with-contents") == 0
     assert clearances(database) == [1, 1, 1]

@@ -300,7 +300,7 @@ def test_rows_that_somebody_else_holds(
     asyncio.run(work())
     assert recorded(target) == [(1, 1), (2, 2), (3, 3)]
     (told,) = errors(caplog)
-    assert "another session holds a lock on it" in told
+    assert "find the session that holds the lock" in told
 
 
 @pytest.mark.parametrize("number", range(2))
