@@ -1,4 +1,4 @@
-"""The command `argus-wg`. Exit codes: 0 done, 1 the answer is no or it failed, 2 the question was wrong."""
+"""The command `argus-wg`. Exit codes: 0 done, 1 the answer is no or it failed, 2 wrong usage."""
 
 from __future__ import annotations
 
@@ -12,8 +12,8 @@ from typing import NoReturn
 from exporter import __version__
 from exporter.errors import ArgusError, InputError
 
-# Each command is a module with `add_arguments(parser)` and `run(arguments) -> exit code`; it is imported when
-# it is asked for, so that no command waits for the libraries of another.
+# Each command is a module with `add_arguments(parser)` and `run(arguments) -> exit code`. It is imported only
+# when it runs, so that no command waits for the libraries of another.
 COMMANDS = {
     "serve": (
         "exporter.commands.serve",
@@ -22,36 +22,36 @@ COMMANDS = {
     ),
     "show": (
         "exporter.commands.show",
-        "a live table of peers: state, handshake age, rates",
+        "show a live table of peers: state, handshake age, rates",
         "argus-wg show wg0 --once",
     ),
-    "check": ("exporter.commands.check", "what would fail, and how to fix it", "argus-wg check --json"),
+    "check": ("exporter.commands.check", "find what would fail, and how to fix it", "argus-wg check --json"),
     "migrate": (
         "exporter.commands.migrate",
-        "make the database's schema what this version needs",
+        "migrate the schema of the database to this version",
         "argus-wg migrate --check",
     ),
     "maintain": (
         "exporter.commands.maintain",
-        "make, compact and drop days of records now",
+        "create, compact and drop days of records now",
         "argus-wg maintain --raw-days 2",
     ),
     "reclassify": (
         "exporter.commands.reclassify",
-        "another clearance for what was recorded",
+        "change the clearance of recorded data",
         "argus-wg reclassify --organisation acme --gateway gw-berlin-1 --clearance 3 --check",
     ),
     "bundle": (
         "exporter.commands.bundle",
-        "alerts, runbooks, dashboards",
+        "write alerts, runbooks and dashboards to a directory",
         "argus-wg bundle /etc/prometheus/argus",
     ),
-    "demo": ("exporter.commands.demo", "a real mesh with the exporter on it, for a look", "argus-wg demo"),
+    "demo": ("exporter.commands.demo", "run a real mesh with the exporter on it", "argus-wg demo"),
 }
 
 
 class Parser(argparse.ArgumentParser):
-    """Says what was wrong in one line, and where help is: `helper` is the command whose help that is."""
+    """Prints an error in one line, and the command that prints help; `helper` "" = the parser itself."""
 
     helper = ""
 
@@ -60,10 +60,10 @@ class Parser(argparse.ArgumentParser):
 
 
 def build(command: str | None) -> Parser:
-    """The parser; only the named command brings its own options, the others just their summary."""
+    """The parser. Only the named command adds its options; the others have a summary."""
     parser = Parser(
         prog="argus-wg",
-        description="Argus WireGuard: every peer of a WireGuard gateway, told to Prometheus.",
+        description="Argus WireGuard: exports every peer of a WireGuard gateway to Prometheus.",
         epilog="Exit codes: 0 done, 1 the answer is no or something failed, 2 wrong usage or configuration.\n"
         "Example: argus-wg check && argus-wg serve",
         formatter_class=argparse.RawDescriptionHelpFormatter,
@@ -87,7 +87,7 @@ def build(command: str | None) -> Parser:
 
 
 def main(arguments: Sequence[str] | None = None) -> int:
-    """Run a command; its exit code. Raises `SystemExit` where argparse does: help, version, wrong usage."""
+    """Runs a command; its exit code. Raises `SystemExit` where argparse does: help, version, wrong usage."""
     try:
         try:
             return _run(list(sys.argv[1:] if arguments is None else arguments))
@@ -102,10 +102,8 @@ def main(arguments: Sequence[str] | None = None) -> int:
         return 1
     except KeyboardInterrupt:
         return 130
-    except (
-        OSError
-    ) as error:  # of the standard streams, most likely: what is left would be tried again at exit
-        if not isinstance(error, BrokenPipeError):  # `| head` has seen enough
+    except OSError as error:  # usually of standard output, whose buffer would be written again at exit
+        if not isinstance(error, BrokenPipeError):  # as with `| head`
             print(f"argus-wg: {error}", file=sys.stderr)
         os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
         return 1

@@ -3,7 +3,7 @@
 ArgusError                   what is wrong, and the remedy
 ├── InputError               a file that an operator wrote is wrong: file, line, field
 ├── ListenError              the server cannot listen on an address (web)
-├── BundleError              the bundle cannot be written (commands)
+├── BundleError              a file of the bundle cannot be written (bundle)
 ├── DemoError                the demo cannot be set up (demo)
 ├── ReadError                an interface or a source could not be read; `reason` is a metric label
 │   ├── PermissionMissing    CAP_NET_ADMIN is missing, or this user may not open the socket

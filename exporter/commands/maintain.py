@@ -1,5 +1,4 @@
-"""`argus-wg maintain`: partitions made ahead, old days compacted, older ones dropped, now and not within the
-hour."""
+"""`argus-wg maintain`: creates partitions, compacts old days and drops older ones, at once."""
 
 from __future__ import annotations
 
@@ -8,8 +7,9 @@ import math
 from functools import partial
 
 from exporter import config
+from exporter.commands.connection import connected
+from exporter.commands.longwork import EPILOG, work
 from exporter.commands.options import config_argument, config_path
-from exporter.commands.records import EPILOG, connected, work
 from exporter.config import Config
 from exporter.errors import InputError
 from exporter.instants import DAY_SECONDS
@@ -17,7 +17,7 @@ from exporter.store.database import migrate
 from exporter.store.maintenance.maintain import maintain
 from exporter.store.progress import Progress
 
-DAEMON = "Where a daemon runs, it maintains its database by itself, every hour"
+DAEMON = "Where a daemon runs, it maintains its database every hour"
 
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
@@ -47,7 +47,7 @@ def run(arguments: argparse.Namespace) -> int:
             "the command line",
             0,
             "--history-days",
-            f"must be {raw}, as --raw-days is, or more, not {history}",
+            f"must be at least {raw}, the value for --raw-days, not {history}",
         )
     return work("maintaining", partial(_run, settings, raw, history))
 
@@ -61,5 +61,5 @@ async def _run(settings: Config, raw_days: int, history_days: int, progress: Pro
 
 def _days(text: str) -> int:
     if not text.isdecimal() or len(text) > 5:
-        raise argparse.ArgumentTypeError(f"{text} is no number of days; write 0, 1, 2 …")
+        raise argparse.ArgumentTypeError(f"{text} is not a number of days; write 0, 1, 2 …")
     return int(text)

@@ -1,4 +1,4 @@
-"""`argus-wg migrate`: the schema brought up to date, or asked about, or spread over a Citus cluster."""
+"""`argus-wg migrate`: migrates the schema, checks it, or distributes it over a Citus cluster."""
 
 from __future__ import annotations
 
@@ -6,25 +6,26 @@ import argparse
 from functools import partial
 
 from exporter import config
+from exporter.commands.connection import connected
+from exporter.commands.longwork import EPILOG, work
 from exporter.commands.options import config_argument, config_path
-from exporter.commands.records import EPILOG, connected, work
 from exporter.config import Config
 from exporter.store.database import distribute, migrate
 from exporter.store.progress import Progress
 
-DAEMON = "Where a daemon runs, it migrates at its start by itself"
+DAEMON = "Where a daemon runs, it migrates at its start"
 
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
     config_argument(parser)
-    what = parser.add_mutually_exclusive_group()
-    what.add_argument(
-        "--check", action="store_true", help="say whether there is something to do, and do nothing"
+    mode = parser.add_mutually_exclusive_group()
+    mode.add_argument(
+        "--check", action="store_true", help="say whether the schema needs a migration; change nothing"
     )
-    what.add_argument(
-        "--distribute", action="store_true", help="distribute the tables over a Citus cluster, too"
+    mode.add_argument(
+        "--distribute", action="store_true", help="also distribute the tables over a Citus cluster"
     )
-    parser.epilog = (parser.epilog or "") + EPILOG.format(", or --check found something to do")
+    parser.epilog = (parser.epilog or "") + EPILOG.format(", or --check found that a migration is needed")
 
 
 def run(arguments: argparse.Namespace) -> int:

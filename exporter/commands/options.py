@@ -1,4 +1,4 @@
-"""Options that several commands have."""
+"""Options that several commands share."""
 
 from __future__ import annotations
 
@@ -11,23 +11,22 @@ DEFAULT_CONFIG = Path("/etc/argus-wireguard/argus-wg.yml")
 
 
 def config_argument(parser: argparse.ArgumentParser) -> None:
-    """`--config`, the same for every command that has one."""
+    """Adds `--config`."""
     parser.add_argument(
         "--config",
         "-c",
         type=Path,
         metavar="FILE",
-        help=f"configuration file (default: {DEFAULT_CONFIG} if it is there, otherwise the defaults)",
+        help=f"configuration file (default: {DEFAULT_CONFIG} if it exists, otherwise the built-in defaults)",
     )
 
 
 def config_path(given: Path | None) -> Path | None:
-    """The configuration file to use; none means that the defaults do."""
+    """The configuration file to use; None = the built-in defaults."""
     if given:
         return given
     try:
         return DEFAULT_CONFIG if DEFAULT_CONFIG.exists() else None
     except PermissionError:
-        raise InputError(
-            str(DEFAULT_CONFIG), 0, "", "may not be looked for by this user; name one with --config"
-        ) from None
+        problem = "this user may not search its directory"
+        raise InputError(str(DEFAULT_CONFIG), 0, "", problem, "name a file with --config") from None

@@ -1,4 +1,4 @@
-"""`argus-wg reclassify`: another clearance for a gateway, an interface or a peer, with its history."""
+"""`argus-wg reclassify`: changes the clearance of a gateway, an interface or a peer and of its history."""
 
 from __future__ import annotations
 
@@ -10,8 +10,9 @@ import sys
 from functools import partial
 
 from exporter import config
+from exporter.commands.connection import connected
+from exporter.commands.longwork import EPILOG, work
 from exporter.commands.options import config_argument, config_path
-from exporter.commands.records import EPILOG, connected, work
 from exporter.config import Config
 from exporter.errors import InputError
 from exporter.store.database import migrate
@@ -21,7 +22,7 @@ from exporter.store.progress import Progress
 from exporter.store.storable import storable
 
 DAEMON = (
-    "Where a daemon runs, its database is reached with PGHOST, PGUSER, PGDATABASE and PGPASSWORD, as "
+    "Where a daemon runs, connect to its database with PGHOST, PGUSER, PGDATABASE and PGPASSWORD, as "
     "docs/storage.md shows"
 )
 HIGHEST = 32767
@@ -29,26 +30,35 @@ HIGHEST = 32767
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
     config_argument(parser)
-    parser.add_argument("--organisation", metavar="NAME", required=True, help="whose it is")
-    parser.add_argument("--gateway", metavar="NAME", default="", help="the gateway, or where the rest is")
+    parser.add_argument(
+        "--organisation", metavar="NAME", required=True, help="the organisation that it belongs to"
+    )
+    parser.add_argument(
+        "--gateway",
+        metavar="NAME",
+        default="",
+        help="a gateway; with --interface or --peer, the gateway of these",
+    )
     parser.add_argument("--interface", metavar="NAME", default="", help="an interface of the gateway")
     parser.add_argument(
         "--peer",
         metavar="PUBLICKEY",
         default="",
-        help="a peer: on the interface, the gateway, or wherever it is",
+        help="a peer: on the interface, else on the gateway, else on every gateway",
     )
     parser.add_argument(
         "--clearance",
         metavar="N",
         required=True,
         type=_clearance,
-        help=f"what a reader must have to see it, from 0 to {HIGHEST}",
+        help=f"minimum clearance needed to read the records, from 0 to {HIGHEST}",
     )
     parser.add_argument(
-        "--with-contents", action="store_true", help="the same for every interface and peer in it, up or down"
+        "--with-contents",
+        action="store_true",
+        help="set the same clearance, higher or lower, on its interfaces and peers",
     )
-    parser.add_argument("--check", action="store_true", help="say how many rows would change, and do nothing")
+    parser.add_argument("--check", action="store_true", help="say how many rows would change; change nothing")
     parser.epilog = (parser.epilog or "") + EPILOG.format("")
 
 
@@ -69,11 +79,11 @@ def _goal(arguments: argparse.Namespace) -> Goal:
         name: storable(getattr(arguments, name)) for name in ("organisation", "gateway", "interface", "peer")
     }
     if not names["gateway"] and not names["peer"]:
-        raise _wrong("--gateway", "what is it for? Name a gateway, or a peer with --peer")
+        raise _wrong("--gateway", "is missing; name a gateway, or a peer with --peer")
     if names["interface"] and not names["gateway"]:
-        raise _wrong("--interface", "an interface is a gateway's: name that with --gateway")
+        raise _wrong("--interface", "needs --gateway: an interface belongs to a gateway")
     if names["peer"] and arguments.with_contents:
-        raise _wrong("--with-contents", "there is nothing in a peer")
+        raise _wrong("--with-contents", "cannot be used with --peer: a peer has no contents")
     return Goal(clearance=arguments.clearance, with_contents=arguments.with_contents, **names)
 
 
@@ -83,7 +93,7 @@ def _wrong(option: str, problem: str) -> InputError:
 
 def _clearance(text: str) -> int:
     if not (text.isascii() and text.isdigit() and int(text) <= HIGHEST):
-        raise argparse.ArgumentTypeError(f"{text} is no clearance; write a number from 0 to {HIGHEST}")
+        raise argparse.ArgumentTypeError(f"{text} is not a clearance; write a number from 0 to {HIGHEST}")
     return int(text)
 
 
@@ -101,7 +111,7 @@ async def _reclassify(settings: Config, goal: Goal, progress: Progress) -> None:
 
 
 def _actor() -> str:
-    """Who does it, for the audit events: who became root is not root."""
+    """The user for the audit events; with sudo, the user that called it."""
     try:
         user = os.environ.get("SUDO_USER") or pwd.getpwuid(os.getuid()).pw_name
     except KeyError:

@@ -27,7 +27,7 @@ from typing import Any, TypeVar
 import pytest
 import yaml
 
-from exporter.commands import bundle
+from exporter import bundle
 from exporter.demo import exporters, links, traces, tunnels, underlay
 from exporter.demo.exporters import Exporter
 from exporter.demo.namespaces import inside

@@ -8,7 +8,7 @@ from pathlib import Path
 import pytest
 
 from exporter import cli
-from exporter.commands.bundle import OWN, RUNBOOKS, hurried, shipped
+from exporter.bundle import OWN, RUNBOOKS, hurried, shipped
 from tests.alerts.kit import ALERTS, ROOT, amtool, promtool
 from tests.kit.pages import PAGES, fenced
 

@@ -10,7 +10,7 @@ import promql_parser
 import pytest
 import yaml
 
-from exporter.commands.bundle import RUNBOOKS
+from exporter.bundle import RUNBOOKS
 from exporter.metrics.exporter import EXPORTER_FAMILIES
 from exporter.metrics.families import (
     FIRST_SEEN,

@@ -195,7 +195,7 @@ def test_a_killed_demo_is_cleaned_by_the_next(tmp_path: Path) -> None:
 
     with demo(tmp_path / "second") as second:
         until("the second demo", lambda: second.said("Running"))
-        assert second.said("Removing what an earlier demo left")
+        assert second.said("Removing what a killed demo left behind")
         assert not any(alive(*orphan) for orphan in orphans)
         until("handshakes", lambda: connected("gw2"))
         assert second.end(signal.SIGTERM) == 0
@@ -207,7 +207,7 @@ def test_a_killed_demo_is_cleaned_by_the_next(tmp_path: Path) -> None:
 def test_half_set_up_it_leaves_nothing_either(tmp_path: Path, number: signal.Signals) -> None:
     """A signal while interfaces are being made ends the demo without a trace."""
     with demo(tmp_path / "output") as run:
-        until("the first interface", lambda: run.said("Making a WireGuard interface"))
+        until("the first interface", lambda: run.said("Creating a WireGuard interface"))
         assert run.end(number) == 0
         assert "Running" not in (tmp_path / "output").read_text()
     assert left_on_the_host() == []
@@ -229,7 +229,7 @@ def test_a_taken_port_and_a_dead_exporter_are_told(tmp_path: Path) -> None:
 
 
 def test_without_root_it_says_so() -> None:
-    """An unprivileged user gets one clear sentence that names what would mend it."""
+    """An unprivileged user gets one sentence that says how to run it."""
     reading, writing = os.pipe()
     child = os.fork()
     if not child:

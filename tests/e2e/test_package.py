@@ -14,8 +14,7 @@ from pathlib import Path
 
 import pytest
 
-from exporter import __version__
-from exporter.commands import bundle
+from exporter import __version__, bundle
 from tests.kit.clone import clone, files
 from tests.kit.paths import PROJECT
 

@@ -174,7 +174,7 @@ def test_without_an_address_the_private_server_is_maintained(
             server = PrivatePostgres(state)
             await server.start()
             try:
-                with pytest.raises(EmbeddedFailed, match="it maintains its database by itself, every hour"):
+                with pytest.raises(EmbeddedFailed, match="it maintains its database every hour"):
                     await asyncio.to_thread(command, "--config", file)
             finally:
                 await server.stop()

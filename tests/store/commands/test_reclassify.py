@@ -121,12 +121,12 @@ def test_a_gateway_is_lowered_alone_unless_all_in_it_is_asked_for(
 @pytest.mark.parametrize(
     ("words", "problem"),
     [
-        (("--organisation", "acme"), "--gateway: what is it for?"),
+        (("--organisation", "acme"), "--gateway: is missing"),
         (
             ("--organisation", "acme", "--interface", "wg0", "--peer", key(1)),
-            "--interface: an interface is a",
+            "--interface: needs --gateway",
         ),
-        ((*GW, "--peer", key(1), "--with-contents"), "--with-contents: there is nothing in a peer"),
+        ((*GW, "--peer", key(1), "--with-contents"), "--with-contents: cannot be used with --peer"),
         ((*GW, "--interface", "wg9"), "--interface: gateway gw has no interface wg9; there is wg0, wg1"),
     ],
 )

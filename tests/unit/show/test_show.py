@@ -156,7 +156,7 @@ def test_an_unknown_interface_is_wrong_usage(wg0: Path, capsys: pytest.CaptureFi
     stale_socket(wg0.with_name("wg9.sock"))
     assert show("wg7", "-c", str(wg0)) == 2
     captured = capsys.readouterr()
-    assert captured.err == "argus-wg show: no WireGuard interface wg7; those that exist: wg0, wg9\n"
+    assert captured.err == "argus-wg show: no WireGuard interface wg7; existing interfaces: wg0, wg9\n"
     assert not captured.out
 
 
