@@ -122,7 +122,7 @@ def test_a_number_of_days_is_one(text: str, capsys: pytest.CaptureFixture[str]) 
     with pytest.raises(SystemExit) as ended:
         command(f"--raw-days={text}")
     assert ended.value.code == 2
-    assert f"argument --raw-days: {text} is no number of days; write 0, 1, 2 …" in capsys.readouterr().err
+    assert f"argument --raw-days: {text} is not a number of days; write 0, 1, 2 …" in capsys.readouterr().err
 
 
 def test_a_schema_that_is_not_there_is_told(database: Target, tmp_path: Path) -> None:
