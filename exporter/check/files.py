@@ -1,4 +1,4 @@
-"""The files that an operator writes: each is read as the daemon would read it."""
+"""Checks of the files that an operator writes. Each is read in the same way as by the daemon."""
 
 from __future__ import annotations
 
@@ -21,16 +21,16 @@ from exporter.inputfile import read_text
 from exporter.terminal import count_text
 from exporter.web import webconfig
 
-MOST_MISTAKES = 20  # that are looked for in one file
+MOST_MISTAKES = 20  # of one file that are reported
 
-# Without these the rest of the file means something else: whatever is found after them may not be a mistake.
+# The rest of the file depends on these keys: a mistake that is found without them may not be one.
 DECISIVE = ("web_config", "allow_unauthenticated")
 
 
 def configuration(path: Path | None) -> Iterator[Finding]:
-    """The configuration file, with all of its mistakes."""
+    """The configuration file: a finding for each of its mistakes."""
     if path is None:
-        yield good("configuration", "no file: the defaults serve")
+        yield good("configuration", "no file: the defaults are used")
         return
     mistakes = config_mistakes(path)
     for mistake in sorted(mistakes, key=lambda mistake: mistake.line):
@@ -40,9 +40,9 @@ def configuration(path: Path | None) -> Iterator[Finding]:
 
 
 def config_mistakes(path: Path) -> list[InputError]:
-    """Every mistake of a configuration file, in the order in which it is read.
+    """Every mistake of a configuration file, in the order of reading.
 
-    Loading stops at the first mistake; so the key it names is taken out of a copy, and the copy loaded.
+    Loading stops at the first mistake. So its key is removed from a copy of the file, and the copy is loaded.
     """
     try:
         config.load(path)
@@ -58,7 +58,7 @@ def config_mistakes(path: Path) -> list[InputError]:
                 config.load(copy)
             except InputError as error:
                 if not error.field or len(mistakes) == MOST_MISTAKES:
-                    break  # without a field it is not YAML any more, which the file was
+                    break  # without a field, the copy is not YAML any more, although the file was
                 mistakes.append(InputError(str(path), error.line, error.field, error.detail, error.remedy))
             else:
                 break
@@ -66,7 +66,7 @@ def config_mistakes(path: Path) -> list[InputError]:
 
 
 def without(text: str, line: int) -> str:
-    """A YAML text without the key on this line and what is nested in it; no other line moves."""
+    """A YAML text without the key on this line and its value; the other lines keep their numbers."""
     lines = text.splitlines()
     indent = _indent(lines[line - 1])
     last = line
@@ -77,12 +77,12 @@ def without(text: str, line: int) -> str:
 
 
 def _indent(line: str) -> int:
-    """Columns before the key; a list item belongs to the key above it, also where it is not indented."""
+    """Columns before the key; one more for a list item, which belongs to the key above it."""
     return len(line) - len(line.lstrip()) + bool(re.match(r"\s*- ", line))
 
 
 def directory(files: DirectorySettings) -> Iterator[Finding]:
-    """Each directory file and each wg-quick file alone, then all of them together."""
+    """Each directory file and each wg-quick file separately, then all of them together."""
     found = [_directory_file(path) for path in files.files]
     for pattern in files.wg_quick:
         found += _wg_quick(pattern)
@@ -93,7 +93,7 @@ def directory(files: DirectorySettings) -> Iterator[Finding]:
         except InputError as error:
             yield refused("directory", error)
         else:
-            yield good("directory", f"{count_text(len(known.entries), 'peer')} known")
+            yield good("directory", f"{count_text(len(known.entries), 'peer')} in the directory")
 
 
 def _directory_file(path: Path) -> Finding:
@@ -105,15 +105,15 @@ def _directory_file(path: Path) -> Finding:
 
 
 def _wg_quick(pattern: str) -> Iterator[Finding]:
-    """The files that match one pattern; one that may not be listed matches nothing, without a word."""
+    """The files that match one pattern. In a directory without read permission nothing matches: a warning."""
     paths = [Path(name) for name in sorted(glob.glob(pattern))]  # noqa: PTH207 - the pattern may be absolute
     parent = Path(pattern).parent
     if not paths and parent.is_dir() and not os.access(parent, os.R_OK | os.X_OK, effective_ids=True):
         yield warning(
             "wg-quick files",
-            f"{parent} may not be listed by {user()}: names in its files are not seen",
-            "`directory.wg_quick: []` if names come from elsewhere; otherwise, though their private keys lie "
-            f"open then, `setfacl -R -m u:{user()}:rX {quote(str(parent))}`",
+            f"{user()} may not list {parent}: names in its files are not used",
+            "set `directory.wg_quick: []` if names come from elsewhere; otherwise run `setfacl -R -m "
+            f"u:{user()}:rX {quote(str(parent))}`, after which {user()} can also read the private keys",
         )
     elif not paths and pattern in DirectorySettings().wg_quick:
         yield good("wg-quick files", f"{pattern} matches no file")
@@ -123,13 +123,13 @@ def _wg_quick(pattern: str) -> Iterator[Finding]:
         try:
             namings = wgquick.read(path)
         except InputError as error:
-            yield refused("wg-quick file", error, "`directory.wg_quick: []` if names from it are not wanted")
+            yield refused("wg-quick file", error, "set `directory.wg_quick: []` if its names are not wanted")
         else:
             yield good("wg-quick file", f"{path}: {count_text(len(namings), 'named peer')}")
 
 
 def web_configuration(settings: Config) -> Iterator[Finding]:
-    """The web configuration file with every certificate it names."""
+    """The web configuration file and the certificates that it names."""
     if not settings.web_config:
         return
     try:
@@ -143,11 +143,11 @@ def web_configuration(settings: Config) -> Iterator[Finding]:
     ]
     yield good("web configuration", f"{settings.web_config}: {', '.join(protection)}")
     for note in loaded.notes:
-        yield warning("web configuration", note, f"take it out of {settings.web_config}")
+        yield warning("web configuration", note, f"remove it from {settings.web_config}")
 
 
 def refused(check: str, error: InputError, otherwise: str = "") -> Finding:
-    """A file that would not be taken. The problem of an `InputError` says what would be right."""
+    """A file with a mistake. `otherwise` is a second remedy."""
     place = f"{error.file}:{error.line}" if error.line else error.file
     key = f" ({error.field})" if error.field else ""
     remedy = f"correct {place}{key}"
@@ -162,7 +162,7 @@ def refused(check: str, error: InputError, otherwise: str = "") -> Finding:
 
 
 def _exists(name: str) -> bool:
-    """Whether a file is there, as far as this user may know: what cannot be looked at is taken to be."""
+    """Whether a file exists; also true if this user may not search its directory."""
     try:
         Path(name).lstat()
     except FileNotFoundError:

@@ -10,9 +10,9 @@ Status = Literal["ok", "warning", "failed"]
 
 @dataclass(frozen=True, slots=True)
 class Finding:
-    """`warning`: it works, and deserves a look. `failed`: it would not work. Both have a remedy."""
+    """`warning`: it works, but may not be intended. `failed`: it would not work. Both have a remedy."""
 
-    check: str  # what was looked at: "configuration", "interface wg0" …
+    check: str  # the thing that was checked: "configuration", "interface wg0" …
     status: Status
     message: str
     remedy: str = ""  # the exact command or setting; "" = nothing to do

@@ -1,4 +1,4 @@
-"""The host: capabilities, the kernel's WireGuard, namespaces, sockets, interfaces, clock."""
+"""Checks of the host: capabilities, the kernel module, namespaces, sockets, interfaces, clock."""
 
 from __future__ import annotations
 
@@ -22,7 +22,7 @@ STATUS = Path("/proc/self/status")
 
 
 def host(settings: Config) -> Iterator[Finding]:
-    """Everything that one reading of the gateway tells, and why."""
+    """The findings of one reading of the gateway."""
     snapshot = gateway_of(settings).read()
     yield from capabilities(settings, snapshot, effective_capabilities())
     yield from kernel(settings, snapshot)
@@ -39,7 +39,7 @@ def effective_capabilities(status: Path = STATUS) -> int:
 
 
 def capabilities(settings: Config, snapshot: Snapshot, effective: int) -> Iterator[Finding]:
-    """CAP_NET_ADMIN for the kernel's interfaces, CAP_SYS_ADMIN to enter namespaces."""
+    """CAP_NET_ADMIN to read interfaces of the kernel, CAP_SYS_ADMIN to enter namespaces."""
     if not settings.sources.netlink:
         yield good("capabilities", "none is needed: `sources.netlink` is off")
         return
@@ -52,14 +52,14 @@ def capabilities(settings: Config, snapshot: Snapshot, effective: int) -> Iterat
         if effective >> bit & 1:
             yield good(name, f"{user()} has it")
         elif refused:
-            yield failed(name, f"{user()} lacks it, and needs it {purpose}", remedy)
+            yield failed(name, f"{user()} does not have it, and needs it {purpose}", remedy)
         else:
-            message = f"{user()} lacks it; nothing needs it now, but it is what it takes {purpose}"
+            message = f"{user()} does not have it; nothing needs it now, but it is needed {purpose}"
             yield warning(name, message, remedy)
 
 
 def kernel(settings: Config, snapshot: Snapshot) -> Iterator[Finding]:
-    """Does the kernel speak WireGuard? Asking makes it load the module, where there is one to be loaded."""
+    """Whether the kernel has WireGuard. Resolving the family makes the kernel load the module."""
     check = "kernel module"
     if not settings.sources.netlink:
         return
@@ -67,16 +67,16 @@ def kernel(settings: Config, snapshot: Snapshot) -> Iterator[Finding]:
         number = resolve_family()
     except ReadError as error:
         if error.reason == "module" and any(map(_in_userspace, snapshot.readings)):
-            yield good(check, "the kernel has no WireGuard, and userspace interfaces run without it")
+            yield good(check, "the kernel has no WireGuard; userspace interfaces work without it")
             return
         remedy = remedy_of(Reading(NETLINK, "", 0, error.reason), settings.sources.uapi_directory)
         yield failed(check, error.problem, remedy)
     else:
-        yield good(check, f"the kernel speaks WireGuard (generic netlink family {number})")
+        yield good(check, f"the kernel has WireGuard (generic netlink family {number})")
 
 
 def namespaces(snapshot: Snapshot) -> Iterator[Finding]:
-    """Each network namespace beside the own one."""
+    """Each network namespace other than the process's own."""
     for reading in snapshot.readings:
         if reading.interface or not is_netlink(reading.source):
             continue
@@ -87,7 +87,7 @@ def namespaces(snapshot: Snapshot) -> Iterator[Finding]:
 
 
 def sockets(settings: Config, snapshot: Snapshot) -> Iterator[Finding]:
-    """The directory of UAPI sockets. The sockets themselves are read as interfaces, and never removed."""
+    """The directory of UAPI sockets. The sockets are checked as interfaces; none is ever removed."""
     path = settings.sources.uapi_directory
     for reading in snapshot.readings:
         if reading.source == UAPI and not reading.interface:
@@ -95,13 +95,13 @@ def sockets(settings: Config, snapshot: Snapshot) -> Iterator[Finding]:
             there = (
                 f"{path}: {count_text(count, 'socket')}"
                 if path.is_dir()
-                else f"{path} is not there: no userspace interfaces"
+                else f"{path} does not exist: no userspace interfaces"
             )
             yield _read("UAPI directory", reading, there, path)
 
 
 def interfaces(settings: Config, snapshot: Snapshot) -> Iterator[Finding]:
-    """Each interface, of the kernel or behind a UAPI socket."""
+    """Each interface, of the kernel or with a UAPI socket."""
     peers = {device.label: len(device.peers) for device in snapshot.devices}
     readings = [reading for reading in snapshot.readings if reading.interface]
     for reading in readings:
@@ -111,18 +111,19 @@ def interfaces(settings: Config, snapshot: Snapshot) -> Iterator[Finding]:
         yield _read(f"interface {reading.interface}", reading, done, settings.sources.uapi_directory)
     for device in snapshot.devices:
         if device.link and not device.link.up:
-            remedy = f"`{_within(device)}ip link set {quote(device.name)} up`"
+            remedy = f"run `{_within(device)}ip link set {quote(device.name)} up`"
             yield warning(f"interface {device.label}", "the link is down: no tunnel works", remedy)
     if not readings:
         yield warning(
             "interfaces",
-            "no WireGuard interface is there to be read",
-            "`wg-quick up NAME`; if there is one, look at `interfaces` and `namespaces` of the configuration",
+            "there is no WireGuard interface to read",
+            "run `wg-quick up NAME`; if there is one, check `interfaces` and `namespaces` in the "
+            "configuration",
         )
 
 
 def clock(snapshot: Snapshot) -> Iterator[Finding]:
-    """A handshake in the future says that the clock was set back since."""
+    """A handshake in the future means that the clock was set back after it."""
     latest = snapshot.taken_at + SKEW_TOLERANCE
     ahead = [time for device in snapshot.devices for time in device.last_handshake if time > latest]
     if ahead:
@@ -130,10 +131,10 @@ def clock(snapshot: Snapshot) -> Iterator[Finding]:
         yield warning(
             "clock",
             f"{count_text(len(ahead), 'handshake')} in the future, by up to {most}: the clock was set back",
-            "`timedatectl set-ntp true`; each peer is right again with its next handshake",
+            "run `timedatectl set-ntp true`; the age of each peer is right again after its next handshake",
         )
     elif any(any(device.last_handshake) for device in snapshot.devices):
-        yield good("clock", "no handshake lies in the future")
+        yield good("clock", "no handshake is in the future")
 
 
 def _read(check: str, reading: Reading, message: str, uapi_directory: Path) -> Finding:
@@ -144,7 +145,7 @@ def _read(check: str, reading: Reading, message: str, uapi_directory: Path) -> F
 
 
 def _in_userspace(reading: Reading) -> bool:
-    """Whether it tells of an interface that a userspace process runs."""
+    """Whether a userspace process runs the interface of this reading."""
     return reading.source == UAPI and bool(reading.interface) and reading.reason != "stale-socket"
 
 

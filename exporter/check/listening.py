@@ -1,4 +1,4 @@
-"""Where the server would listen: whether the address is free, and who may read what is served there."""
+"""Checks of the addresses: whether each is free, and who can read the metrics there."""
 
 from __future__ import annotations
 
@@ -19,7 +19,7 @@ TCP_LISTEN = "0A"  # state of a socket in /proc/net/tcp (include/net/tcp_states.
 
 
 def addresses(settings: Config) -> Iterator[Finding]:
-    """Each address is bound for a moment, exactly as the server binds it."""
+    """Binds each address for a moment, in the same way as the server."""
     for address in settings.listen:
         check = f"listen {address}"
         try:
@@ -38,13 +38,13 @@ async def _try(address: ListenAddress) -> None:
 def _taken(check: str, address: ListenAddress, error: ListenError) -> Finding:
     holders = listeners(address.port)
     if holders and all(_is_exporter(words) for words in holders.values()):
-        return good(check, f"the exporter listens there already ({_processes(holders)})")
-    held = f"; it is held by {_processes(holders)}" if holders else ""
+        return good(check, f"the exporter already listens there ({_processes(holders)})")
+    held = f"; used by {_processes(holders)}" if holders else ""
     return failed(check, error.problem + held, error.remedy)
 
 
 def listeners(port: int) -> dict[int, list[str]]:
-    """Process number → command line of those that listen on a TCP port, as far as /proc tells this user."""
+    """Process number → command line of each process on a TCP port that this user can see in /proc."""
     inodes = {f"socket:[{inode}]" for inode in _listening(port)}
     found = {}
     for process in PROC.iterdir() if inodes else ():
@@ -54,7 +54,7 @@ def listeners(port: int) -> dict[int, list[str]]:
 
 
 def _listening(port: int) -> Iterator[str]:
-    """Inodes of the listening sockets on a port, of this network namespace (proc_pid_net(5))."""
+    """Inodes of the listening sockets on a port in this network namespace (proc_pid_net(5))."""
     for table in ("tcp", "tcp6"):
         path = PROC / "net" / table
         for line in path.read_text().splitlines()[1:] if path.exists() else ():
@@ -64,7 +64,7 @@ def _listening(port: int) -> Iterator[str]:
 
 
 def _holds(process: Path, inodes: set[str]) -> bool:
-    """Whether one of the sockets is open in a process; of another user's, or one that ended, nobody knows."""
+    """Whether a process has one of the sockets open; false if it ended or this user may not see."""
     try:
         return any(str(link.readlink()) in inodes for link in (process / "fd").iterdir())
     except OSError:
@@ -88,7 +88,7 @@ def _processes(holders: dict[int, list[str]]) -> str:
 
 
 def protection(settings: Config) -> Iterator[Finding]:
-    """Who can read the metrics: whoever reaches an address beyond loopback, unless it asks who that is."""
+    """Whether an address beyond loopback is protected by a login and TLS."""
     check = "authentication"
     outside = [str(address) for address in settings.listen if not address.loopback]
     if not outside:
@@ -102,10 +102,10 @@ def protection(settings: Config) -> Iterator[Finding]:
     file = settings.web_config or "web.yml, named by `web_config`"
     asks = bool(web.users) or (web.tls is not None and web.tls.client_auth == tls.REQUIRED)
     if not asks:
-        message = f"whoever reaches {where} can read the metrics"
-        yield warning(check, message, f"`basic_auth_users` in {file}, or listen on 127.0.0.1 alone")
+        message = f"every host that reaches {where} can read the metrics"
+        yield warning(check, message, f"add `basic_auth_users` to {file}, or listen only on 127.0.0.1")
     elif not web.tls:
-        message = f"passwords for {where} cross the network in the clear"
-        yield warning(check, message, f"`tls_server_config` in {file}")
+        message = f"passwords for {where} cross the network unencrypted"
+        yield warning(check, message, f"add `tls_server_config` to {file}")
     else:
-        yield good(check, f"{where} asks for a {'password' if web.users else 'client certificate'}, over TLS")
+        yield good(check, f"{where} requires a {'password' if web.users else 'client certificate'}, over TLS")

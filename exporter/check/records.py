@@ -1,4 +1,4 @@
-"""The records: the state directory, and the database that snapshots go to."""
+"""Checks of the recording: the state directory, and the database for snapshots."""
 
 from __future__ import annotations
 
@@ -24,7 +24,7 @@ ELSEWHERE = "see docs/operations.md, When snapshots do not arrive"
 
 
 def records(settings: Config, environ: Mapping[str, str] = os.environ) -> Iterator[Finding]:
-    """What recording needs. Nothing is made, and nothing is migrated."""
+    """What recording needs. Creates nothing and migrates nothing."""
     if not settings.recording.enabled:
         yield good(RECORDS, "none is needed: `recording.enabled` is false")
         return
@@ -32,7 +32,7 @@ def records(settings: Config, environ: Mapping[str, str] = os.environ) -> Iterat
     try:
         where = target(settings.database, environ)
     except InputError as error:
-        yield failed(RECORDS, str(error), "correct what this names")
+        yield failed(RECORDS, error.problem, error.remedy or "correct this setting")
         return
     try:
         yield asyncio.run(_configured(where) if where else _private(settings.state_directory))
@@ -46,18 +46,18 @@ def _state_directory(settings: Config) -> Iterator[Finding]:
     path, wanted = settings.state_directory, settings.recording.spool_megabytes << 20
     there = next(each for each in (path, *path.absolute().parents) if _is_seen(each))
     if not os.access(there, os.W_OK | os.X_OK, effective_ids=True) or not there.is_dir():
-        remedy = f"`install -d -o {user()} -m 711 {quote(str(path))}` as root, or set `state_directory`"
+        remedy = f"run `install -d -o {user()} -m 711 {quote(str(path))}` as root, or set `state_directory`"
         yield failed(STATE, f"{user()} may not write to {there}", remedy)
         return
     free = shutil.disk_usage(there).free
     if free < wanted:
         yield warning(
             STATE,
-            f"{there} has {free >> 20} MB left, and the spool may take {wanted >> 20} MB",
-            "make room, or lower `recording.spool_megabytes`",
+            f"{there} has {free >> 20} MB free, and the spool may use {wanted >> 20} MB",
+            "free space, or lower `recording.spool_megabytes`",
         )
         return
-    yield good(STATE, str(path) if there == path else f"{path} is made at the start")
+    yield good(STATE, str(path) if there == path else f"{path} is created at the start")
 
 
 def _is_seen(path: Path) -> bool:
@@ -68,19 +68,22 @@ def _is_seen(path: Path) -> bool:
 
 
 async def _configured(where: Target) -> Finding:
-    """Of the rights, what a daemon needs; without a schema those to make one."""
+    """The privileges that a daemon needs; without a schema, those to create one."""
     connection = await connect(where, application="argus-wg check", timeout=5, statement_timeout=10)
     try:
         with errors(where):
             found = await migrate.version(connection)
             may_migrate = await connection.fetchval(MAY_MIGRATE)
             if found < migrate.latest() and may_migrate:
-                return good(RECORDS, f"{where}: serve brings the schema from {found} to {migrate.latest()}")
+                return good(
+                    RECORDS,
+                    f"{where}: `argus-wg serve` migrates the schema from {found} to {migrate.latest()}",
+                )
             await migrate.check(connection)
             if not await connection.fetchval("select pg_has_role('argus_collector', 'member')"):
                 raise DatabaseRefused(f"{where}: {where.user} may not record", "grant argus_collector to it")
     except SchemaMismatch as error:
-        return failed(RECORDS, f"{where}: {error}", "`argus-wg migrate` says what is missing")
+        return failed(RECORDS, f"{where}: {error.problem}", error.remedy or "run `argus-wg migrate`")
     finally:
         await close(connection)
     if may_migrate:

@@ -1,4 +1,4 @@
-"""How to fix a reading that failed: the exact command or setting, by the `reason` of the `Reading`."""
+"""How to fix a failed reading: the exact command or setting, by the `reason` of the `Reading`."""
 
 from __future__ import annotations
 
@@ -12,7 +12,7 @@ from exporter.sourcenames import UAPI, is_netlink, namespace_of
 
 
 def remedy_of(reading: Reading, uapi_directory: Path) -> str:
-    """One line to act on; "" = the reading succeeded."""
+    """The remedy in one line; "" = the reading succeeded."""
     if reading.ok:
         return ""
     name = reading.interface.rpartition("/")[2]
@@ -22,15 +22,15 @@ def remedy_of(reading: Reading, uapi_directory: Path) -> str:
     slow = f"restart the process behind {socket}, or " if reading.source == UAPI else ""
     remedies = {
         "permission": _permission(reading, uapi_directory),
-        "module": "`modprobe wireguard` as root, and `wireguard` in /etc/modules-load.d/wireguard.conf; "
-        "on a host without kernel WireGuard `sources.netlink: false`",
-        "vanished": f"`systemctl start {unit}`, unless it was removed on purpose",
-        "interrupted": "raise `sources.dump_retries`, or stop what keeps changing the peers",
+        "module": "run `modprobe wireguard` as root, and write `wireguard` to "
+        "/etc/modules-load.d/wireguard.conf; on a host without WireGuard in the kernel, set `sources.netlink: false`",
+        "vanished": f"run `systemctl start {unit}`, unless the interface was removed on purpose",
+        "interrupted": "raise `sources.dump_retries`, or stop the program that keeps changing the peers",
         "timeout": f"{slow}raise `sources.timeout`",
-        "stale-socket": f"`systemctl restart {unit}` if the interface is wanted, otherwise `rm {socket}`",
-        "namespace": f"`ip netns add {quote(namespace)}`, or take {namespace} out of `namespaces`",
+        "stale-socket": f"run `systemctl restart {unit}` if the interface is wanted, otherwise `rm {socket}`",
+        "namespace": f"run `ip netns add {quote(namespace)}`, or remove {namespace} from `namespaces`",
     }
-    unknown = f"compare with `wg show {quote(name)}`; if that works, this is a defect: please report it"
+    unknown = f"compare with `wg show {quote(name)}`; if that works, please report a bug"
     return remedies.get(reading.reason, unknown)
 
 
@@ -40,18 +40,18 @@ def _permission(reading: Reading, uapi_directory: Path) -> str:
             "CAP_NET_ADMIN", *(("CAP_SYS_ADMIN",) if namespace_of(reading.source) else ())
         )
     if not reading.interface:
-        return f"run as root (`sudo`), or `setfacl -m u:{user()}:rx {quote(str(uapi_directory))}`"
+        return f"run as root (`sudo`), or run `setfacl -m u:{user()}:rx {quote(str(uapi_directory))}`"
     path = quote(str(uapi_directory / f"{reading.interface}.sock"))
-    return f"run as root (`sudo`), or `setfacl -m u:{user()}:rw {path}`"
+    return f"run as root (`sudo`), or run `setfacl -m u:{user()}:rw {path}`"
 
 
 def capability_remedy(*capabilities: str) -> str:
-    """How a service, or a person, comes by capabilities."""
+    """How a service or a user gets capabilities."""
     return f"run as root (`sudo`), or set `AmbientCapabilities={' '.join(capabilities)}` in the systemd unit"
 
 
 def user() -> str:
-    """The name of the effective user, or its number where it has none."""
+    """The name of the effective user, or its number if it has no name."""
     try:
         return pwd.getpwuid(os.geteuid()).pw_name
     except KeyError:

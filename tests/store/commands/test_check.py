@@ -140,7 +140,7 @@ def test_a_state_directory_that_may_not_be_written(tmp_path: Path) -> None:
         one = found(recording_in(tmp_path / "state"))[STATE]
     tmp_path.chmod(0o755)
     assert one.status == "failed"
-    assert one.remedy.startswith("`install -d -o ")
+    assert one.remedy.startswith("run `install -d -o ")
 
 
 def test_little_room_is_a_warning(tmp_path: Path) -> None:

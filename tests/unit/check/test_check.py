@@ -1,4 +1,4 @@
-"""`argus-wg check`: each thing that would fail is found, named, and comes with how to fix it."""
+"""`argus-wg check`: finds and names everything that would fail, with its remedy."""
 
 from __future__ import annotations
 
@@ -34,7 +34,7 @@ NET_ADMIN = 1 << 12
 
 @pytest.fixture
 def gateway(tmp_path: Path) -> Path:
-    """A configuration in whose directory sockets are looked for; the kernel is left alone."""
+    """A configuration that reads sockets beside the file, and not the kernel."""
     file = tmp_path / "argus-wg.yml"
     file.write_text(
         f"listen: 127.0.0.1:0\nsources: {{netlink: false, uapi_directory: {tmp_path}}}\n"
@@ -44,7 +44,7 @@ def gateway(tmp_path: Path) -> Path:
 
 
 def check(file: Path, capsys: pytest.CaptureFixture[str]) -> tuple[int, dict[str, dict[str, str]]]:
-    """(exit code, findings by what was looked at). Whatever is not well has a remedy."""
+    """(exit code, findings by check). Every finding that is not ok has a remedy."""
     code = cli.main(["check", "--json", "--config", str(file)])
     findings = json.loads(capsys.readouterr().out)["findings"]
     assert all(bool(found["remedy"]) == (found["status"] != "ok") for found in findings)
@@ -56,7 +56,7 @@ def add(file: Path, text: str) -> None:
 
 
 def test_no_interface_is_a_warning(gateway: Path, capsys: pytest.CaptureFixture[str]) -> None:
-    """A host without interfaces is no failure, and the exit code says so."""
+    """A host without interfaces is not a failure: the exit code is 0."""
     code, findings = check(gateway, capsys)
     assert code == 0
     assert {name: found["status"] for name, found in findings.items()} == {
@@ -76,13 +76,13 @@ def test_the_report_has_a_line_for_each_finding(gateway: Path, capsys: pytest.Ca
     assert cli.main(["check", "-c", str(gateway)]) == 0
     lines = capsys.readouterr().out.splitlines()
     assert lines[0] == f"ok       configuration: {gateway} is valid"
-    warning = lines.index("warning  interfaces: no WireGuard interface is there to be read")
+    warning = lines.index("warning  interfaces: there is no WireGuard interface to read")
     assert lines[warning + 1].startswith("         fix: `wg-quick up NAME`")
     assert lines[-1].startswith("7 ok, 1 warning (as ")
 
 
 def test_a_readable_interface_is_well(gateway: Path, capsys: pytest.CaptureFixture[str]) -> None:
-    """An interface that answers is named with its peers."""
+    """An interface that answers is ok, with its number of peers."""
     text = reply(peer_lines(KEYS[0]), peer_lines(KEYS[1]))
     with UapiServer(gateway.with_name("wg0.sock"), like_wireguard_go(text)):
         code, findings = check(gateway, capsys)
@@ -92,7 +92,7 @@ def test_a_readable_interface_is_well(gateway: Path, capsys: pytest.CaptureFixtu
 
 
 def test_a_stale_socket_is_named_and_left(gateway: Path, capsys: pytest.CaptureFixture[str]) -> None:
-    """A socket that nobody serves fails, with the command that removes it; the check does not."""
+    """A socket without a process fails, with the command that removes it; the check does not remove it."""
     path = gateway.with_name("wg9.sock")
     stale_socket(path)
     code, findings = check(gateway, capsys)
@@ -105,7 +105,7 @@ def test_a_stale_socket_is_named_and_left(gateway: Path, capsys: pytest.CaptureF
 def test_every_mistake_of_the_configuration_is_found(
     tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
-    """All mistakes are told at once, each with its own line, and the exit code is that of a wrong file."""
+    """All mistakes are reported at once, each with its line, and the exit code is 2."""
     file = tmp_path / "argus-wg.yml"
     file.write_text(
         "gateway: ''\n"
@@ -145,26 +145,26 @@ def test_every_mistake_of_the_configuration_is_found(
     ],
 )
 def test_no_mistake_is_invented(tmp_path: Path, text: str, mistakes: list[str]) -> None:
-    """Looking on behind a mistake finds none that the file does not have."""
+    """After a mistake, the check reports no further mistake that the file does not have."""
     file = tmp_path / "argus-wg.yml"
     file.write_text(text)
     assert [mistake.field for mistake in checkfiles.config_mistakes(file)] == mistakes
 
 
 def test_the_example_configuration_is_valid() -> None:
-    """What is shipped passes."""
+    """The example configuration has no mistake."""
     assert checkfiles.config_mistakes(DEPLOY / "argus-wg.yml") == []
 
 
 def test_a_missing_configuration_is_wrong_usage(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
-    """A file that is not there ends with 2, and says what to do."""
+    """A file that does not exist gives exit code 2 and a remedy."""
     code, findings = check(tmp_path / "none.yml", capsys)
     assert code == 2
     assert findings["configuration"]["remedy"] == f"create {tmp_path}/none.yml, or correct its name"
 
 
 def test_directory_files_are_read_one_by_one(gateway: Path, capsys: pytest.CaptureFixture[str]) -> None:
-    """A wrong file fails with file, line and field, whatever the others are."""
+    """A wrong file fails with file, line and field, and the other files are still checked."""
     gateway.with_name("good.yml").write_text("peers: {}\n")
     gateway.with_name("bad.yml").write_text("peers:\n  not-a-key: {name: x}\n")
     gateway.write_text(gateway.read_text().replace("{wg_quick: []}", "{files: [good.yml, bad.yml]}"))
@@ -175,7 +175,7 @@ def test_directory_files_are_read_one_by_one(gateway: Path, capsys: pytest.Captu
 
 
 def test_overlapping_directory_files_fail_together(gateway: Path) -> None:
-    """Two files that are good alone and contradict each other fail."""
+    """Two files that are each valid and contradict each other fail."""
     for name in ("a.yml", "b.yml"):
         gateway.with_name(name).write_text(f"peers: {{'{'A' * 43}=': {{name: x}}}}\n")
     gateway.write_text(gateway.read_text().replace("{wg_quick: []}", "{files: [a.yml, b.yml], wg_quick: []}"))
@@ -184,7 +184,7 @@ def test_overlapping_directory_files_fail_together(gateway: Path) -> None:
 
 
 def test_wg_quick_files_are_read(gateway: Path) -> None:
-    """A wg-quick file with a broken tag fails, one with names is well, a pattern without a match warns."""
+    """A wg-quick file with a wrong tag fails, one with names is ok, a pattern without a match is a warning."""
     gateway.with_name("wg0.conf").write_text(f"# laptop\n[Peer]\nPublicKey = {'A' * 43}=\n")
     gateway.with_name("wg1.conf").write_text("[Peer]\n# friendly_json = {\n")
     patterns = "{wg_quick: [wg0.conf, wg1.conf, '*.nothing']}"
@@ -196,8 +196,8 @@ def test_wg_quick_files_are_read(gateway: Path) -> None:
     assert nothing.status == "warning"
 
 
-def test_a_directory_that_may_not_be_listed_is_told() -> None:
-    """Patterns match nothing where another user may not look; that is said, not passed over."""
+def test_a_directory_without_read_permission() -> None:
+    """Patterns match nothing in a directory that the user may not list; that is a warning."""
     with tempfile.TemporaryDirectory() as place:
         Path(place).chmod(0o755)
         hidden = Path(place) / "hidden"
@@ -205,11 +205,11 @@ def test_a_directory_that_may_not_be_listed_is_told() -> None:
         with without_privilege():
             found = next(checkfiles.directory(DirectorySettings(wg_quick=(f"{hidden}/*.conf",))))
     assert found.status == "warning"
-    assert "may not be listed" in found.message
+    assert "may not list" in found.message
 
 
-def test_a_port_in_use_names_who_holds_it(gateway: Path, capsys: pytest.CaptureFixture[str]) -> None:
-    """An address that is taken fails, with the process that has it."""
+def test_a_port_in_use_names_its_process(gateway: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    """An address in use fails, and the message names the process that uses it."""
     with socket.create_server(("127.0.0.1", 0)) as taken:
         address = f"127.0.0.1:{taken.getsockname()[1]}"
         gateway.write_text(gateway.read_text().replace("127.0.0.1:0", address))
@@ -219,7 +219,7 @@ def test_a_port_in_use_names_who_holds_it(gateway: Path, capsys: pytest.CaptureF
 
 
 def test_the_exporter_itself_may_hold_the_port(gateway: Path, capsys: pytest.CaptureFixture[str]) -> None:
-    """Checking a gateway whose exporter runs is no failure."""
+    """Checking a gateway while its exporter runs is not a failure."""
     program = (
         "import socket, sys; s = socket.create_server(('127.0.0.1', 0));"
         "print(s.getsockname()[1], flush=True); sys.stdin.read()"
@@ -239,13 +239,13 @@ def test_the_exporter_itself_may_hold_the_port(gateway: Path, capsys: pytest.Cap
 @pytest.mark.parametrize(
     ("web", "status", "words"),
     [
-        ("", "warning", "whoever reaches"),
-        ("basic_auth_users: {ada: '" + HASH + "'}\n", "warning", "in the clear"),
-        ("rate_limit: {interval: 1s, burst: 5}\n", "warning", "whoever reaches"),
+        ("", "warning", "every host that reaches"),
+        ("basic_auth_users: {ada: '" + HASH + "'}\n", "warning", "unencrypted"),
+        ("rate_limit: {interval: 1s, burst: 5}\n", "warning", "every host that reaches"),
     ],
 )
 def test_who_may_read_beyond_loopback(tmp_path: Path, web: str, status: str, words: str) -> None:
-    """Beyond loopback, a page for everybody and a password in the clear are both said."""
+    """Beyond loopback, metrics without a login and passwords without TLS are warnings."""
     file = tmp_path / "web.yml"
     file.write_text(web)
     settings = Config(listen=(ListenAddress("0.0.0.0", 0),), web_config=file, allow_unauthenticated=True)
@@ -254,7 +254,7 @@ def test_who_may_read_beyond_loopback(tmp_path: Path, web: str, status: str, wor
 
 
 def test_a_broken_web_configuration_fails(gateway: Path, capsys: pytest.CaptureFixture[str]) -> None:
-    """The web configuration is read with the certificates it names."""
+    """The web configuration is read with the certificates that it names."""
     gateway.with_name("web.yml").write_text("tls_server_config: {cert_file: no.pem, key_file: no.key}\n")
     add(gateway, "web_config: web.yml\n")
     code, findings = check(gateway, capsys)
@@ -286,13 +286,13 @@ REFUSED = Reading("netlink", "wg0", 0.1, "permission", "needs CAP_NET_ADMIN")
 def test_capabilities(
     effective: int, readings: tuple[Reading, ...], namespaces: tuple[str, ...], expected: dict[str, str]
 ) -> None:
-    """A capability fails when something was refused for lack of it, and otherwise only warns."""
+    """A missing capability fails when a reading was refused for lack of it, and is otherwise a warning."""
     settings = Config(namespaces=namespaces)
     assert statuses(checkhost.capabilities(settings, snapshot(*readings), effective)) == expected
 
 
 def test_effective_capabilities_are_those_of_this_process() -> None:
-    """Giving up the user gives up its capabilities, and the check sees that."""
+    """The check reads the capabilities of this process, also after they were dropped."""
     mask = checkhost.effective_capabilities()
     assert mask == int(subprocess.check_output(["grep", "CapEff", "/proc/self/status"]).split()[1], 16)
     with without_privilege():
@@ -300,26 +300,26 @@ def test_effective_capabilities_are_those_of_this_process() -> None:
 
 
 def test_a_namespace_that_is_not_there(gateway: Path, capsys: pytest.CaptureFixture[str]) -> None:
-    """A configured network namespace that does not exist fails, with the command that makes it."""
+    """A configured network namespace that does not exist fails, with the command that creates it."""
     gateway.write_text(gateway.read_text().replace("netlink: false", "netlink: true"))
     add(gateway, "namespaces: [argus-none]\n")
     code, findings = check(gateway, capsys)
     assert code == 1
-    assert findings["namespace argus-none"]["remedy"].startswith("`ip netns add argus-none`")
+    assert findings["namespace argus-none"]["remedy"].startswith("run `ip netns add argus-none`")
 
 
-def test_a_kernel_without_wireguard_is_well_where_userspace_serves() -> None:
-    """Without the kernel's WireGuard, userspace interfaces are enough, and their absence is a failure."""
+def test_a_kernel_without_wireguard_is_ok_with_userspace_interfaces() -> None:
+    """Without WireGuard in the kernel, a userspace interface is enough; without one it is a failure."""
     reading = Reading("uapi", "wg0", 0.1)
     both = [list(checkhost.kernel(Config(), snapshot(*given))) for given in ((reading,), ())]
-    if "speaks WireGuard" in both[0][0].message:
+    if "the kernel has WireGuard" in both[0][0].message:
         pytest.skip("this kernel has WireGuard")
     assert [found.status for (found,) in both] == ["ok", "failed"]
     assert "modprobe wireguard" in both[1][0].remedy
 
 
 def test_a_handshake_in_the_future_is_the_clock() -> None:
-    """A handshake that is yet to come warns, with how far; small differences do not."""
+    """A handshake in the future is a warning that says how far; a small difference is not."""
     device = Device("wg0", "kernel", last_handshake=[1_700_000_003, 0])
     assert statuses(checkhost.clock(snapshot(devices=(device,)))) == {"clock": "ok"}
     device = Device("wg0", "kernel", last_handshake=[1_700_000_184, 0])
@@ -330,7 +330,7 @@ def test_a_handshake_in_the_future_is_the_clock() -> None:
 @pytest.mark.parametrize("error", errors.ReadError.__subclasses__())
 @pytest.mark.parametrize("source", ["netlink", "netlink@blue", "uapi"])
 def test_every_reason_has_a_remedy(error: type[errors.ReadError], source: str) -> None:
-    """No failure is told without a next step, and names from outside are quoted for the shell."""
+    """Every failure has a remedy, and names of interfaces are quoted for the shell."""
     reading = Reading(source, "wg0; reboot", 0.1, error.reason)
     remedy = remedy_of(reading, Path("/run/wireguard"))
     assert remedy
