@@ -23,7 +23,8 @@ def remedy_of(reading: Reading, uapi_directory: Path) -> str:
     remedies = {
         "permission": _permission(reading, uapi_directory),
         "module": "run `modprobe wireguard` as root, and write `wireguard` to "
-        "/etc/modules-load.d/wireguard.conf; on a host without WireGuard in the kernel, set `sources.netlink: false`",
+        "/etc/modules-load.d/wireguard.conf; on a host without WireGuard in the kernel, set "
+        "`sources.netlink: false`",
         "vanished": f"run `systemctl start {unit}`, unless the interface was removed on purpose",
         "interrupted": "raise `sources.dump_retries`, or stop the program that keeps changing the peers",
         "timeout": f"{slow}raise `sources.timeout`",

@@ -1,4 +1,4 @@
-"""`argus-wg check`, as far as records go: what would keep snapshots from the database, and how to fix it."""
+"""`argus-wg check`: findings about the recording, with their remedies."""
 
 from __future__ import annotations
 
@@ -21,7 +21,7 @@ from tests.kit.schema import migrated, with_connection
 
 
 def found(config: Config, **environ: str) -> dict[str, Finding]:
-    """By what was looked at. Whatever is not well comes with how to fix it."""
+    """Findings by check. Every finding that is not ok has a remedy."""
     findings = list(records(config, environ))
     assert all(bool(one.remedy) == (one.status != "ok") for one in findings)
     return {one.check: one for one in findings}
@@ -48,13 +48,13 @@ def superuser(database: Target) -> Target:
 
 
 def test_recording_that_is_off_needs_nothing(tmp_path: Path) -> None:
-    """Neither a state directory nor a database is asked for."""
+    """With recording off, neither a state directory nor a database is checked."""
     config = replace(recording_in(tmp_path / "none/at/all"), recording=RecordingSettings(enabled=False))
     assert [(one.check, one.status) for one in records(config, {})] == [(RECORDS, "ok")]
 
 
-def test_a_database_that_serve_would_migrate_is_well(superuser: Target, tmp_path: Path) -> None:
-    """Without a schema, a login that may make one is enough; another is told what it lacks."""
+def test_a_database_that_serve_would_migrate_is_ok(superuser: Target, tmp_path: Path) -> None:
+    """Without a schema, a login that may create it is ok; any other login fails."""
     assert f"from 0 to {migrate.latest()}" in found(recording_in(tmp_path, superuser))[RECORDS].message
     sql(superuser, "create role checked_bare login")
     try:
@@ -65,7 +65,7 @@ def test_a_database_that_serve_would_migrate_is_well(superuser: Target, tmp_path
 
 
 def test_what_a_login_may_do(superuser: Target, tmp_path: Path) -> None:
-    """An owner may do all, a collector may not maintain, and others may not record."""
+    """An owner is ok, a collector is a warning as it may not maintain, and any other login fails."""
     migrated(superuser)
     assert found(recording_in(tmp_path, superuser, user="argus"))[RECORDS].status == "ok"
     sql(
@@ -83,7 +83,7 @@ def test_what_a_login_may_do(superuser: Target, tmp_path: Path) -> None:
 
 
 def test_a_schema_of_a_newer_version_fails(superuser: Target, tmp_path: Path) -> None:
-    """It names both versions."""
+    """A schema of a newer version fails, and its version is named."""
     owner = migrated(superuser)
     sql(owner, "insert into argus.migration (version, name) values (9999, 'of the future')")
     one = found(recording_in(tmp_path, owner))[RECORDS]
@@ -92,21 +92,21 @@ def test_a_schema_of_a_newer_version_fails(superuser: Target, tmp_path: Path) ->
 
 
 def test_a_database_that_cannot_be_reached_fails(tmp_path: Path) -> None:
-    """The address may come from the environment; the socket's directory is named, and what to do."""
+    """With the address from the environment, the message names the socket's directory, with a remedy."""
     one = found(recording_in(tmp_path), PGHOST=str(tmp_path), PGUSER="x")[RECORDS]
     assert (one.status, str(tmp_path) in one.message) == ("failed", True)
     assert one.remedy == "start the server, or correct database.address"
 
 
 def test_a_wrong_setting_fails_with_its_name(tmp_path: Path) -> None:
-    """A password file that is not there is named."""
+    """A missing password file fails, and the message names it."""
     database = DatabaseSettings(str(tmp_path), password_file=tmp_path / "password")
     one = found(Config(state_directory=tmp_path, database=database))[RECORDS]
     assert (one.status, str(tmp_path / "password") in one.message) == ("failed", True)
 
 
 def test_a_private_server_is_named(tmp_path: Path) -> None:
-    """Where no database is configured: which PostgreSQL would run, and where. Nothing is made."""
+    """Without a configured database, the message names the PostgreSQL that would run. Nothing is created."""
     available("15")
     state = tmp_path / "state"
     one = found(recording_in(state))[RECORDS]
@@ -117,14 +117,14 @@ def test_a_private_server_is_named(tmp_path: Path) -> None:
 
 
 def test_a_host_without_postgresql_fails(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    """What installs one is named."""
+    """Without PostgreSQL on the host, the finding names the command that installs it."""
     monkeypatch.setattr("exporter.store.embedded.postgres.directories", lambda: iter(()))
     one = found(recording_in(tmp_path))[RECORDS]
     assert (one.status, "apt-get install postgresql" in one.message + one.remedy) == ("failed", True)
 
 
 def test_records_of_a_version_that_is_not_here_fail(tmp_path: Path) -> None:
-    """The data names its major version, and so does the finding."""
+    """Data of another major version fails, and the message names that version."""
     available("15")
     data = tmp_path / "postgres/data"
     data.mkdir(parents=True)
@@ -134,7 +134,7 @@ def test_records_of_a_version_that_is_not_here_fail(tmp_path: Path) -> None:
 
 
 def test_a_state_directory_that_may_not_be_written(tmp_path: Path) -> None:
-    """The command that makes it right is named."""
+    """A state directory without write permission fails, with the command that creates it."""
     tmp_path.chmod(0o500 if os.geteuid() else 0o755)
     with without_privilege():
         one = found(recording_in(tmp_path / "state"))[STATE]
@@ -144,7 +144,7 @@ def test_a_state_directory_that_may_not_be_written(tmp_path: Path) -> None:
 
 
 def test_little_room_is_a_warning(tmp_path: Path) -> None:
-    """A spool that would not fit on its disk deserves a look before the database is away."""
+    """A disk with less free space than the spool may use is a warning."""
     most = shutil.disk_usage(tmp_path).total >> 20
     config = replace(recording_in(tmp_path), recording=RecordingSettings(spool_megabytes=most + 1))
     one = found(config)[STATE]

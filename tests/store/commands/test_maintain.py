@@ -1,4 +1,4 @@
-"""`argus-wg maintain`: what it does, says, and answers, with a configured server and with its own."""
+"""`argus-wg maintain`: effects, output and exit codes, with a configured and with the private server."""
 
 from __future__ import annotations
 
@@ -59,7 +59,7 @@ async def aged(owner: Connection) -> list[date]:
 
 
 def found(login: Target) -> list[str]:
-    """What has become of each of the three days: raw, compacted, or nothing."""
+    """The state of each of the three days: raw, compacted, or dropped."""
 
     async def look(owner: Connection) -> list[str]:
         there = await lies(owner)
@@ -91,8 +91,8 @@ def test_days_are_kept_as_configured_or_asked(
     words: tuple[str, ...],
     wanted: list[str],
 ) -> None:
-    """A day is compacted, and dropped, as many days after its end as the configuration says; what the command
-    line says wins. A part of a day counts as one."""
+    """A day is compacted and dropped after the configured number of days; options override the configuration.
+    A part of a day counts as a whole day."""
     file = configuration(tmp_path, login, more)
     assert command("--config", file, *words) == 0
     assert found(login) == wanted
@@ -110,7 +110,7 @@ def test_days_are_kept_as_configured_or_asked(
 def test_a_day_is_not_dropped_before_it_is_compacted(
     tmp_path: Path, login: Target, words: tuple[str]
 ) -> None:
-    """Days that would be kept whole for longer than at all are a mistake; nothing is done."""
+    """With --history-days below --raw-days the command is an error, and nothing is done."""
     with pytest.raises(InputError, match="--history-days: must be"):
         command("--config", configuration(tmp_path, login), *words)
     assert found(login) == ["raw", "raw", "raw"]
@@ -118,7 +118,7 @@ def test_a_day_is_not_dropped_before_it_is_compacted(
 
 @pytest.mark.parametrize("text", ["-1", "1.5", "week", "", "100000", "²"])
 def test_a_number_of_days_is_one(text: str, capsys: pytest.CaptureFixture[str]) -> None:
-    """Anything else is wrong usage."""
+    """A text that is not a number of days is wrong usage."""
     with pytest.raises(SystemExit) as ended:
         command(f"--raw-days={text}")
     assert ended.value.code == 2
@@ -126,13 +126,13 @@ def test_a_number_of_days_is_one(text: str, capsys: pytest.CaptureFixture[str]) 
 
 
 def test_a_schema_that_is_not_there_is_told(database: Target, tmp_path: Path) -> None:
-    """A database that was never migrated: what to run first, whether the server has the roles or not."""
+    """With a database that was never migrated, the error names the command to run first."""
     with pytest.raises((SchemaMismatch, DatabaseRefused), match="`argus-wg migrate`"):
         command("--config", configuration(tmp_path, database))
 
 
 def test_a_login_without_the_right_is_told(login: Target, tmp_path: Path, postgres: PostgresServer) -> None:
-    """A login that is no member of argus_owner: nothing is done, and the mend is said."""
+    """With a login that is not a member of argus_owner, nothing is done and the error has a remedy."""
     stranger = replace(login, user="stranger")
     postgres.sql("create role stranger login")
     try:
@@ -144,8 +144,8 @@ def test_a_login_without_the_right_is_told(login: Target, tmp_path: Path, postgr
 
 
 def test_an_interrupt_says_how_it_goes_on(login: Target, tmp_path: Path, postgres: PostgresServer) -> None:
-    """While another session maintains, it waits and says so; Ctrl-C ends it with 130 and a sentence, and
-    nothing is held afterwards."""
+    """While another session maintains, the command waits and says so; Ctrl-C ends it with 130 and releases
+    all locks."""
     file = configuration(tmp_path, login)
     words = "--config", file, "--raw-days", "1"
     with holding(postgres, login, f"select pg_advisory_lock({locks.MAINTENANCE.key})"):
@@ -159,7 +159,7 @@ def test_an_interrupt_says_how_it_goes_on(login: Target, tmp_path: Path, postgre
 def test_without_an_address_the_private_server_is_maintained(
     tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
-    """The server of the state directory, once it has its schema; while a daemon has it, that is said."""
+    """The private server works once it has a schema; while a daemon runs it, the error says so."""
     available("15")
     with state_directory() as state:
         file = tmp_path / "argus-wg.yml"

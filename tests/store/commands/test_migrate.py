@@ -1,4 +1,4 @@
-"""`argus-wg migrate`: what it does, says, and answers, with a configured server and with its own."""
+"""`argus-wg migrate`: effects, output and exit codes, with a configured and with the private server."""
 
 from __future__ import annotations
 
@@ -29,12 +29,12 @@ def _no_environment(monkeypatch: pytest.MonkeyPatch) -> None:
 
 @pytest.fixture
 def file(tmp_path: Path, database: Target) -> Path:
-    """A configuration with the fresh database in it."""
+    """A configuration with the new database."""
     return configuration(tmp_path, database)
 
 
 def test_a_database_is_asked_then_migrated_then_fine(file: Path, capsys: pytest.CaptureFixture[str]) -> None:
-    """--check says that there is something to do and does nothing; migrate does it; --check is content."""
+    """--check fails and changes nothing before a migration, and succeeds after it."""
     with pytest.raises(SchemaMismatch, match="run `argus-wg migrate`"):
         command("--config", file, "--check")
     assert command("--config", file) == 0
@@ -47,14 +47,14 @@ def test_a_database_is_asked_then_migrated_then_fine(file: Path, capsys: pytest.
 
 
 def test_a_plain_server_is_not_distributed(file: Path) -> None:
-    """--distribute migrates first, and then needs a cluster."""
+    """--distribute migrates first, and then fails without a cluster."""
     with pytest.raises(SchemaMismatch, match="does not have the extension citus"):
         command("--config", file, "--distribute")
     assert command("--config", file, "--check") == 0
 
 
 def test_an_interrupt_says_how_it_goes_on(file: Path, postgres: PostgresServer, database: Target) -> None:
-    """Ctrl-C while it waits ends it with 130 and a sentence, and nothing is held afterwards."""
+    """Ctrl-C while the command waits ends it with 130 and one line, and releases all locks."""
     migrated(database)
     with holding(postgres, database, f"select pg_advisory_lock({locks.MIGRATION.key})"):
         waits = "another argus-wg is migrating this database; waiting for it"
@@ -63,7 +63,7 @@ def test_an_interrupt_says_how_it_goes_on(file: Path, postgres: PostgresServer, 
 
 
 def test_without_an_address_the_private_server_is_migrated(tmp_path: Path) -> None:
-    """The server of the state directory is set up; while a daemon has it, that is said."""
+    """The private server is set up; while a daemon runs it, the error says so."""
     available("15")
     with state_directory() as state:
         file = tmp_path / "argus-wg.yml"

@@ -1,4 +1,4 @@
-"""`argus-wg reclassify`: what it does, says, and answers, with a configured server and with its own."""
+"""`argus-wg reclassify`: effects, output and exit codes, with a configured and with the private server."""
 
 from __future__ import annotations
 
@@ -57,7 +57,7 @@ def configuration(folder: Path, database: Target) -> Path:
 
 @pytest.fixture
 def login(database: Target) -> Target:
-    """A database in which much was recorded."""
+    """A database with recorded data."""
     login = migrated(database)
     asyncio.run(recorded(login))
     return login
@@ -65,12 +65,12 @@ def login(database: Target) -> Target:
 
 @pytest.fixture
 def file(tmp_path: Path, login: Target) -> Path:
-    """A configuration with that database in it."""
+    """A configuration with that database."""
     return configuration(tmp_path, login)
 
 
 def clearances(database: Target) -> list[int]:
-    """Those of acme's gw, and of its interfaces."""
+    """The clearances of acme's gateway gw and of its interfaces."""
     rows = ask(
         database,
         "select clearance from argus.gateway where org_id = 1 and name = 'gw' union all "
@@ -83,8 +83,8 @@ def clearances(database: Target) -> list[int]:
 def test_it_is_looked_at_then_done(
     database: Target, file: Path, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    """--check counts the rows of each table and leaves all as it is; without it so many are rewritten, and
-    the audit events name who became root."""
+    """--check counts the rows of each table and changes nothing; without it that many rows are rewritten, and
+    the audit events name the user that called sudo."""
     monkeypatch.setenv("SUDO_USER", "ann")
     assert command("--config", file, *GW, "--clearance", "3", "--check") == 0
     shown, said = capsys.readouterr()
@@ -108,7 +108,7 @@ def test_it_is_looked_at_then_done(
 def test_a_gateway_is_lowered_alone_unless_all_in_it_is_asked_for(
     database: Target, file: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
-    """What would raise it again is named, and its interfaces stay without --with-contents."""
+    """The output names the setting that would raise it again; interfaces change only with --with-contents."""
     command("--config", file, *GW, "--clearance", "3")
     capsys.readouterr()
     assert command("--config", file, *GW, "--clearance", "1") == 0
@@ -130,15 +130,15 @@ def test_a_gateway_is_lowered_alone_unless_all_in_it_is_asked_for(
         ((*GW, "--interface", "wg9"), "--interface: gateway gw has no interface wg9; there is wg0, wg1"),
     ],
 )
-def test_what_cannot_be_meant_is_said(file: Path, words: tuple[str, ...], problem: str) -> None:
-    """Options that do not go together, and names that do not exist, are the command line's fault."""
+def test_contradictions_are_errors(file: Path, words: tuple[str, ...], problem: str) -> None:
+    """Options that contradict each other, and names that do not exist, are errors of the command line."""
     with pytest.raises(InputError, match=f"^the command line: {problem}"):
         command("--config", file, *words, "--clearance", "1")
 
 
 @pytest.mark.parametrize("clearance", ["-1", "32768", "x", "1.5", "", "٣"])
 def test_a_clearance_is_a_number(clearance: str, capsys: pytest.CaptureFixture[str]) -> None:
-    """Anything else is wrong usage, before any database is asked."""
+    """Any other text is wrong usage; no database is contacted."""
     with pytest.raises(SystemExit) as ended:
         command(*GW, f"--clearance={clearance}")
     assert ended.value.code == 2
@@ -146,7 +146,7 @@ def test_a_clearance_is_a_number(clearance: str, capsys: pytest.CaptureFixture[s
 
 
 def test_who_may_not_is_told(tmp_path: Path, database: Target, login: Target) -> None:
-    """A login that only records cannot: it is said what it lacks, and nothing was done."""
+    """With a login that only records, the error names the missing privilege, and nothing is done."""
     name = f"collects_{database.database}"
     ask(database, f"create role {name} login")
     try:
@@ -160,13 +160,13 @@ def test_who_may_not_is_told(tmp_path: Path, database: Target, login: Target) ->
 
 
 def test_a_database_without_the_schema_is_to_be_migrated(tmp_path: Path, database: Target) -> None:
-    """What is missing is said before anything is looked for: without its roles, too."""
+    """With a database that was never migrated, the error names the command to run first."""
     with pytest.raises((SchemaMismatch, DatabaseRefused), match="`argus-wg migrate`"):
         command("--config", configuration(tmp_path, database), *GW, "--clearance", "1")
 
 
 def test_an_interrupt_says_how_it_goes_on(file: Path, database: Target, login: Target) -> None:
-    """Ctrl-C while it waits ends it with 130 and a sentence, and the same command goes on."""
+    """Ctrl-C while the command waits ends it with 130 and one line; running it again continues."""
     words = [sys.executable, "-c", ENTRY, "--config", str(file), *GW, "--clearance", "3"]
 
     async def work(owner: Connection) -> None:
@@ -195,8 +195,8 @@ def test_an_interrupt_says_how_it_goes_on(file: Path, database: Target, login: T
 def test_the_private_server_is_reached_beside_its_daemon(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    """Without an address it is the one of the state directory; while a daemon has it, the error says how it
-    is reached, and that way works."""
+    """Without an address the private server is used; while a daemon runs it, the error says how to connect to
+    it, and that works."""
     available("15")
     with state_directory() as state:
         file = tmp_path / "argus-wg.yml"

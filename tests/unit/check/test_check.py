@@ -77,7 +77,7 @@ def test_the_report_has_a_line_for_each_finding(gateway: Path, capsys: pytest.Ca
     lines = capsys.readouterr().out.splitlines()
     assert lines[0] == f"ok       configuration: {gateway} is valid"
     warning = lines.index("warning  interfaces: there is no WireGuard interface to read")
-    assert lines[warning + 1].startswith("         fix: `wg-quick up NAME`")
+    assert lines[warning + 1].startswith("         fix: run `wg-quick up NAME`")
     assert lines[-1].startswith("7 ok, 1 warning (as ")
 
 
@@ -184,7 +184,7 @@ def test_overlapping_directory_files_fail_together(gateway: Path) -> None:
 
 
 def test_wg_quick_files_are_read(gateway: Path) -> None:
-    """A wg-quick file with a wrong tag fails, one with names is ok, a pattern without a match is a warning."""
+    """A wg-quick file with a wrong tag fails, one with names is ok, a pattern without a match warns."""
     gateway.with_name("wg0.conf").write_text(f"# laptop\n[Peer]\nPublicKey = {'A' * 43}=\n")
     gateway.with_name("wg1.conf").write_text("[Peer]\n# friendly_json = {\n")
     patterns = "{wg_quick: [wg0.conf, wg1.conf, '*.nothing']}"
