@@ -16,12 +16,13 @@ from tests.kit.postgres import PostgresServer
 
 
 def pytest_configure() -> None:
-    """Heeds SIGINT again in a run that was started in the background, where a shell has it ignored.
+    """Keeps a run in the background from handing on that it ignores signals, as with nohup(1) or `&`.
 
-    The commands that tests start and interrupt would inherit that, and never end.
+    The commands that tests start and interrupt would ignore them too, and never end.
     """
-    if signal.getsignal(signal.SIGINT) is signal.SIG_IGN:
-        signal.signal(signal.SIGINT, signal.default_int_handler)
+    for number in (signal.SIGINT, signal.SIGHUP):
+        if signal.getsignal(number) is signal.SIG_IGN:
+            signal.signal(number, lambda *_: None)  # a handler is not inherited; pytest itself goes on
 
 
 @pytest.hookimpl(wrapper=True, tryfirst=True)

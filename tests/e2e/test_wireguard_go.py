@@ -17,6 +17,7 @@ import pytest
 
 from exporter import errors
 from exporter.model import Device
+from exporter.sources.gateway import NETNS_DIRECTORY
 from exporter.sources.uapi import DIRECTORY, UapiSource
 from tests.kit.uapiserver import product_rows, wg_rows
 
@@ -27,7 +28,7 @@ def missing() -> str:
     """Why real tunnels cannot be had here, "" if they can."""
     if os.geteuid() != 0:
         return "needs root, for network namespaces"
-    for tool in ("wireguard-go", "wg", "ip", "ping"):
+    for tool in ("wireguard-go", "wg", "ip", "nsenter", "ping"):
         if shutil.which(tool) is None:
             return f"needs {tool}"
     if not Path("/dev/net/tun").exists():
@@ -63,8 +64,13 @@ class End:
     def number(self) -> int:
         return 1 if self.side == "a" else 2
 
+    @property
+    def entered(self) -> list[str]:
+        """The start of a command in the namespace; unlike `ip netns exec`, it mounts nothing."""
+        return ["nsenter", f"--net={NETNS_DIRECTORY / self.namespace}"]
+
     def inside(self, *command: str) -> str:
-        return run("ip", "netns", "exec", self.namespace, *command)
+        return run(*self.entered, *command)
 
     def set(self, *arguments: str, keys: str = "") -> None:
         """`wg set`; where a file with a secret key is wanted, /dev/stdin gives `keys`."""
@@ -88,7 +94,7 @@ def namespace(end: End) -> Iterator[None]:
 @contextmanager
 def wireguard_go(end: End, log: Path) -> Iterator[subprocess.Popen[bytes]]:
     """The userspace process in its namespace; its socket is in the host's directory, as always."""
-    command = ["ip", "netns", "exec", end.namespace, "wireguard-go", "--foreground", end.interface]
+    command = [*end.entered, "wireguard-go", "--foreground", end.interface]
     with log.open("wb") as file:
         process = subprocess.Popen(command, stdout=file, stderr=file)
     try:

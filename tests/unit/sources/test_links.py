@@ -67,7 +67,7 @@ def by_ip(*command: str) -> list[NamedLink]:
 
 def both(space: Namespace | None = None) -> tuple[list[NamedLink], list[NamedLink]]:
     """The same links, ours and those of `ip`, at a moment in which the two can be compared."""
-    inside = ["ip", "netns", "exec", space.name] if space else []
+    inside = space.entered if space else []
     for _ in range(ATTEMPTS):
         before = by_ip(*inside)
         ours, _ = space.call(lambda: links(PATIENCE)) if space else links(PATIENCE)
