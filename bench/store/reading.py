@@ -9,7 +9,10 @@ from typing import Any
 from bench.contest import interleave
 from bench.store.server import Database
 from exporter.store.database.connection import scope
-from exporter.store.queries import queries
+from exporter.store.queries.active import active
+from exporter.store.queries.daily import bytes_per_day
+from exporter.store.queries.history import history
+from exporter.store.queries.latest import latest
 
 LATEST, ACTIVE, BYTES, HISTORY = "latest", "active", "bytes", "history"
 QUESTIONS = LATEST, ACTIVE, BYTES, HISTORY
@@ -57,11 +60,11 @@ class Reader:
         async with scope(self._connection, self._org_id, clearance=0):
             asked = self._connection, self._org_id
             if question == LATEST:
-                return await queries.latest(*asked)
+                return await latest(*asked)
             if question == ACTIVE:
-                return await queries.active(*asked, *self._range)
+                return await active(*asked, *self._range)
             if question == BYTES:
-                return await queries.bytes_per_day(*asked, self._day, self._day)
+                return await bytes_per_day(*asked, self._day, self._day)
             self._turn += STRIDE
             peer = self._peers[self._turn % len(self._peers)]
-            return await queries.history(*asked, peer, *self._range)
+            return await history(*asked, peer, *self._range)

@@ -18,7 +18,7 @@ from exporter.store.maintenance import compaction, partitions
 from exporter.store.maintenance.compaction import TRIES, compact_before
 from exporter.store.maintenance.partitions import drop_before, take_in_strays
 from exporter.store.progress import Progress
-from exporter.store.queries import queries
+from exporter.store.queries.samples import any_compacted
 from tests.kit.history import (
     DAYS,
     OLD,
@@ -431,7 +431,7 @@ class TestReaders:
             await owner.execute("select argus.make_partition('argus.sample_day', $1)", OLD + DAY)
             async with session(database, "argus_reader") as reader:
                 async with scope(reader, org_id, 1):
-                    assert not await reader.fetchval(queries.COMPACTED, org_id, OLD, OLD + DAY)
+                    assert not await any_compacted(reader, org_id, OLD, OLD + DAY)
                     in_use = f"{OLD}: sample is in use by another session; the next run does it"
                     assert await compact(owner) == [in_use]
                     rows = "select count(*) from argus.sample where org_id = $1 and clearance <= 1"

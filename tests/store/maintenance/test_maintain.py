@@ -16,7 +16,7 @@ from exporter.store.database.settings import Target
 from exporter.store.maintenance.maintain import maintain
 from exporter.store.maintenance.partitions import days, server_today
 from exporter.store.progress import Progress
-from exporter.store.queries import queries
+from exporter.store.queries.totals import totals
 from tests.kit.history import (
     DAYS,
     OLD,
@@ -127,8 +127,8 @@ class TestMaintained:
             assert await lies(owner) == {}
             assert await owner.fetch("select * from argus.peer_state order by peer_id") == before
             async with scope(owner, org_id):
-                totals = await queries.totals(owner, org_id, at.timestamp())
-            assert totals == dict.fromkeys(PEERS, (10**10, 10**10))
+                found = await totals(owner, org_id, at.timestamp())
+            assert found == dict.fromkeys(PEERS, (10**10, 10**10))
 
         run(login, work)
 

@@ -22,8 +22,16 @@ from exporter.store.database.settings import Target
 from exporter.store.maintenance.compaction import compact_before
 from exporter.store.maintenance.partitions import drop_before, table, take_in_strays
 from exporter.store.progress import Progress
-from exporter.store.queries import queries
-from exporter.store.queries.answers import Gap, Known, Latest, PeerConfigRow, Sample
+from exporter.store.queries.active import active
+from exporter.store.queries.configs import PeerConfigRow, interface_configs, peer_configs
+from exporter.store.queries.daily import bytes_per_day
+from exporter.store.queries.gaps import Gap, gaps
+from exporter.store.queries.history import HISTORY, Sample, history
+from exporter.store.queries.keys import key_seen
+from exporter.store.queries.known import Known, known
+from exporter.store.queries.latest import Latest, latest
+from exporter.store.queries.rates import rates
+from exporter.store.queries.totals import totals
 from exporter.store.snapshot.frame import Frame
 from exporter.store.writer.writer import Writer
 from tests.kit import postgres as servers
@@ -120,7 +128,7 @@ class Asking:
                 await self._active(start, end)
 
     async def _latest(self) -> None:
-        rows = await queries.latest(self._connection, self._org_id)
+        rows = await latest(self._connection, self._org_id)
         found = {self._peers[row.peer_id].number: row for row in rows}
         wanted = {peer.number: peer for peer in self._story.seen(self._reader)}
         assert found.keys() == wanted.keys()
@@ -133,20 +141,20 @@ class Asking:
     async def _totals(self, instant: int) -> None:
         wanted = self._story.totals(self._reader, instant)
         for some in None, list(self._peers)[::2]:
-            found = await queries.totals(self._connection, self._org_id, instant / 1000, some)
+            found = await totals(self._connection, self._org_id, instant / 1000, some)
             asked = {self._peers[peer_id].number for peer_id in some or self._peers}
             assert {self._peers[peer_id].number: totals for peer_id, totals in found.items()} == {
                 number: totals for number, totals in wanted.items() if number in asked
             }
 
     async def _active(self, start: int, end: int) -> None:
-        rows = await queries.active(self._connection, self._org_id, start / 1000, end / 1000)
+        rows = await active(self._connection, self._org_id, start / 1000, end / 1000)
         found = {self._peers[row.peer_id].number: row.public_key for row in rows}
         assert len(rows) == len(found)
         assert found == {number: key(number) for number in self._story.active(self._reader, start, end)}
 
     async def _bytes_per_day(self, first: date, last: date) -> None:
-        rows = await queries.bytes_per_day(self._connection, self._org_id, first, last)
+        rows = await bytes_per_day(self._connection, self._org_id, first, last)
         found = {(self._peers[row.peer_id].number, row.day): (row.receive, row.transmit) for row in rows}
         assert len(rows) == len(found)
         assert found == self._story.bytes_per_day(self._reader, first, last)
@@ -160,14 +168,14 @@ class Asking:
             (round(s.taken_at * 1000), s.receive_total, s.transmit_total, s.last_handshake or 0, s.active)
             for s in samples
         ] == [(s.at, *s.totals, s.handshake, s.active) for s in wanted]
-        rates, both = list(queries.rates(samples)), list(pairwise(wanted))
-        for rate, (one, other) in zip(rates, both, strict=True):
+        both = pairwise(wanted)
+        for rate, (one, other) in zip(rates(samples), both, strict=True):
             seconds = (other.at - one.at) / 1000
             assert rate.receive * seconds == pytest.approx(other.receive - one.receive)
             assert rate.transmit * seconds == pytest.approx(other.transmit - one.transmit)
 
     async def _page(self, peer_id: int, start: float, end: int) -> list[Sample]:
-        page = await queries.history(self._connection, self._org_id, peer_id, start, end / 1000, PAGE)
+        page = await history(self._connection, self._org_id, peer_id, start, end / 1000, PAGE)
         assert len(page) <= PAGE
         return page
 
@@ -282,7 +290,7 @@ def number_of(target: Target, peer: int) -> int:
 
 def test_known_are_all_peers_with_their_configuration(work: Target) -> None:
     """Those that are gone too, with when they were first and last seen; of a gateway, of an interface."""
-    peers = {peer.public_key: peer for peer in ask(work, queries.known)}
+    peers = {peer.public_key: peer for peer in ask(work, known)}
     assert peers.keys() == {key(1), key(2), key(3)}
     one, safe = peers[key(1)], peers[key(2)]
     assert (one.gateway, one.interface, one.endpoint, one.removed) == ("gw", "wg0", "192.0.2.9:9", False)
@@ -293,19 +301,19 @@ def test_known_are_all_peers_with_their_configuration(work: Target) -> None:
     assert (safe.name, safe.endpoint, safe.allowed_ips) == (None, None, None)
 
     def of(*place: str) -> Question[list[Known]]:
-        return lambda reader, org_id: queries.known(reader, org_id, *place)
+        return lambda reader, org_id: known(reader, org_id, *place)
 
     assert {peer.public_key for peer in ask(work, of("gw", "wg1"))} == {key(3)}
     assert len(ask(work, of("gw"))) == 3
     assert ask(work, of("another")) == []
-    assert {peer.public_key for peer in ask(work, queries.known, clearance=1)} == {key(1), key(3)}
+    assert {peer.public_key for peer in ask(work, known, clearance=1)} == {key(1), key(3)}
 
 
 def test_latest_is_of_a_gateway_or_an_interface(work: Target) -> None:
     """The filters leave out what is elsewhere."""
 
     def of(*place: str) -> Question[list[Latest]]:
-        return lambda reader, org_id: queries.latest(reader, org_id, *place)
+        return lambda reader, org_id: latest(reader, org_id, *place)
 
     assert {peer.public_key for peer in ask(work, of("gw", "wg0"))} == {key(1), key(2)}
     assert len(ask(work, of("gw"))) == 3
@@ -317,7 +325,7 @@ def test_configurations_over_time(work: Target) -> None:
     one, safe = number_of(work, 1), number_of(work, 2)
 
     def of(peer: int) -> Question[list[PeerConfigRow]]:
-        return lambda reader, org_id: queries.peer_configs(reader, org_id, peer)
+        return lambda reader, org_id: peer_configs(reader, org_id, peer)
 
     assert [(c.valid_from, c.valid_to, c.endpoint) for c in ask(work, of(one))] == [
         (FIRST, FOURTH, CONFIG.endpoint),
@@ -325,7 +333,7 @@ def test_configurations_over_time(work: Target) -> None:
     ]
     assert [(c.valid_from, c.valid_to, c.name) for c in ask(work, of(safe))] == [(SECOND, FOURTH, "safe")]
     assert ask(work, of(safe), clearance=1) == []
-    configs = ask(work, lambda reader, org_id: queries.interface_configs(reader, org_id, "gw", "wg0"))
+    configs = ask(work, lambda reader, org_id: interface_configs(reader, org_id, "gw", "wg0"))
     assert [(c.valid_from, c.valid_to, c.listen_port, c.public_key, c.kind, c.fwmark) for c in configs] == [
         (FIRST, FOURTH, 1, key(98), "kernel", 0),
         (FOURTH, None, 2, key(99), "kernel", 0),
@@ -336,7 +344,7 @@ def test_gaps_within_a_range(work: Target) -> None:
     """The time in which the interface was not read, where the range and the gap have something in common."""
 
     def of(start: float, end: float, *gateway: str) -> list[Gap]:
-        return ask(work, lambda reader, org_id: queries.gaps(reader, org_id, start, end, *gateway))
+        return ask(work, lambda reader, org_id: gaps(reader, org_id, start, end, *gateway))
 
     (gap,) = of(START, FOURTH)
     assert (gap.gateway, gap.interface, gap.reason) == ("gw", "wg0", "permission")
@@ -349,7 +357,7 @@ def test_where_a_key_was_seen(work: Target) -> None:
     """As a peer's and as an interface's own, first and last; a secret peer's is not seen."""
 
     def of(number: int, clearance: int = 2) -> list[tuple[object, ...]]:
-        found = ask(work, lambda reader, org_id: queries.key_seen(reader, org_id, key(number)), clearance)
+        found = ask(work, lambda reader, org_id: key_seen(reader, org_id, key(number)), clearance)
         return [(k.role, k.gateway, k.interface, k.first_seen, k.last_seen) for k in found]
 
     assert of(1) == [("peer", "gw", "wg0", FIRST, FOURTH)]
@@ -368,16 +376,16 @@ def test_another_organisation_is_not_there(work: Target) -> None:
         now, day = FOURTH + 1, day_of(round(FOURTH * 1000))
         peer = schema_peer
         return [
-            await queries.latest(reader, org_id),
-            await queries.known(reader, org_id),
-            await queries.active(reader, org_id, 0, now),
-            list(await queries.totals(reader, org_id, now)),
-            await queries.bytes_per_day(reader, org_id, day, day),
-            await queries.history(reader, org_id, peer, START, now),
-            await queries.peer_configs(reader, org_id, peer),
-            await queries.interface_configs(reader, org_id, "gw", "wg0"),
-            await queries.gaps(reader, org_id, 0, now),
-            await queries.key_seen(reader, org_id, key(1)),
+            await latest(reader, org_id),
+            await known(reader, org_id),
+            await active(reader, org_id, 0, now),
+            list(await totals(reader, org_id, now)),
+            await bytes_per_day(reader, org_id, day, day),
+            await history(reader, org_id, peer, START, now),
+            await peer_configs(reader, org_id, peer),
+            await interface_configs(reader, org_id, "gw", "wg0"),
+            await gaps(reader, org_id, 0, now),
+            await key_seen(reader, org_id, key(1)),
         ]
 
     schema_peer = number_of(work, 1)
@@ -392,7 +400,7 @@ def test_days_that_are_not_asked_for_are_not_read(work: Target) -> None:
         await reader.execute("set local plan_cache_mode = force_custom_plan")
         await reader.execute("set local enable_seqscan = off")
         rows = await reader.fetch(
-            f"explain (costs off) {queries.HISTORY}",
+            f"explain (costs off) {HISTORY}",
             *(org_id, 1, low, high, low.date(), high.date(), 10),
         )
         return "\n".join(row[0] for row in rows)
