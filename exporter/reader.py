@@ -1,4 +1,4 @@
-"""The sources that a configuration asks for."""
+"""The gateway, with the sources that the configuration enables."""
 
 from __future__ import annotations
 
@@ -9,7 +9,7 @@ from exporter.sources.gateway import Gateway
 
 
 def gateway_of(settings: Config, wanted: Callable[[str], bool] | None = None) -> Gateway:
-    """The gateway to read. `wanted` decides by label which interfaces; without it, the configuration does."""
+    """The gateway to read. `wanted` selects interfaces by label; None = as the configuration says."""
     sources = settings.sources
     return Gateway(
         settings.gateway,

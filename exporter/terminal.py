@@ -1,4 +1,4 @@
-"""Numbers and names as people read them in a terminal."""
+"""Numbers and names as text for a terminal."""
 
 from __future__ import annotations
 
@@ -9,19 +9,19 @@ _UNITS = (("d", 86400), ("h", 3600), ("m", 60), ("s", 1))
 
 
 def plain(text: str) -> str:
-    """A text that moves no cursor and changes no colour or direction: whatever is not printable is written as
-    `\\x1b`. Names come from files and from whoever may create interfaces."""
+    """The text with every unprintable character escaped, such as `\\x1b`: it moves no cursor and changes no
+    colour or direction. Names come from files, and from users that may create interfaces."""
     return "".join(c if c.isprintable() else c.encode("unicode_escape").decode() for c in text)
 
 
 def write_anything() -> None:
-    """From now on, what the terminal's encoding lacks is written as an escape instead of raising an error."""
+    """Makes standard output escape characters that its encoding does not have. No print raises."""
     if isinstance(sys.stdout, io.TextIOWrapper):
         sys.stdout.reconfigure(errors="backslashreplace")
 
 
 def age_text(age: float | None) -> str:
-    """Seconds → the two largest units: `12s`, `3m 4s`, `2d 1h`. None is `never`, the future `in 12s`."""
+    """Seconds in the two largest units: `12s`, `3m 4s`, `2d 1h`. None is `never`, -12 is `in 12s`."""
     if age is None:
         return "never"
     if age < 0:

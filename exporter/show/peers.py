@@ -1,4 +1,4 @@
-"""Readings of a gateway → rows: who each peer is, its state, and its rates between two readings."""
+"""Readings of a gateway as rows: the name, the state and the rates of each peer."""
 
 from __future__ import annotations
 
@@ -29,23 +29,24 @@ WORST_FIRST = (
 )
 SORTS = ("state", "age", "name", "rx", "tx")
 
-# WireGuard calls a silent peer every 5 s and gives up after 90 s (REKEY_TIMEOUT, REKEY_ATTEMPT_TIME). Two
-# readings can lie closer together than two calls: without a memory, the state would change with each reading.
+# WireGuard sends a handshake to a silent peer every 5 s and stops after 90 s (REKEY_TIMEOUT,
+# REKEY_ATTEMPT_TIME). Two readings may be closer together: without a memory, the state would change with
+# each reading.
 UNANSWERED_SECONDS = 30.0
 
 
 @dataclass(frozen=True, slots=True)
 class PeerRow:
-    """One peer of one interface. Bytes and bytes per second; a rate is None without an earlier reading."""
+    """One peer of one interface. Bytes, and bytes per second; a rate is None without a previous reading."""
 
     interface: str  # the device's label
     peer: Peer
     entry: Entry | None
     state: State
     expected: Expected
-    window: int  # seconds from which the handshake is stale
+    window: int  # handshake age in seconds above which the peer is stale
     last_handshake: int  # UNIX seconds; 0 = never
-    age: float | None  # seconds since the handshake, negative if it lies in the future; None = never
+    age: float | None  # seconds since the handshake, negative if it is in the future; None = never
     receive_bytes: int
     transmit_bytes: int
     receive_rate: float | None
@@ -63,7 +64,7 @@ class PeerRow:
 
 @dataclass(frozen=True, slots=True)
 class View:
-    """What one reading says. `found` are the labels of all interfaces that exist, readable or not."""
+    """One reading, as rows. `found` has the labels of all interfaces that exist, readable or not."""
 
     snapshot: Snapshot
     rows: Sequence[PeerRow]
@@ -77,7 +78,7 @@ class View:
 
 
 class Watcher:
-    """Reads the gateway again and again. `names` are labels; none = what the configuration includes."""
+    """Reads the gateway repeatedly. `names` are labels; none = all interfaces of the configuration."""
 
     def __init__(self, settings: Config, names: Collection[str] = ()) -> None:
         self._settings = settings
@@ -86,14 +87,12 @@ class Watcher:
         self._gateway = gateway_of(settings, self._wanted)
         self._observer = Observer()
         self._read_at: dict[str, float] = {}  # monotonic seconds of each device's last reading
-        self._unanswered: dict[str, dict[str, float]] = {}  # label → public key → when it was last seen so
-        silent = logging.Logger(
-            "show", logging.CRITICAL + 1
-        )  # the view says what is wrong with the directory
+        self._unanswered: dict[str, dict[str, float]] = {}  # label → public key → monotonic seconds
+        silent = logging.Logger("show", logging.CRITICAL + 1)  # errors of the directory are in the view
         self._directory = DirectoryWatch(settings.directory.files, settings.directory.wg_quick, silent)
 
     def look(self) -> View:
-        """One reading; blocks while it is made."""
+        """Makes one reading; blocks until it is done."""
         self._directory.poll()
         self._found.clear()
         snapshot = self._gateway.read()
@@ -139,13 +138,15 @@ class Watcher:
 
 
 def rate(before: int, after: int, elapsed: float | None) -> float | None:
-    """Bytes per second; None when it cannot be known: no earlier reading, or the counter began anew."""
+    """Bytes per second; None without a previous reading, or when the counter was reset."""
     return (after - before) / elapsed if elapsed and after >= before else None
 
 
 def unanswered_since(before: dict[str, float], observed: Observed, at: float) -> dict[str, float]:
-    """The peers that were sent to without an answer, each with when that was last seen. One is forgotten when
-    it answers, or when nothing was sent to it for a while."""
+    """Public key → monotonic seconds, for the peers that did not answer what was sent to them.
+
+    A peer is removed when it answers, or when nothing was sent to it for `UNANSWERED_SECONDS`.
+    """
     after: dict[str, float] = {}
     for index, peer in enumerate(observed.peers):
         if observed.receive_bytes[index] != observed.received_before[index]:
@@ -175,12 +176,12 @@ def _by_state(row: PeerRow) -> tuple[object, ...]:
 
 
 def _by_age(row: PeerRow) -> tuple[object, ...]:
-    """The oldest handshake first; those that never had one at the end."""
+    """The oldest handshake first, peers without a handshake last."""
     return row.age is None, -(row.age or 0), *_by_name(row)
 
 
 def _by_name(row: PeerRow) -> tuple[object, ...]:
-    """Those with a name first; the key makes the order the same each time."""
+    """Peers with a name first. The public key makes the order unique."""
     return not (row.entry and row.entry.name), row.name.casefold(), row.interface, row.peer.public_key
 
 

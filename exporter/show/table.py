@@ -1,4 +1,4 @@
-"""A view as a table: in colour for a terminal, as plain aligned text for everything else."""
+"""A view as a table: in colour on a terminal, as plain aligned text elsewhere."""
 
 from __future__ import annotations
 
@@ -27,14 +27,14 @@ COLOURS: dict[State, str] = {
     State.IDLE: "cyan",
     State.ACTIVE: "green",
 }
-GAP = 2  # columns of the terminal between two columns of the table
-MOST_TROUBLES = 5  # that a live table shows
-MOST_INTERFACES = 12  # that the header names
+GAP = 2  # cells between two columns
+MOST_TROUBLES = 5  # failures that a live table shows
+MOST_INTERFACES = 12  # interfaces that the header names
 
 
 @dataclass(frozen=True, slots=True)
 class Column:
-    """A column of the table. `most` is how wide it may grow in a terminal."""
+    """A column of the table. `most` is its largest width on a terminal, in cells."""
 
     title: str
     cell: Callable[[PeerRow], str]
@@ -57,13 +57,13 @@ COLUMNS = (
     Column("site", lambda row: plain(row.site), most=16),
 )
 RATES = ("rx/s", "tx/s")
-# What is left out of a narrow terminal, in this order.
+# Columns that are left out on a narrow terminal, in this order.
 NARROW = (("IPs",), ("rx", "tx"), ("expected",), ("endpoint",), ("site",), ("interface",), RATES)
 
 
 @dataclass(frozen=True, slots=True)
 class Screen:
-    """The live table. Made anew for each frame, so that it follows the size of the terminal."""
+    """The live table. It is rendered for each frame, so it follows the size of the terminal."""
 
     view: View
     rows: Sequence[PeerRow]  # filtered and sorted
@@ -85,13 +85,13 @@ class Screen:
             f"… and {len(self.rows) - shown:,} more" if len(self.rows) > shown else "",
             f"{hidden:,} in other states" if hidden else "",
             f"every {self.interval:g} s",
-            "Ctrl-C ends",
+            "Ctrl-C to quit",
         ]
         return Text(" · ".join(filter(None, parts)), style="dim", no_wrap=True, overflow="ellipsis")
 
 
 def header(view: View, uapi_directory: Path, most_troubles: int | None = None) -> Text:
-    """Gateway, interfaces, peers by state, and what could not be read and how to fix it."""
+    """Gateway, interfaces, peers by state, and failures with their remedies."""
     snapshot, peers = view.snapshot, sum(view.states.values())
     text = Text.assemble(
         (plain(snapshot.gateway), "bold"), time.strftime("  %H:%M:%S  ", time.localtime(snapshot.taken_at))
@@ -123,7 +123,7 @@ def _interfaces(devices: Sequence[Device]) -> Text:
 
 
 def troubles(view: View, uapi_directory: Path, most: int | None = None) -> Iterator[tuple[str, str]]:
-    """(line, style) for each reading that failed, how to fix it, and a directory that is wrong."""
+    """(line, style) for each failed reading, its remedy, and an error in the directory."""
     unreadable = view.unreadable
     for reading in unreadable[:most]:
         yield trouble(reading), "red"
@@ -143,8 +143,8 @@ def trouble(reading: Reading) -> str:
 
 
 def table(rows: Sequence[PeerRow], width: int, *, rated: bool) -> Iterator[Text]:
-    """A line of titles and one for each row. Columns that do not fit the width are left out, the least needed
-    first. (rich's own table takes a millisecond for each row; this takes a fraction of it.)"""
+    """A line of titles, and a line for each row. Columns that do not fit the width are left out, in the order
+    of `NARROW`. (rich's own table takes a millisecond per row, this a fraction of it.)"""
     columns, texts = _columns(rows, rated=rated)
     padded = {
         column.title: list(
@@ -165,12 +165,12 @@ def table(rows: Sequence[PeerRow], width: int, *, rated: bool) -> Iterator[Text]
 
 
 def cut(text: str, width: int) -> str:
-    """The text in at most so many cells of the terminal."""
+    """The text, cut to a width in cells of the terminal."""
     return text if cell_len(text) <= width else f"{set_cell_size(text, width - 1)}…"
 
 
 def plain_lines(view: View, rows: Sequence[PeerRow], uapi_directory: Path) -> Iterator[str]:
-    """The header and every column in full, without colour and without regard to any width."""
+    """The header and every column in full width, without colour."""
     yield header(view, uapi_directory).plain
     if not rows:
         return
@@ -189,7 +189,7 @@ def has_rates(rows: Sequence[PeerRow]) -> bool:
 
 
 def _columns(rows: Sequence[PeerRow], *, rated: bool) -> tuple[list[Column], list[list[str]]]:
-    """The columns, with those of the rates or without, and the texts of each."""
+    """The columns, with or without the rates, and the texts of each column."""
     columns = [column for column in COLUMNS if rated or column.title not in RATES]
     return columns, [[column.cell(row) for row in rows] for column in columns]
 

@@ -1,4 +1,4 @@
-"""Commands that work on the records: run here, or interrupted elsewhere."""
+"""Runs commands that work on the records, in this process or interrupted in another."""
 
 from __future__ import annotations
 
@@ -20,13 +20,13 @@ INTERRUPTED = "argus-wg: interrupted; what was done is kept, run the command aga
 
 
 def without_environment(monkeypatch: pytest.MonkeyPatch) -> None:
-    """The configuration file alone says where the database is."""
+    """Removes the environment, so that only the configuration file names the database."""
     for name in ("PGHOST", "PGPORT", "PGDATABASE", "PGUSER", "PGPASSWORD", "PGSERVICE"):
         monkeypatch.delenv(name, raising=False)
 
 
 def configuration(directory: Path, where: Target, more: str = "") -> Path:
-    """A file that names the database."""
+    """A configuration file that names the database."""
     path = directory / "argus-wg.yml"
     path.write_text(
         f"database:\n  address: {where.host}\n  name: {where.database}\n  user: {where.user}\n{more}"
@@ -35,7 +35,7 @@ def configuration(directory: Path, where: Target, more: str = "") -> Path:
 
 
 def command(module: ModuleType, *words: str | Path) -> int:
-    """Its exit code; what it raises is not caught."""
+    """Runs a command; its exit code. Exceptions are not caught."""
     parser = argparse.ArgumentParser()
     module.add_arguments(parser)
     code: int = module.run(parser.parse_args([str(word) for word in words]))
@@ -44,7 +44,7 @@ def command(module: ModuleType, *words: str | Path) -> int:
 
 @contextlib.contextmanager
 def holding(server: PostgresServer, where: Target, lock: str) -> Iterator[None]:
-    """Another session, which has executed a query that locks something."""
+    """Another session that holds a lock."""
     psql = [server.binaries / "psql", "-X", "-q", "-h", where.host, "-U", where.user, "-d", where.database]
     with subprocess.Popen(
         list(map(str, psql)), stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True
@@ -60,8 +60,7 @@ def holding(server: PostgresServer, where: Target, lock: str) -> Iterator[None]:
 
 
 def interrupted(*words: str | Path) -> tuple[int, list[str]]:
-    """Starts argus-wg, and sends it an interrupt as soon as it has said something: its exit code, and the
-    lines on its standard error."""
+    """Starts argus-wg and interrupts it after its first line: (exit code, lines on standard error)."""
     start = [sys.executable, "-m", "exporter.cli", *map(str, words)]
     with subprocess.Popen(start, stderr=subprocess.PIPE, text=True) as process:
         assert process.stderr

@@ -1,4 +1,4 @@
-"""What a userspace interface answers, and a socket that nobody answers on."""
+"""Replies of a userspace interface, and a stale socket."""
 
 from __future__ import annotations
 

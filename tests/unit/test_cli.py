@@ -1,4 +1,4 @@
-"""The command line: exit codes, help, and one line where others print a traceback."""
+"""The command line: exit codes, help, and errors in one line."""
 
 from __future__ import annotations
 
@@ -24,7 +24,7 @@ ESCAPE = "\x1b"
 
 
 def argus(*arguments: str, **environment: str) -> subprocess.CompletedProcess[str]:
-    """What the command prints in an environment with nothing else in it, as from a service manager."""
+    """The output of the command in an otherwise empty environment, as from a service manager."""
     return subprocess.run(
         [sys.executable, "-m", "exporter.cli", *arguments],
         cwd=PROJECT,
@@ -37,7 +37,7 @@ def argus(*arguments: str, **environment: str) -> subprocess.CompletedProcess[st
 
 
 def helped(capsys: pytest.CaptureFixture[str], *arguments: str) -> str:
-    """What `--help` prints."""
+    """The output of `--help`."""
     with pytest.raises(SystemExit) as ended:
         cli.main([*arguments, "--help"])
     assert ended.value.code == 0
@@ -48,7 +48,7 @@ def helped(capsys: pytest.CaptureFixture[str], *arguments: str) -> str:
 
 class TestHelp:
     def test_of_the_whole_names_every_command(self, capsys: pytest.CaptureFixture[str]) -> None:
-        """Each command stands there with what it is for, and so do the exit codes and an example."""
+        """The help lists each command with its summary, the exit codes and an example."""
         page = helped(capsys)
         for name, (_, summary, _) in cli.COMMANDS.items():
             assert re.search(rf"^ +{name} +{re.escape(summary)}$", page, re.MULTILINE)
@@ -59,7 +59,7 @@ class TestHelp:
     def test_of_a_command_has_an_example_that_works(
         self, capsys: pytest.CaptureFixture[str], command: str
     ) -> None:
-        """Every option is explained, and the example is of this command and one that it understands."""
+        """Every option has a help text, and the example is a valid call of this command."""
         page = helped(capsys, command)
         (example,) = re.findall(r"^Example: argus-wg (.*)$", page, re.MULTILINE)
         words = shlex.split(example)
@@ -71,7 +71,7 @@ class TestHelp:
         assert not [action.dest for action in parser._actions if not action.help]
 
     def test_needs_no_library_of_a_command(self) -> None:
-        """The summary of all commands imports none of them, nor what they need."""
+        """The list of commands imports neither a command nor a library of one."""
         code = "import sys, exporter.cli as c; c.build(None); print(*sorted(sys.modules))"
         done = subprocess.run(
             [sys.executable, "-c", code], cwd=PROJECT, capture_output=True, text=True, check=True
@@ -106,7 +106,7 @@ class TestWrongUsage:
     def test_is_said_in_one_line(
         self, capsys: pytest.CaptureFixture[str], arguments: list[str], said: str
     ) -> None:
-        """Exit code 2, what was wrong, and where help is; nothing on standard output."""
+        """Exit code 2, the error, and the command for help; nothing on standard output."""
         with pytest.raises(SystemExit) as ended:
             cli.main(arguments)
         printed = capsys.readouterr()
@@ -118,7 +118,7 @@ class TestWrongUsage:
 
     @pytest.mark.parametrize("command", ["serve", "show", "check"])
     def test_a_configuration_that_is_wrong(self, tmp_path: Path, command: str) -> None:
-        """Exit code 2; file, line and key are named; no command prints a traceback."""
+        """Exit code 2, with file, line and key; no command prints a traceback."""
         file = tmp_path / "argus.yml"
         file.write_text("gateway: berlin\nlisten_on: 127.0.0.1:0\n")
         done = argus(command, "--config", str(file))
@@ -128,7 +128,7 @@ class TestWrongUsage:
 
     @pytest.mark.parametrize("command", ["serve", "show", "check"])
     def test_a_configuration_that_is_not_there(self, tmp_path: Path, command: str) -> None:
-        """A file that was named must be there: the defaults are not used in its place."""
+        """A file that was named must exist: the defaults are not used instead."""
         file = tmp_path / "argus.yml"
         done = argus(command, "--config", str(file))
         assert done.returncode == 2
@@ -157,7 +157,7 @@ class TestExitCodes:
         code: int,
         said: str,
     ) -> None:
-        """A mistake in a file is 2, any other failure 1, Ctrl-C what shells expect; one line at most."""
+        """A mistake in a file is 2, any other failure 1, Ctrl-C 130; each prints one line at most."""
 
         def run(_: object) -> int:
             raise error
@@ -167,7 +167,7 @@ class TestExitCodes:
         assert capsys.readouterr() == ("", said)
 
     def test_a_defect_is_not_hidden(self, monkeypatch: pytest.MonkeyPatch) -> None:
-        """An exception that nobody foresaw is not made into an exit code: its traceback is wanted."""
+        """An unexpected exception is not caught, so its traceback is printed."""
 
         def run(_: object) -> int:
             raise ZeroDivisionError
@@ -180,8 +180,8 @@ class TestExitCodes:
 @pytest.mark.parametrize(
     "arguments", [["--help"], ["check", "--help"], ["check"], ["check", "--json"]], ids=" ".join
 )
-def test_a_reader_that_has_seen_enough(arguments: list[str]) -> None:
-    """With its output's reader gone, as behind `| head`, a command ends without a word, and with 1."""
+def test_a_reader_that_ended(arguments: list[str]) -> None:
+    """When the reader of its output has ended, as with `| head`, a command ends silently with 1."""
     reading, writing = os.pipe()
     os.close(reading)
     try:
@@ -200,8 +200,8 @@ def test_a_reader_that_has_seen_enough(arguments: list[str]) -> None:
 
 
 @pytest.mark.parametrize("arguments", [["check"], ["show", "--once"]], ids=" ".join)
-def test_no_colour_where_none_is_wanted(arguments: list[str]) -> None:
-    """With NO_COLOR, and in a file or pipe also without it, nothing but text is printed."""
+def test_no_colour_with_no_color_or_without_a_terminal(arguments: list[str]) -> None:
+    """With NO_COLOR, and always in a file or pipe, the output has no colour."""
     for environment in ({"NO_COLOR": "1", "FORCE_COLOR": "1", "TERM": "xterm-256color"}, {"TERM": "xterm"}):
         done = argus(*arguments, **environment)
         assert done.stdout + done.stderr
@@ -210,14 +210,14 @@ def test_no_colour_where_none_is_wanted(arguments: list[str]) -> None:
 
 
 def test_the_console_script_is_this() -> None:
-    """pyproject.toml installs `argus-wg` as the function that is tested here."""
+    """pyproject.toml installs `argus-wg` as the function tested here."""
     assert 'argus-wg = "exporter.cli:main"' in (PROJECT / "pyproject.toml").read_text()
 
 
 def test_the_default_configuration_is_used_if_it_is_there(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    """A file that is named wins; without one it is the one in /etc, and none where there is none."""
+    """The named file is used, else the one in /etc, else none."""
     there = tmp_path / "argus-wg.yml"
     monkeypatch.setattr(options, "DEFAULT_CONFIG", there)
     assert options.config_path(None) is None

@@ -46,18 +46,18 @@ def test_no_file_is_needed(tmp_path: Path) -> None:
 
 
 def test_missing_file(tmp_path: Path) -> None:
-    """A file that was named and is not there is an error, not a default."""
+    """A missing file is an error."""
     with pytest.raises(InputError, match="no such file"):
         config.load(tmp_path / "missing.yml")
 
 
 def test_example_is_the_default() -> None:
-    """The example says the defaults."""
+    """The values in the example are the defaults."""
     assert config.load(EXAMPLE) == Config()
 
 
 def test_example_has_every_key() -> None:
-    """The example shows every key, those without a value of their own in comments."""
+    """The example has every key; keys without a default value are in comments."""
     text = re.sub(r"^( *)# (\w+: \S+)$", r"\1\2", EXAMPLE.read_text(), flags=re.MULTILINE)
 
     def dotted(tree: dict[str, object]) -> list[str]:
@@ -124,7 +124,7 @@ def test_every_key_is_read(tmp_path: Path) -> None:
 
 
 def test_all_namespaces(tmp_path: Path) -> None:
-    """`all` is no name of a namespace."""
+    """`all` is not the name of a namespace."""
     loaded = load(tmp_path, "namespaces: all")
     assert (loaded.all_namespaces, loaded.namespaces) == (True, ())
 
@@ -138,7 +138,7 @@ def test_no_wg_quick_files(tmp_path: Path) -> None:
     "address", ["0.0.0.0:1", '"[::]:1"', "192.0.2.1:1", "example.org:1", '"[::ffff:127.0.0.1]:1"']
 )
 def test_beyond_loopback_needs_protection(tmp_path: Path, address: str) -> None:
-    """Whatever is reachable from elsewhere needs a web configuration file, or a word that it may be open."""
+    """An address beyond loopback needs web_config or allow_unauthenticated."""
     with pytest.raises(InputError, match="allow_unauthenticated: true"):
         load(tmp_path, f"listen: {address}")
     assert load(tmp_path, f"listen: {address}\nweb_config: web.yml").web_config
@@ -147,7 +147,7 @@ def test_beyond_loopback_needs_protection(tmp_path: Path, address: str) -> None:
 
 @pytest.mark.parametrize("address", ["127.0.0.1:1", "127.9.9.9:1", '"[::1]:1"', "localhost:1"])
 def test_loopback_needs_no_protection(tmp_path: Path, address: str) -> None:
-    """Loopback by any of its names is free."""
+    """Loopback addresses need no protection."""
     assert load(tmp_path, f"listen: {address}").listen[0].loopback
 
 
@@ -155,7 +155,7 @@ def test_loopback_needs_no_protection(tmp_path: Path, address: str) -> None:
 def test_addresses_are_written_as_they_are_read(
     tmp_path_factory: pytest.TempPathFactory, host: str, port: int
 ) -> None:
-    """The text of an address reads as the same address."""
+    """The text of an address is read as the same address."""
     address = ListenAddress(host, port)
     text = f'listen: "{address}"\nallow_unauthenticated: true'
     assert load(tmp_path_factory.getbasetemp(), text).listen == (address,)
@@ -186,7 +186,7 @@ def test_every_interface_by_default() -> None:
     ],
 )
 def test_mistakes_in_recording(tmp_path: Path, text: str, line: int, problem: str) -> None:
-    """What cannot be meant about the records is refused with its line and what would be right."""
+    """Wrong values about the records are errors with their line."""
     file = tmp_path / "argus-wg.yml"
     file.write_text(text)
     with pytest.raises(InputError, match=re.escape(problem)) as caught:

@@ -1,4 +1,4 @@
-"""Strict YAML: what is read, and that each mistake says where it is and what would be right."""
+"""Strict YAML: values of each type, and errors with line, key and remedy."""
 
 from __future__ import annotations
 
@@ -67,7 +67,7 @@ def test_values_of_every_type() -> None:
 
 
 def test_defaults_where_nothing_is_written() -> None:
-    """An empty file gives every default, sections that are not written included."""
+    """An empty file gives every default, also in missing sections."""
     root = section("# nothing\n")
     assert root.string("a", None) is None
     assert root.choice("b", ("x",), "x") == "x"
@@ -85,7 +85,7 @@ def test_defaults_where_nothing_is_written() -> None:
 
 
 def test_empty_sections_and_lists() -> None:
-    """A section or a list with nothing behind its key is empty; a scalar with nothing is refused."""
+    """A section or a list without a value is empty; a scalar without a value is an error."""
     root = section("a:\nb:\nc: ~\nd:\n")
     assert root.section("a").keys() == ()
     assert root.strings("b", ("x",)) == ()
@@ -96,7 +96,7 @@ def test_empty_sections_and_lists() -> None:
 
 
 def test_lists_of_sections() -> None:
-    """Each item of a list of mappings knows its place."""
+    """An error in a list of mappings names the item."""
     root = section("jobs:\n  - name: a\n  - name: b\n    tiem: 1\n")
     first, second = root.sections("jobs")
     assert (first.string("name", ""), second.string("name", "")) == ("a", "b")
@@ -108,14 +108,14 @@ def test_lists_of_sections() -> None:
 
 @pytest.mark.parametrize("text", ["jobs: [a]", "jobs: {a: 1}", "jobs: a"])
 def test_not_a_list_of_sections(text: str) -> None:
-    """Anything but a list of mappings is refused as one."""
+    """Any value other than a list of mappings is an error."""
     with pytest.raises(InputError) as error:
         section(text).sections("jobs")
     assert problem(error)[:2] == (1, "jobs")
 
 
 def test_keys_that_are_data() -> None:
-    """A mapping from names can be walked in its order, with the line of each."""
+    """A mapping whose keys are names gives them in order, with their lines."""
     users = section("users:\n  zoe: x\n  adam: y\n").section("users")
     assert users.keys() == ("zoe", "adam")
     assert [users.line_of(name) for name in (*users.keys(), "eve")] == [2, 3, 0]
@@ -124,14 +124,14 @@ def test_keys_that_are_data() -> None:
 
 
 def test_errors_of_the_caller() -> None:
-    """A caller's own error stands at the line of the key, or of the section when the key is missing."""
+    """An error of the caller has the line of the key, or of the section when the key is missing."""
     tls = section("a: 1\ntls:\n  cert: x\n").section("tls")
     assert str(tls.error("cert", "is bad")) == "file.yml:3: tls.cert: is bad"
     assert str(tls.error("key", "is missing")) == "file.yml:2: tls.key: is missing"
 
 
 def test_known_keys_are_named() -> None:
-    """An unknown key that resembles none is answered with those that are known."""
+    """The error about an unknown key that resembles none lists the known keys."""
     root = section("zzz: 1")
     root.string("name", "")
     root.integer("age", 0, 0, 9)
@@ -141,27 +141,27 @@ def test_known_keys_are_named() -> None:
 
 
 def test_aliases_are_read() -> None:
-    """An alias stands for the value of its anchor."""
+    """An alias has the value of its anchor."""
     root = section("a: &x {n: 1}\nb: *x\n")
     assert root.section("b").integer("n", 0, 0, 9) == 1
 
 
 @pytest.mark.parametrize("value", ["1_000", "010", "1.0", "'1'", "1e3", "٣", "9" * 30, ".nan"])
 def test_not_an_integer(value: str) -> None:
-    """What only some programs read as an integer is refused."""
+    """A text that only some programs read as an integer is an error."""
     with pytest.raises(InputError):
         section(f"a: {value}").integer("a", 0, 0, 10**40)
 
 
 @pytest.mark.parametrize("value", [".inf", ".nan", "1e3", "'1'", "1,5", "1."])
 def test_not_a_number(value: str) -> None:
-    """A number is written in decimal digits; infinity is none."""
+    """A number has decimal digits only; infinity is an error."""
     with pytest.raises(InputError):
         section(f"a: {value}").number("a", 0.0, -1e9, 1e9)
 
 
 def test_relative_paths_start_at_the_file(tmp_path: Path) -> None:
-    """A relative path is one beside the file, an absolute one stays as it is."""
+    """A relative path starts at the directory of the file; an absolute path is unchanged."""
     file = tmp_path / "c.yml"
     file.write_text("a: web.yml\nb: /etc/web.yml\n")
     root = yamlfile.load(file)
@@ -170,7 +170,7 @@ def test_relative_paths_start_at_the_file(tmp_path: Path) -> None:
 
 
 def test_files_that_cannot_be_read(tmp_path: Path) -> None:
-    """A missing file, a directory, a named pipe and one that is too large each say so."""
+    """A missing file, a directory, a named pipe and a large file each have their error."""
     os.mkfifo(tmp_path / "pipe")
     (tmp_path / "large").write_text("a: 12345")
     problems = {
@@ -187,7 +187,7 @@ def test_files_that_cannot_be_read(tmp_path: Path) -> None:
 
 @pytest.mark.skipif(os.geteuid() != 0, reason="only root can become somebody who may not read a file")
 def test_file_without_permission(tmp_path: Path) -> None:
-    """A file that may not be read says who tried."""
+    """The error about a file without read permission names the user."""
     file = tmp_path / "secret"
     file.write_text("a: 1")
     file.chmod(0o600)
@@ -201,7 +201,7 @@ def test_file_without_permission(tmp_path: Path) -> None:
 
 
 def test_undecodable_file_stays_out_of_the_error(tmp_path: Path) -> None:
-    """The error about an encoding does not carry the file, which may hold secrets."""
+    """The error about an encoding does not contain the file, which may hold secrets."""
     file = tmp_path / "c.yml"
     file.write_bytes(b"password: s3cret\xff\n")
     with pytest.raises(InputError) as error:
@@ -211,7 +211,7 @@ def test_undecodable_file_stays_out_of_the_error(tmp_path: Path) -> None:
 
 
 def test_byte_order_mark(tmp_path: Path) -> None:
-    """A byte order mark before UTF-8 is no part of the first key."""
+    """A byte order mark is not part of the first key."""
     file = tmp_path / "c.yml"
     file.write_bytes(b"\xef\xbb\xbfa: 1\n")
     assert yamlfile.load(file).keys() == ("a",)
@@ -223,7 +223,7 @@ TREES = st.recursive(SCALARS, lambda inner: st.dictionaries(SCALARS, inner, max_
 
 @given(st.dictionaries(SCALARS, TREES, max_size=4))
 def test_texts_survive(tree: dict[str, Any]) -> None:
-    """Whatever texts a YAML library writes are read back, key for key."""
+    """Texts that a YAML library writes are read back unchanged."""
 
     def check(found: yamlfile.Section, expected: dict[str, Any]) -> None:
         assert found.keys() == tuple(expected)
@@ -239,6 +239,6 @@ def test_texts_survive(tree: dict[str, Any]) -> None:
 
 @given(st.text(max_size=60))
 def test_any_text_is_read_or_refused(text: str) -> None:
-    """No text makes anything but a section or an `InputError`."""
+    """Any text gives a section or an `InputError`."""
     with contextlib.suppress(InputError):
         assert isinstance(section(text), yamlfile.Section)

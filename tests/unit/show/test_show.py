@@ -1,4 +1,4 @@
-"""`argus-wg show`: what it prints, sorts, filters and answers, on interfaces behind real UAPI sockets."""
+"""`argus-wg show`: its output, order, filters and exit codes, with interfaces on real UAPI sockets."""
 
 from __future__ import annotations
 
@@ -34,7 +34,7 @@ DEADLINE = 30.0  # seconds that a program in a terminal gets, so that a broken o
 
 @contextmanager
 def replies(path: Path, *texts: bytes) -> Iterator[None]:
-    """An interface that answers one text after the other, and the last one for ever."""
+    """An interface that replies with each text in turn, and then repeats the last."""
     left = list(texts)
 
     def dialogue(connection: socket.socket, _: threading.Event) -> None:
@@ -47,7 +47,7 @@ def replies(path: Path, *texts: bytes) -> Iterator[None]:
 
 @pytest.fixture
 def gateway(tmp_path: Path) -> Path:
-    """A configuration for interfaces whose sockets are in the same directory, and a directory of one peer."""
+    """A configuration that reads sockets beside the file, and a directory with one peer."""
     file = tmp_path / "argus-wg.yml"
     file.write_text(
         f"gateway: gw1\nsources: {{netlink: false, uapi_directory: {tmp_path}}}\n"
@@ -75,7 +75,7 @@ def show(*words: str) -> int:
 
 
 def test_one_plain_table_without_a_terminal(wg0: Path, capsys: pytest.CaptureFixture[str]) -> None:
-    """Piped, the table is plain text, worst state first, with the directory's name and site."""
+    """Without a terminal the table is plain text, worst state first, with names and sites."""
     assert show("-c", str(wg0)) == 0
     lines = capsys.readouterr().out.splitlines()
     assert lines[1] == "3 peers: 1 stale, 1 never, 1 idle"
@@ -88,7 +88,7 @@ def test_one_plain_table_without_a_terminal(wg0: Path, capsys: pytest.CaptureFix
 
 
 def test_json_has_every_key_and_no_rates(wg0: Path, capsys: pytest.CaptureFixture[str]) -> None:
-    """The document has the keys that scripts rely on; one reading alone gives no rates."""
+    """The document has every documented key; a single reading has no rates."""
     assert show("--json", "-c", str(wg0)) == 0
     document = json.loads(capsys.readouterr().out)
     assert list(document) == [
@@ -132,8 +132,8 @@ def test_json_has_every_key_and_no_rates(wg0: Path, capsys: pytest.CaptureFixtur
 
 
 def test_an_interval_gives_rates(gateway: Path, capsys: pytest.CaptureFixture[str]) -> None:
-    """With an interval two readings are made, and rates come of what changed between them; a counter that
-    began anew has none."""
+    """With an interval two readings are made, and rates are the differences between them; a counter that was
+    reset has no rate."""
     before = reply(peer_lines(KEYS[0], LONG_AGO, received=1000, sent=9000))
     after = reply(peer_lines(KEYS[0], LONG_AGO, received=51_000, sent=10))
     with replies(gateway.with_name("wg0.sock"), before, after):
@@ -144,7 +144,7 @@ def test_an_interval_gives_rates(gateway: Path, capsys: pytest.CaptureFixture[st
 
 
 def test_states_filter_and_repeat(wg0: Path, capsys: pytest.CaptureFixture[str]) -> None:
-    """`--state` keeps peers in that state, and may be given again; the counts stay those of all peers."""
+    """`--state` selects peers in that state and may be repeated; the counts are still of all peers."""
     assert show("--json", "--state", "idle", "--state", "stale", "-c", str(wg0)) == 0
     document = json.loads(capsys.readouterr().out)
     assert [peer["state"] for peer in document["peers"]] == ["stale", "idle"]
@@ -152,7 +152,7 @@ def test_states_filter_and_repeat(wg0: Path, capsys: pytest.CaptureFixture[str])
 
 
 def test_an_unknown_interface_is_wrong_usage(wg0: Path, capsys: pytest.CaptureFixture[str]) -> None:
-    """A name that no interface has ends with 2 and lists those that exist, unreadable ones too."""
+    """An unknown name gives exit code 2 and the list of existing interfaces, also unreadable ones."""
     stale_socket(wg0.with_name("wg9.sock"))
     assert show("wg7", "-c", str(wg0)) == 2
     captured = capsys.readouterr()
@@ -161,7 +161,7 @@ def test_an_unknown_interface_is_wrong_usage(wg0: Path, capsys: pytest.CaptureFi
 
 
 def test_a_named_interface_is_shown_alone(wg0: Path, capsys: pytest.CaptureFixture[str]) -> None:
-    """Naming an interface reads no other, and wins over the patterns of the configuration."""
+    """With a name only that interface is read, also one that the configuration excludes."""
     wg0.write_text(wg0.read_text() + "interfaces: {exclude: [wg0]}\n")
     stale_socket(wg0.with_name("wg9.sock"))
     assert show("wg0", "--json", "-c", str(wg0)) == 0
@@ -173,7 +173,7 @@ def test_a_named_interface_is_shown_alone(wg0: Path, capsys: pytest.CaptureFixtu
 def test_nothing_readable_is_a_failure_with_its_reason(
     gateway: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
-    """When nothing can be read, 1 and how to fix it; the stale file is left alone."""
+    """When nothing can be read, the exit code is 1 and the remedy is printed; the stale socket is kept."""
     path = gateway.with_name("wg9.sock")
     stale_socket(path)
     assert show("-c", str(gateway)) == 1
@@ -184,7 +184,7 @@ def test_nothing_readable_is_a_failure_with_its_reason(
 
 
 def test_a_partial_answer_shows_both(wg0: Path, capsys: pytest.CaptureFixture[str]) -> None:
-    """An unreadable interface stands above the peers of the others, and the exit code is 0."""
+    """An unreadable interface is named above the peers of the others, and the exit code is 0."""
     stale_socket(wg0.with_name("wg9.sock"))
     assert show("-c", str(wg0)) == 0
     output = capsys.readouterr().out
@@ -193,13 +193,13 @@ def test_a_partial_answer_shows_both(wg0: Path, capsys: pytest.CaptureFixture[st
 
 
 def test_no_interface_is_no_failure(gateway: Path, capsys: pytest.CaptureFixture[str]) -> None:
-    """A host without interfaces has nothing wrong with it."""
+    """A host without interfaces is not a failure."""
     assert show("-c", str(gateway)) == 0
     assert "no WireGuard interface\n0 peers\n" in capsys.readouterr().out
 
 
 def test_a_broken_directory_costs_only_the_names(wg0: Path, capsys: pytest.CaptureFixture[str]) -> None:
-    """With a broken directory file the peers are shown under their keys, and the mistake is named."""
+    """With a wrong directory file, peers are shown by their keys, and the error is printed."""
     wg0.with_name("directory.yml").write_text("peers: 5\n")
     assert show("-c", str(wg0)) == 0
     output = capsys.readouterr().out
@@ -211,7 +211,7 @@ def test_a_broken_directory_costs_only_the_names(wg0: Path, capsys: pytest.Captu
     "words", [["--interval", "5y"], ["--interval", "0s"], ["--state", "asleep"], ["--sort", "x"]]
 )
 def test_wrong_usage(words: list[str], capsys: pytest.CaptureFixture[str]) -> None:
-    """An option's bad value ends with 2, and is named."""
+    """A wrong value of an option gives exit code 2 and is named."""
     with pytest.raises(SystemExit) as ended:
         show(*words)
     assert ended.value.code == 2
@@ -219,7 +219,7 @@ def test_wrong_usage(words: list[str], capsys: pytest.CaptureFixture[str]) -> No
 
 
 def test_unanswered_bytes_make_a_peer_one_way_until_it_answers(gateway: Path) -> None:
-    """Bytes sent and none received are remembered between two calls, so the state does not flicker."""
+    """A peer that does not answer stays one-way between two handshake attempts, until it answers."""
     texts = [
         reply(peer_lines(KEYS[0], LONG_AGO, received, sent))
         for received, sent in [(0, 0), (0, 148), (0, 148), (32, 148)]
@@ -232,7 +232,7 @@ def test_unanswered_bytes_make_a_peer_one_way_until_it_answers(gateway: Path) ->
 
 @pytest.mark.parametrize("option", ["--once", "--json"])
 def test_any_encoding_will_do(wg0: Path, option: str) -> None:
-    """A terminal without Unicode gets escapes, not an error; JSON stays JSON."""
+    """A terminal without Unicode gets escapes and no error; JSON stays valid."""
     names = {"peers": {base64_key(KEYS[0]): {"name": "Zürich 名"}}}
     wg0.with_name("directory.yml").write_text(json.dumps(names))
     command = [sys.executable, "-m", "exporter.cli", "show", option, "-c", str(wg0)]
@@ -244,7 +244,7 @@ def test_any_encoding_will_do(wg0: Path, option: str) -> None:
 
 
 class Terminal:
-    """`argus-wg show` in a terminal of its own."""
+    """`argus-wg show` on its own terminal."""
 
     def __init__(self, words: list[str], environment: dict[str, str]) -> None:
         self.seen = ""
@@ -262,7 +262,7 @@ class Terminal:
         os.close(child)
 
     def await_text(self, done: Callable[[str], bool]) -> None:
-        """Read until what was seen is what is waited for; at the end of the program at the latest."""
+        """Reads the terminal until the condition holds, or until the program ends."""
         until = time.monotonic() + DEADLINE
         while not done(self.seen):
             ready, _, _ = select.select([self._side], [], [], max(0.0, until - time.monotonic()))
@@ -303,9 +303,9 @@ COLOUR = re.compile("\x1b\\[[0-9;]*3[0-7]m")
 def test_the_live_table_leaves_the_terminal_as_it_was(
     wg0: Path, terminal: Callable[..., Terminal], number: signal.Signals, code: int
 ) -> None:
-    """In a terminal the table is live, in colour, on the alternate screen; a signal gives the screen back."""
+    """On a terminal the table is live, in colour, on the alternate screen; a signal restores the screen."""
     live = terminal("-c", str(wg0), "--interval", "100ms")
-    live.await_text(lambda seen: seen.count("branch-7") >= 2 and "Ctrl-C ends" in seen)
+    live.await_text(lambda seen: seen.count("branch-7") >= 2 and "Ctrl-C to quit" in seen)
     assert "\x1b[?1049h" in live.seen
     assert COLOUR.search(live.seen)
     assert live.end(number) == code
@@ -314,7 +314,7 @@ def test_the_live_table_leaves_the_terminal_as_it_was(
 
 
 def test_no_color(wg0: Path, terminal: Callable[..., Terminal]) -> None:
-    """With NO_COLOR the state is told by its word alone."""
+    """With NO_COLOR the state is printed as a word without colour."""
     once = terminal("-c", str(wg0), "--once", NO_COLOR="1")
     once.await_text(lambda _: False)
     assert once.process.wait(DEADLINE) == 0

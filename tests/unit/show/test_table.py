@@ -1,4 +1,4 @@
-"""Rows in a terminal: in order, in its width and height, and never able to steer it."""
+"""Rows on a terminal: in order, within its width and height, and without control characters."""
 
 from __future__ import annotations
 
@@ -22,14 +22,14 @@ from exporter.terminal import age_text, bytes_text, plain
 
 
 @given(st.text())
-def test_no_text_can_steer_the_terminal(text: str) -> None:
-    """Whatever is in a name, what is printed is printable, and printable text stays as it is."""
+def test_no_text_controls_the_terminal(text: str) -> None:
+    """Any text is printed with printable characters only; printable text is unchanged."""
     assert plain(text).isprintable()
     assert not text.isprintable() or plain(text) == text
 
 
 def test_escapes_of_terminals_and_directions_are_written_out() -> None:
-    """A colour escape and a right-to-left override become visible."""
+    """A colour escape and a right-to-left override are printed as visible escapes."""
     assert plain("\x1b[31mred\u202e") == "\\x1b[31mred\\u202e"
 
 
@@ -46,7 +46,7 @@ def test_escapes_of_terminals_and_directions_are_written_out() -> None:
     ],
 )
 def test_ages_have_their_two_largest_units(age: float | None, text: str) -> None:
-    """A handshake's age is short enough for a column and exact enough to act on."""
+    """An age is printed in its two largest units."""
     assert age_text(age) == text
 
 
@@ -62,12 +62,12 @@ def test_ages_have_their_two_largest_units(age: float | None, text: str) -> None
     ],
 )
 def test_bytes_have_binary_units(count: float | None, text: str) -> None:
-    """Bytes are told in the units that wg(8) uses."""
+    """Bytes are printed in the units of wg(8)."""
     assert bytes_text(count) == text
 
 
 def test_sorting() -> None:
-    """Each order begins with what one asks it for; in the worst state, critical peers come first."""
+    """Each order begins with its largest value; within the worst state, critical peers come first."""
 
     def row(
         name: str, state: State, age: float | None, received: int, sent: int, *, high: bool = False
@@ -102,14 +102,14 @@ def printed(*renderables: RenderableType, width: int, height: int = 25) -> list[
 
 @given(st.lists(st.text(max_size=60), min_size=1, max_size=5), st.integers(20, 200))
 def test_the_table_fits_the_terminal(names: list[str], width: int) -> None:
-    """Whatever the names, no line is wider than the terminal and each peer has one line."""
+    """With any names, no line is wider than the terminal and each peer has one line."""
     lines = printed(*table(rows_of(*names), width, rated=True), width=width)
     assert len(lines) == 1 + len(names)
     assert all(cell_len(re.sub("\x1b.*?m", "", line)) <= width for line in lines)
 
 
 def test_markup_in_names_is_text() -> None:
-    """A name that looks like rich markup is shown as it is."""
+    """A name that looks like rich markup is printed unchanged."""
     assert "[bold red]x[/]" in "\n".join(
         printed(*table(rows_of("[bold red]x[/]"), 200, rated=False), width=200)
     )
@@ -121,9 +121,9 @@ def view_of(rows: list[PeerRow]) -> View:
 
 
 def test_ten_thousand_peers_fill_the_screen_and_no_more() -> None:
-    """The live table is as high as the terminal, and its last line tells how many peers are not on it."""
+    """The live table is as high as the terminal; its last line says how many peers are not shown."""
     rows = rows_of(*(f"peer-{number}" for number in range(10_000)))
     lines = printed(Screen(view_of(rows), rows, 2.0, Path()), width=100, height=20)
     assert len(lines) == 20
-    assert "… and 9,985 more · every 2 s · Ctrl-C ends" in lines[-1]
+    assert "… and 9,985 more · every 2 s · Ctrl-C to quit" in lines[-1]
     assert len(list(plain_lines(view_of(rows), rows, Path()))) == 10_003
