@@ -1,15 +1,15 @@
-# Two commands matter: `make demo` and `make test`. Both install what they need (apt packages as root).
+# The main targets are `make demo` and `make test`. Both install the packages they need, if run as root.
 VENV := .venv
 PY := $(VENV)/bin/python
 .DEFAULT_GOAL := help
 
-# The first of these that is Python 3.11 or newer makes the virtual environment. To choose another, and to keep its
-# environment apart: make test PYTHON=python3.13 VENV=.venv-3.13
+# The virtual environment uses the first of these that is Python 3.11 or newer. To use another one in an environment
+# of its own: make test PYTHON=python3.13 VENV=.venv-3.13
 NEW_ENOUGH := import sys; sys.exit(sys.version_info < (3, 11) and "Python 3.11 or newer is needed")
 PYTHON ?= $(shell for python in python3 /usr/bin/python3 python3.13 python3.12 python3.11; do \
 	$$python -c '$(NEW_ENOUGH)' 2>/dev/null && echo $$python && break; done)
 
-help: ## what can be made
+help: ## list the targets
 	@grep -hE '^[a-z-]+:.*##' $(MAKEFILE_LIST) | sed -E 's/:[^#]*## /\t/' | expand -t 12
 
 $(VENV)/ready: requirements-dev.txt pyproject.toml
@@ -19,31 +19,34 @@ $(VENV)/ready: requirements-dev.txt pyproject.toml
 	$(PY) -m pip install --quiet --disable-pip-version-check --no-deps --no-build-isolation --editable .
 	@touch $@
 
-venv: $(VENV)/ready ## the virtual environment, from the locked requirements
+venv: $(VENV)/ready ## create the virtual environment from the locked requirements
 
-system: ## the Debian packages that the tests and the demo use (needs root; skipped with a word otherwise)
+system: ## install the Debian packages for the tests and the demo (without root: only list them)
 	@PYTHON='$(PYTHON)' sh tests/install-system-packages
 
 demo-system:
 	@PYTHON='$(PYTHON)' sh tests/install-system-packages demo
 
-demo: demo-system venv ## a real mesh in network namespaces with the exporter on it; Ctrl-C removes every trace
+demo: demo-system venv ## run a real mesh in network namespaces with the exporter; Ctrl-C removes everything
 	$(VENV)/bin/argus-wg demo
 
-test: system venv lint ## everything: lint, types, unit, property, kernel and end-to-end tests
+test: system venv lint ## install what the tests need, then run the linters, the type checker and all tests
 	@$(PY) -c 'import sys; print("Python", sys.version.split()[0], "of", sys.base_prefix)'
 	$(PY) -m pytest
 
-lint: venv ## ruff and mypy --strict
+lint: venv ## run ruff and mypy --strict
 	$(VENV)/bin/ruff check .
 	$(VENV)/bin/ruff format --check .
 	$(VENV)/bin/mypy
 
-bench: system venv ## measures scrapes against `wg` and the raw dump, records against wide rows
+bench: system venv ## measure scrapes and records; docs/performance.md explains the figures
 	$(PY) -m bench
 
-clean: ## the virtual environment and every cache
+screenshots: venv ## draw the pictures in docs/images
+	$(PY) docs/screenshots.py
+
+clean: ## delete the virtual environment and all caches
 	rm -rf $(VENV) .mypy_cache .ruff_cache .pytest_cache .hypothesis
 
-# Packages come first: a fresh Debian has no python3-venv.
-.PHONY: help venv system demo-system demo test lint bench clean
+# `system` comes before `venv`: a fresh Debian has no python3-venv.
+.PHONY: help venv system demo-system demo test lint bench screenshots clean
