@@ -8,7 +8,8 @@ from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 
 from bench.client import Client
-from exporter.web.page import Page
+from exporter.routes.metrics import metrics_route
+from exporter.web.messages.page import Page
 from exporter.web.server import HttpServer
 
 
@@ -20,7 +21,7 @@ def sending(page: Callable[[], Page]) -> Iterator[Client]:
     async def scrape(_accept: str, _gzip: bool) -> Page:
         return page()
 
-    server = HttpServer([("127.0.0.1", 0)], scrape, lambda: (True, []))
+    server = HttpServer([("127.0.0.1", 0)], [metrics_route(scrape, 16, 30.0)])
     loop.run_until_complete(server.start())
     thread = threading.Thread(target=loop.run_forever, name="sending")
     thread.start()

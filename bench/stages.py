@@ -20,7 +20,7 @@ from exporter.metrics.native import NativePages, tables
 from exporter.metrics.text import OPENMETRICS
 from exporter.observe import Observer
 from exporter.sources.gateway import Gateway
-from exporter.web.page import Page
+from exporter.web.messages.page import Page
 
 STAGES = ("read", "observe", "gather", "render", "compress", "join")
 

@@ -6,10 +6,7 @@ import asyncio
 import contextlib
 import gc
 import logging
-import os
 import signal
-import socket
-import time
 from collections.abc import Mapping
 from pathlib import Path
 
@@ -22,19 +19,23 @@ from exporter.metrics.exporter import Serving
 from exporter.metrics.families import RecordedTotals
 from exporter.reader import gateway_of
 from exporter.recording import RecordingState
+from exporter.routes.table import exporter_routes
 from exporter.scrape import Scraper
+from exporter.servicemanager import notify
 from exporter.store.service import Service
-from exporter.web.server import HttpServer, ServerLimits
+from exporter.web.limits.connectionlimits import ConnectionLimits
+from exporter.web.server import HttpServer
 
 log = logging.getLogger("argus")
 
-GRACE = 10.0  # seconds that scrapes under way get when the daemon is told to stop
+GRACE = 10.0  # seconds that requests under way get when the daemon stops
 
 
 class Daemon:
-    """The running exporter. `start`, then `stop`; `reload` at any time between."""
+    """The running exporter. Call `start`, and in the end `stop`; `reload` at any time between."""
 
     def __init__(self, settings: Config) -> None:
+        """Raises `InputError` where the web configuration is wrong, or protects too little."""
         self._settings = settings
         self.directory = DirectoryWatch(settings.directory.files, settings.directory.wg_quick, log)
         self._recording = RecordingState() if settings.recording.enabled else None
@@ -49,25 +50,21 @@ class Daemon:
         self._store: Service | None = None
         if self._recording:
             self._store = Service(settings, self.directory, self._scraper.read, self._recording)
+        limits = settings.limits
         self.server = HttpServer(
             [(address.host, address.port) for address in settings.listen],
-            self._scraper.scrape,
-            self._ready,
+            exporter_routes(self._scraper.scrape, self._ready, limits.max_concurrent, limits.request_timeout),
             settings.web_config,
-            ServerLimits(
-                scrapes=settings.limits.max_concurrent,
-                scrape_seconds=settings.limits.request_timeout,
-                write_seconds=settings.limits.request_timeout,
-            ),
+            ConnectionLimits(write_seconds=limits.request_timeout),
             log,
         )
         self._tasks: list[asyncio.Task[None]] = []
         self._warm = False
         self._hangup = asyncio.Event()
-        self._refuse_open_door()
+        self._require_login()
 
     async def start(self) -> None:
-        """Listen. The first reading goes on behind it; `/-/ready` says when it is done."""
+        """Starts to listen. The first reading is made afterwards; `/-/ready` says when it is done."""
         await self.server.start()
         self._tasks = [asyncio.create_task(self._warm_up()), asyncio.create_task(self._watch())]
         if self._store:
@@ -83,47 +80,50 @@ class Daemon:
         self._scraper.close()
 
     def reload(self) -> None:
-        """What SIGHUP does: read the directory and the web configuration again, changed or not."""
+        """For SIGHUP: reads the web configuration and the directory again, changed or not."""
         self.server.reload()
-        self._hangup.set()  # any number of signals while the directory is read are one more
+        self._hangup.set()  # signals that arrive while the directory is read make it read once more
 
-    def _refuse_open_door(self) -> None:
-        """A web configuration that asks nobody who they are protects no address beyond loopback."""
+    def _require_login(self) -> None:
+        """Raises `InputError` when other hosts can connect, and the web configuration requires no login."""
         settings = self._settings
-        open_to = [address for address in settings.listen if not address.loopback]
-        if settings.web_config and open_to and not settings.allow_unauthenticated:
-            if self.server.web_config.authenticates:
-                return
-            raise InputError(
-                str(settings.web_config),
-                0,
-                "",
-                f"asks for neither a password nor a client certificate, and {open_to[0]} can be reached from "
-                "other hosts; add basic_auth_users, or client_auth_type: RequireAndVerifyClientCert, or set "
-                "allow_unauthenticated: true in the configuration",
-            )
+        reachable = [address for address in settings.listen if not address.loopback]
+        if not settings.web_config or not reachable or settings.allow_unauthenticated:
+            return
+        if self.server.web_config.authenticates:
+            return
+        raise InputError(
+            str(settings.web_config),
+            0,
+            "",
+            f"asks for neither a password nor a client certificate, and {reachable[0]} can be reached from "
+            "other hosts",
+            "add basic_auth_users, or client_auth_type: RequireAndVerifyClientCert, or set "
+            "allow_unauthenticated: true in the configuration",
+        )
 
     async def _warm_up(self) -> None:
-        """The first reading makes what later ones reuse and takes several times as long: no scrape should."""
+        """Makes a page. The first one takes several times as long, because later ones reuse parts of it."""
         try:
             await self._scraper.scrape("", gzip=True)
-        except Exception:  # a scrape will say so, too
+        except Exception:  # the next scrape fails in the same way, and its client gets the error
             log.exception("the first reading failed")
-        gc.freeze()  # what is here now stays: the collector need not look at it again
+        gc.freeze()  # the garbage collector skips every object that exists now
         self._warm = True
         log.info("ready: the first reading is done")
 
     async def _watch(self) -> None:
+        """Reads changed files of the directory, every `directory.reload_every` and after SIGHUP."""
         loop = asyncio.get_running_loop()
         while True:
             with contextlib.suppress(TimeoutError):
                 await asyncio.wait_for(self._hangup.wait(), self._settings.directory.reload_every)
-            look = self.directory.reload if self._hangup.is_set() else self.directory.poll
+            read = self.directory.reload if self._hangup.is_set() else self.directory.poll
             self._hangup.clear()
             try:
-                await loop.run_in_executor(None, look)
-            except Exception:  # whatever it is, the next look may be better than none ever again
-                log.exception("the directory could not be looked at")
+                await loop.run_in_executor(None, read)
+            except Exception:  # the next try may succeed; without this, there would be none
+                log.exception("cannot look at the files of the directory")
 
     def _ready(self) -> tuple[bool, list[str]]:
         if not self._warm:
@@ -156,7 +156,7 @@ class Daemon:
 
 
 async def serve(settings: Config, path: Path | None) -> int:
-    """Run until SIGTERM or SIGINT."""
+    """Runs until SIGTERM or SIGINT. `path` is the configuration file, for the log. Returns the exit code."""
     daemon = Daemon(settings)
     stopping = asyncio.Event()
     loop = asyncio.get_running_loop()
@@ -168,23 +168,9 @@ async def serve(settings: Config, path: Path | None) -> int:
     log.info(
         "argus-wg %s serves %s on %s (%s)", __version__, settings.gateway, where, path or "no file: defaults"
     )
-    tell_systemd("READY=1")
+    notify("READY=1", log)
     await stopping.wait()
     log.info("stopping: scrapes under way get %d s", GRACE)
-    tell_systemd("STOPPING=1")
+    notify("STOPPING=1", log)
     await daemon.stop()
     return 0
-
-
-def tell_systemd(state: str) -> None:
-    """One datagram to the service manager, if there is one (sd_notify(3))."""
-    address = os.environ.get("NOTIFY_SOCKET", "")
-    if not address:
-        return
-    with socket.socket(socket.AF_UNIX, socket.SOCK_DGRAM | socket.SOCK_CLOEXEC) as manager:
-        name = "\0" + address[1:] if address.startswith("@") else address
-        stamp = f"MONOTONIC_USEC={time.monotonic_ns() // 1000}"
-        try:
-            manager.sendto(f"{state}\n{stamp}".encode(), name)
-        except OSError as error:
-            log.warning("NOTIFY_SOCKET %s cannot be told: %s", address, error.strerror)

@@ -1,4 +1,4 @@
-"""The daemon's log on standard error: text for people and journald, or one JSON object a line."""
+"""The daemon's log on standard error: lines of text, or one JSON object per line."""
 
 from __future__ import annotations
 
@@ -9,7 +9,7 @@ from datetime import UTC, datetime
 
 
 class JsonFormatter(logging.Formatter):
-    """`{"time": …, "level": …, "logger": …, "message": …}`, and `error` with a traceback if there is one."""
+    """`{"time": …, "level": …, "logger": …, "message": …}`; with a traceback, also `error`."""
 
     def format(self, record: logging.LogRecord) -> str:
         entry = {
@@ -24,7 +24,7 @@ class JsonFormatter(logging.Formatter):
 
 
 def start(level: str, form: str) -> None:
-    """Send everything of this level and above to standard error."""
+    """Logs everything of this level and above; `form` is "text" or "json". Replaces an earlier start."""
     handler = logging.StreamHandler(sys.stderr)
     text = logging.Formatter("%(asctime)s %(levelname)s %(message)s", "%Y-%m-%dT%H:%M:%S%z")
     handler.setFormatter(JsonFormatter() if form == "json" else text)

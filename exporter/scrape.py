@@ -27,7 +27,7 @@ from exporter.model import Snapshot
 from exporter.observe import Observer
 from exporter.recording import RecordingState
 from exporter.sources.gateway import Gateway
-from exporter.web.page import Page
+from exporter.web.messages.page import Page
 
 LOOK_BACK = 10.0  # seconds: two tries of a handshake, which WireGuard repeats every 5 (REKEY_TIMEOUT)
 

@@ -19,7 +19,7 @@ from exporter.directory.load import load_directory
 from exporter.errors import InputError
 from exporter.inputfile import read_text
 from exporter.terminal import count_text
-from exporter.web import webconfig
+from exporter.web.configuration import webconfig
 
 MOST_MISTAKES = 20  # of one file that are reported
 

@@ -10,9 +10,9 @@ from exporter.check.finding import Finding, failed, good, warning
 from exporter.config import Config
 from exporter.errors import InputError
 from exporter.listenaddress import ListenAddress
-from exporter.web import tls, webconfig
-from exporter.web.listen import ListenError, listen
-from exporter.web.webconfig import WebConfig
+from exporter.web.configuration import webconfig
+from exporter.web.configuration.webconfig import WebConfig
+from exporter.web.connections.listen import ListenError, listen
 
 PROC = Path("/proc")
 TCP_LISTEN = "0A"  # state of a socket in /proc/net/tcp (include/net/tcp_states.h)
@@ -100,8 +100,7 @@ def protection(settings: Config) -> Iterator[Finding]:
         return  # reported for the file itself
     where = ", ".join(outside)
     file = settings.web_config or "web.yml, named by `web_config`"
-    asks = bool(web.users) or (web.tls is not None and web.tls.client_auth == tls.REQUIRED)
-    if not asks:
+    if not web.authenticates:
         message = f"every host that reaches {where} can read the metrics"
         yield warning(check, message, f"add `basic_auth_users` to {file}, or listen only on 127.0.0.1")
     elif not web.tls:

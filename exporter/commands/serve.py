@@ -19,7 +19,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
 
 
 def run(arguments: argparse.Namespace) -> int:
-    signal.signal(signal.SIGHUP, signal.SIG_IGN)  # until it can be obeyed
+    signal.signal(signal.SIGHUP, signal.SIG_IGN)  # until the daemon can handle it
     path = config_path(arguments.config)
     settings = config.load(path)
     logs.start(settings.log.level, settings.log.format)
@@ -28,8 +28,11 @@ def run(arguments: argparse.Namespace) -> int:
 
 
 def keep_freed_memory() -> None:
-    """Each scrape allocates and frees the same few dozen megabytes. Without this, glibc gives them back to
-    the kernel and faults them in again, page by page, at the next scrape. No glibc, no harm."""
+    """Keeps up to 64 MiB of freed memory in the process. Does nothing without glibc.
+
+    Each scrape allocates and frees a few dozen megabytes. By default, glibc returns them to the kernel, and
+    the next scrape has a page fault for every page of them.
+    """
     mallopt = getattr(ctypes.CDLL(None), "mallopt", None)
     if mallopt:
         mallopt(M_MMAP_THRESHOLD, KEPT_BYTES)

@@ -1,4 +1,4 @@
-"""What the server counts about itself, for the daemon to make metrics of."""
+"""Counts what the server does. The daemon makes metrics of the counts."""
 
 from __future__ import annotations
 
@@ -8,11 +8,11 @@ from dataclasses import dataclass, field
 
 @dataclass(slots=True)
 class WebStats:
-    """Counters since the start; every one only grows."""
+    """Counters since the start; each only grows."""
 
     requests: Counter[int] = field(default_factory=Counter)  # answers by HTTP status code
-    auth_failures: int = 0  # credentials that were given and are wrong
-    connections_refused: int = 0  # more at once than the limit
-    handshake_failures: int = 0  # TLS handshakes, and client certificates without an allowed name
-    head_timeouts: int = 0  # connections whose request head did not come in time
-    write_timeouts: int = 0  # answers whose reader was too slow
+    auth_failures: int = 0  # requests with a wrong user or password
+    connections_refused: int = 0  # connections above the limit
+    handshake_failures: int = 0  # TLS handshakes that failed, and client certificates without an allowed name
+    head_timeouts: int = 0  # connections whose request head did not arrive in time
+    write_timeouts: int = 0  # answers whose client read too slowly

@@ -17,8 +17,11 @@ from exporter.config import Config
 from exporter.daemon import GRACE
 from exporter.errors import InputError
 from exporter.metrics import exporter as own_metrics
-from exporter.web import basicauth, tls, webconfig
-from exporter.web.server import ServerLimits
+from exporter.web.configuration import webconfig
+from exporter.web.connections.connection import MAX_HEADERS
+from exporter.web.limits.connectionlimits import ConnectionLimits
+from exporter.web.logins import basicauth, bcrypthash
+from exporter.web.tls import parameters as tls
 from tests.kit.paths import PROJECT
 from tests.kit.web import make_pair, serving
 
@@ -86,7 +89,7 @@ def test_the_table_names_every_value() -> None:
     assert values("min_version") == {*tls.VERSIONS, *tls.BROKEN_VERSIONS}
     assert values("curve_preferences") == set(tls.CURVES)
     assert values("headers") == set(webconfig.HEADERS)
-    assert rows["`basic_auth_users`"].endswith(f"up to {basicauth.MAX_COST}")
+    assert rows["`basic_auth_users`"].endswith(f"up to {bcrypthash.MAX_COST}")
 
 
 def test_the_example_shows_every_key_and_is_valid(folder: Path) -> None:
@@ -128,24 +131,24 @@ def test_the_command_that_hashes_a_password_works() -> None:
         start_new_session=True,  # without a terminal, so that getpass reads its standard input
     )
     printed = done.stdout.strip().rpartition(" ")[2]
-    assert basicauth.hash_cost(printed.encode()) == 10
+    assert bcrypthash.hash_cost(printed.encode()) == 10
     assert bcrypt.checkpw(b"correct horse", printed.encode())
 
 
 def test_the_limits_are_those_of_the_code() -> None:
     """Each number of the table is the default it stands for."""
-    limits = ServerLimits()
+    limits = ConnectionLimits()
     daemon = Config().limits
-    assert (daemon.request_timeout, daemon.max_concurrent) == (limits.scrape_seconds, limits.scrapes)
+    assert limits.write_seconds == daemon.request_timeout
     assert [float(row[1]) for row in table("limit")] == [
         limits.connections,
-        limits.scrapes,
-        limits.scrape_seconds,
+        daemon.max_concurrent,
+        daemon.request_timeout,
         limits.write_seconds,
         limits.head_seconds,
         limits.keepalive_seconds,
         limits.head_bytes,
-        64,
+        MAX_HEADERS,
         GRACE,
     ]
     assert (

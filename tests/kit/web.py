@@ -1,4 +1,4 @@
-"""What the tests of exporter.web share: certificates made on the spot, a server in a thread, a raw client."""
+"""For the tests of exporter.web: certificates, a server in a thread, and clients."""
 
 from __future__ import annotations
 
@@ -23,8 +23,12 @@ from cryptography.hazmat.primitives import hashes, serialization
 from cryptography.hazmat.primitives.asymmetric import ec
 from cryptography.x509.oid import NameOID
 
-from exporter.web.page import Page
-from exporter.web.server import HttpServer, Scrape, ServerLimits
+from exporter.routes.metrics import PATH, Scrape
+from exporter.routes.table import exporter_routes
+from exporter.web.limits.connectionlimits import ConnectionLimits
+from exporter.web.messages.page import Page
+from exporter.web.routing.route import Route
+from exporter.web.server import HttpServer
 
 PATIENCE = 20.0  # seconds after which a test gives up; none waits for it when all is well
 
@@ -94,6 +98,22 @@ class Running:
     def port(self) -> int:
         return self.server.addresses[0][1]
 
+    @property
+    def connections(self) -> int:
+        """Connections that are open."""
+        assert self.server._acceptor
+        return self.server._acceptor.open_connections
+
+    @property
+    def listening(self) -> bool:
+        """Whether the listening socket is open."""
+        assert self.server._acceptor
+        return self.server._acceptor._listeners[0].fileno() != -1
+
+    def active(self, path: str = PATH, method: str = "GET") -> int:
+        """Requests under way for a path and method."""
+        return self.server._responder.table.find(method, path).active
+
     def stop(self, grace: float) -> None:
         """`HttpServer.stop`, as the daemon would call it."""
         asyncio.run_coroutine_threadsafe(self.server.stop(grace), self.loop).result(PATIENCE)
@@ -125,11 +145,15 @@ def serving(
     scrape: Scrape = scrape_nothing,
     *,
     web_config: Path | None = None,
-    limits: ServerLimits | None = None,
+    limits: ConnectionLimits | None = None,
     ready: tuple[bool, Sequence[str]] = (True, ()),
+    max_scrapes: int = 16,
+    scrape_seconds: float = 30.0,
+    routes: Sequence[Route] = (),
     log: logging.Logger | None = None,
 ) -> Iterator[Running]:
-    """A server on a free port of loopback, stopped without grace at the end.
+    """A server on a free port of loopback, with the routes of the exporter and `routes`; stopped without
+    grace at the end.
 
     An exception that no task retrieves fails the test.
     """
@@ -141,9 +165,8 @@ def serving(
     try:
 
         async def start() -> HttpServer:
-            server = HttpServer(
-                [("127.0.0.1", 0)], scrape, lambda: ready, web_config=web_config, limits=limits, log=log
-            )
+            table = (*exporter_routes(scrape, lambda: ready, max_scrapes, scrape_seconds), *routes)
+            server = HttpServer([("127.0.0.1", 0)], table, web_config=web_config, limits=limits, log=log)
             await server.start()
             return server
 

@@ -24,7 +24,7 @@ from exporter.metrics.text import OPENMETRICS, PROMETHEUS
 from exporter.model import Snapshot
 from exporter.scrape import Scraper, wants_openmetrics
 from exporter.sources.gateway import Gateway
-from exporter.web.page import Page
+from exporter.web.messages.page import Page
 from tests.kit.daemon import PATIENCE, Interface, interface
 from tests.kit.uapiserver import base64_key
 

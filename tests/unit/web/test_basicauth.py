@@ -9,8 +9,10 @@ from collections.abc import Awaitable, Callable
 import bcrypt
 import pytest
 
-from exporter.web import basicauth
-from exporter.web.basicauth import BasicAuth, OverloadedError, credentials, hash_cost
+from exporter.web.logins import basicauth
+from exporter.web.logins.basicauth import BasicAuth, OverloadedError
+from exporter.web.logins.bcrypthash import hash_cost
+from exporter.web.logins.credentials import credentials
 from tests.kit.web import password_hash
 
 USERS = {"prometheus": password_hash("correct horse").encode(), "zoë": password_hash("pâté").encode()}

@@ -6,9 +6,9 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
+from exporter.web.limits.ratelimit import RateLimit, TokenBucket
+from exporter.web.messages.page import Page, batches
 from exporter.web.negotiate import accepts_gzip
-from exporter.web.page import Page, batches
-from exporter.web.ratelimit import RateLimit, TokenBucket
 
 
 @given(st.lists(st.binary(max_size=40), max_size=30), st.integers(1, 32))

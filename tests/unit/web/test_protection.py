@@ -19,9 +19,10 @@ import pytest
 from cryptography import x509
 
 from exporter.errors import InputError
-from exporter.web import webconfig
-from exporter.web.page import Page
-from exporter.web.server import HttpServer, ServerLimits
+from exporter.web.configuration import webconfig
+from exporter.web.limits.connectionlimits import ConnectionLimits
+from exporter.web.messages.page import Page
+from exporter.web.server import HttpServer
 from tests.kit.web import (
     PATIENCE,
     Pair,
@@ -118,7 +119,7 @@ def test_a_reader_that_stalls_is_cut_off_over_tls_too(files: Files) -> None:
         return Page("text/plain", "", [b"x" * 40_000_000])
 
     context = client_context(files.authority)
-    limits = ServerLimits(write_seconds=0.3)
+    limits = ConnectionLimits(write_seconds=0.3)
     with (
         serving(scrape, web_config=files.write(TLS), limits=limits) as running,
         running.connect() as plain,
@@ -136,7 +137,7 @@ def test_a_reader_that_stalls_is_cut_off_over_tls_too(files: Files) -> None:
 def test_a_handshake_that_never_ends_is_cut_off(files: Files) -> None:
     """A client that connects and says nothing does not hold a connection of a TLS server."""
     with (
-        serving(web_config=files.write(TLS), limits=ServerLimits(head_seconds=0.1)) as running,
+        serving(web_config=files.write(TLS), limits=ConnectionLimits(head_seconds=0.1)) as running,
         running.connect() as silent,
     ):
         assert read_all(silent) == b""
@@ -189,7 +190,7 @@ def test_a_tls_connection_may_be_ended_by_either_side(files: Files, farewell: st
             assert response.status == 200
         with running.connect() as plain:
             context.wrap_socket(plain, server_hostname="localhost").close()
-        until(lambda: not running.server._conversations)
+        until(lambda: not running.connections)
         gc.collect()
 
 
@@ -433,10 +434,7 @@ def test_a_bad_file_at_the_start_is_an_error(files: Files) -> None:
 
     async def main() -> None:
         path = files.write("basic_auth_users:\n  a: plain\n")
-        HttpServer([("127.0.0.1", 0)], never, lambda: (True, ()), path)
-
-    async def never(accept: str, gzip: bool) -> Page:
-        raise AssertionError
+        HttpServer([("127.0.0.1", 0)], [], path)
 
     with pytest.raises(InputError):
         asyncio.run(main())
@@ -477,6 +475,6 @@ def test_a_client_that_leaves_early_is_no_error(
                 connection = stack.enter_context(wrapped)
             connection.sendall(b"GET /metrics HTTP/1.1\r\nHost: x\r\n\r\n")
             assert connection.recv(1000)
-        until(lambda: not running.server._conversations)
-        until(lambda: running.server._scraping == 0)
+        until(lambda: not running.connections)
+        until(lambda: running.active() == 0)
     assert caplog.records == []

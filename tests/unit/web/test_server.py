@@ -1,4 +1,4 @@
-"""exporter/web/server.py, over real sockets."""
+"""The HTTP server, over real sockets."""
 
 from __future__ import annotations
 
@@ -15,10 +15,11 @@ import time
 import pytest
 
 from exporter import __version__
-from exporter.web.listen import ListenError
-from exporter.web.page import Page
-from exporter.web.server import HttpServer, ServerLimits
-from tests.kit import web as webkit
+from exporter.routes.health import healthy_route
+from exporter.web.connections.listen import ListenError
+from exporter.web.limits.connectionlimits import ConnectionLimits
+from exporter.web.messages.page import Page
+from exporter.web.server import HttpServer
 from tests.kit.web import PATIENCE, http, read_all, read_until, serving, until
 
 TEXT = "text/plain; version=0.0.4; charset=utf-8"
@@ -115,7 +116,7 @@ def test_a_scrape_that_hangs_is_given_up() -> None:
         await asyncio.sleep(3600)
         raise AssertionError
 
-    with serving(scrape, limits=ServerLimits(scrapes=1, scrape_seconds=0.05)) as running:
+    with serving(scrape, max_scrapes=1, scrape_seconds=0.05) as running:
         assert [running.get("/metrics")[0].status for _ in range(2)] == [500, 500]
 
 
@@ -163,7 +164,7 @@ def test_no_answer_names_the_software_behind_it() -> None:
 @pytest.mark.parametrize("sent", [b"", b"GET / HTTP/1.1\r\nHost: x\r\n"], ids=["silent", "half a head"])
 def test_a_head_that_never_ends_is_cut_off(sent: bytes) -> None:
     """A client that sends nothing, or half a head, is cut off, a byte now and then notwithstanding."""
-    with serving(limits=ServerLimits(head_seconds=0.2)) as running, running.connect() as connection:
+    with serving(limits=ConnectionLimits(head_seconds=0.2)) as running, running.connect() as connection:
         connection.sendall(sent)
         connection.settimeout(0.02)
         received = b"open"
@@ -178,7 +179,7 @@ def test_a_head_that_never_ends_is_cut_off(sent: bytes) -> None:
 
 def test_the_second_head_of_a_connection_has_a_deadline_too() -> None:
     """After an answer, and behind a request being answered, a head that began has to end."""
-    with serving(limits=ServerLimits(head_seconds=0.2)) as running:
+    with serving(limits=ConnectionLimits(head_seconds=0.2)) as running:
         for request in (
             b"GET /-/healthy HTTP/1.1\r\nHost: x\r\n\r\nGET / HT",
             b"GET /-/healthy HTTP/1.1\r\nHost: x\r\n\r\n",
@@ -195,7 +196,7 @@ def test_the_second_head_of_a_connection_has_a_deadline_too() -> None:
 def test_a_kept_connection_may_pause_longer_than_a_head_may_take() -> None:
     """The deadline of a head does not run between requests."""
     with (
-        serving(limits=ServerLimits(head_seconds=0.1)) as running,
+        serving(limits=ConnectionLimits(head_seconds=0.1)) as running,
         contextlib.closing(http(running.port)) as connection,
     ):
         for _ in range(2):
@@ -209,7 +210,7 @@ def test_a_kept_connection_may_pause_longer_than_a_head_may_take() -> None:
 
 def test_an_idle_connection_ends() -> None:
     """Without a next request the connection is closed."""
-    with serving(limits=ServerLimits(keepalive_seconds=0.1)) as running, running.connect() as connection:
+    with serving(limits=ConnectionLimits(keepalive_seconds=0.1)) as running, running.connect() as connection:
         connection.sendall(b"GET /-/healthy HTTP/1.1\r\nHost: x\r\n\r\n")
         assert read_all(connection).endswith(b"healthy\n")
 
@@ -222,7 +223,7 @@ def test_a_reader_that_stalls_is_cut_off(pieces: int) -> None:
         return Page(TEXT, "", [b"x" * (40_000_000 // pieces)] * pieces)
 
     with (
-        serving(scrape, limits=ServerLimits(scrapes=1, write_seconds=0.3)) as running,
+        serving(scrape, max_scrapes=1, limits=ConnectionLimits(write_seconds=0.3)) as running,
         running.connect() as connection,
     ):
         connection.sendall(b"GET /metrics HTTP/1.1\r\nHost: x\r\n\r\n")
@@ -240,11 +241,11 @@ def test_too_many_scrapes_are_told_to_come_back() -> None:
         await asyncio.to_thread(release.wait, PATIENCE)
         return Page(TEXT, "", [b"x 1\n"])
 
-    with serving(scrape, limits=ServerLimits(scrapes=2)) as running, contextlib.ExitStack() as stack:
+    with serving(scrape, max_scrapes=2) as running, contextlib.ExitStack() as stack:
         waiting = [stack.enter_context(running.connect()) for _ in range(2)]
         for connection in waiting:
             connection.sendall(b"GET /metrics HTTP/1.1\r\nHost: x\r\nConnection: close\r\n\r\n")
-        until(lambda: running.server._scraping == 2)
+        until(lambda: running.active() == 2)
         response, _ = running.get("/metrics")
         assert (response.status, response.headers["Retry-After"]) == (503, "5")
         assert running.get("/-/healthy")[0].status == 200
@@ -255,15 +256,15 @@ def test_too_many_scrapes_are_told_to_come_back() -> None:
 
 def test_too_many_connections_are_told_to_come_back() -> None:
     """The connection above the limit gets 503; when another ends, there is room again."""
-    with serving(limits=ServerLimits(connections=2)) as running:
+    with serving(limits=ConnectionLimits(connections=2)) as running:
         with running.connect(), running.connect():
-            until(lambda: len(running.server._conversations) == 2)
+            until(lambda: running.connections == 2)
             with running.connect() as third:
                 answer = read_all(third)
             assert answer.startswith(b"HTTP/1.1 503 ")
             assert b"Retry-After: 5" in answer
             assert running.server.stats.connections_refused == 1
-        until(lambda: not running.server._conversations)
+        until(lambda: not running.connections)
         assert running.get("/-/healthy")[0].status == 200
 
 
@@ -279,10 +280,10 @@ def test_stop_lets_a_scrape_in_flight_end() -> None:
         idle.sendall(b"GET /-/healthy HTTP/1.1\r\nHost: x\r\n\r\n")
         read_until(idle, b"healthy\n")
         busy.sendall(b"GET /metrics HTTP/1.1\r\nHost: x\r\n\r\n")
-        until(lambda: running.server._scraping == 1)
+        until(lambda: running.active() == 1)
         stopping = threading.Thread(target=running.stop, args=(PATIENCE,))
         stopping.start()
-        until(lambda: running.server._listeners[0].fileno() == -1)
+        until(lambda: not running.listening)
         with pytest.raises(ConnectionRefusedError):
             running.connect().close()
         release.set()
@@ -305,18 +306,18 @@ def test_stop_does_not_wait_longer_than_its_grace() -> None:
 
     with serving(scrape) as running, running.connect() as connection:
         connection.sendall(b"GET /metrics HTTP/1.1\r\nHost: x\r\n\r\n")
-        until(lambda: running.server._scraping == 1)
+        until(lambda: running.active() == 1)
         running.stop(0.05)
         assert read_all(connection) == b""
         assert cancelled.wait(PATIENCE)
-        assert not running.server._conversations
+        assert not running.connections
 
 
 def test_several_addresses_and_ipv6() -> None:
     """One server answers on IPv4 and IPv6, each on the port it says it has."""
 
     async def main() -> list[bytes]:
-        server = HttpServer([("127.0.0.1", 0), ("::1", 0)], webkit.scrape_nothing, lambda: (True, ()))
+        server = HttpServer([("127.0.0.1", 0), ("::1", 0)], [healthy_route()])
         await server.start()
         answers = []
         for host, port in server.addresses:
@@ -348,7 +349,7 @@ def test_an_address_that_cannot_be_had_is_explained(host: str, words: str) -> No
     """The error names the address and the remedy, and no listener of the same start stays behind."""
 
     async def main(port: int) -> str:
-        server = HttpServer([("127.0.0.1", 0), (host, port)], webkit.scrape_nothing, lambda: (True, ()))
+        server = HttpServer([("127.0.0.1", 0), (host, port)], [])
         try:
             with pytest.raises(ListenError) as raised:
                 await server.start()

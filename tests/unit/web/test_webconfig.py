@@ -9,8 +9,12 @@ from pathlib import Path
 import pytest
 
 from exporter.errors import InputError
-from exporter.web import tls, webconfig
-from exporter.web.ratelimit import RateLimit
+from exporter.web.configuration import webconfig
+from exporter.web.configuration.protection import lowered
+from exporter.web.limits.ratelimit import RateLimit
+from exporter.web.tls import parameters
+from exporter.web.tls.clientnames import has_allowed_name
+from exporter.web.tls.context import server_tls
 from tests.kit.paths import TESTDATA
 from tests.kit.web import make_pair, password_hash, pem
 
@@ -89,24 +93,24 @@ rate_limit:
     assert config.users == {"alice": first.encode(), "zoë": second.encode()}
     assert config.rate_limit == RateLimit(0.25, 8)
     assert [note.split(":")[0] for note in config.notes] == ["http2", "cipher_suites"]
-    context = config.tls.context()
+    context = server_tls(config.tls).context
     assert context.verify_mode == ssl.CERT_REQUIRED
     assert not context.options & ssl.OP_CIPHER_SERVER_PREFERENCE
     suites = {cipher["name"] for cipher in context.get_ciphers() if cipher["protocol"] == "TLSv1.2"}
     assert suites == {"ECDHE-ECDSA-AES256-GCM-SHA384"}
 
 
-@pytest.mark.parametrize("suite", tls.TLS12_SUITES)
+@pytest.mark.parametrize("suite", parameters.TLS12_SUITES)
 def test_every_known_suite_is_offered_under_its_openssl_name(folder: Path, suite: str) -> None:
     """The table from Go's names to OpenSSL's holds for this host's OpenSSL, one suite at a time."""
     config = webconfig.load(written(folder, f"{TLS}  cipher_suites: [{suite}]\n"))
     assert config.tls is not None
-    ciphers = config.tls.context().get_ciphers()
+    ciphers = server_tls(config.tls).context.get_ciphers()
     offered = [cipher["name"] for cipher in ciphers if cipher["protocol"] != "TLSv1.3"]
-    assert offered == [tls.TLS12_SUITES[suite]]
+    assert offered == [parameters.TLS12_SUITES[suite]]
 
 
-@pytest.mark.parametrize("curve", tls.CURVES)
+@pytest.mark.parametrize("curve", parameters.CURVES)
 def test_every_known_curve_is_accepted(folder: Path, curve: str) -> None:
     """One curve can be chosen, whichever it is."""
     assert webconfig.load(written(folder, f"{TLS}  curve_preferences: [{curve}]\n")).tls is not None
@@ -195,7 +199,7 @@ def test_lost_protection_is_noticed(folder: Path, old: str, new: str, gone: str)
         "rate": "rate_limit:\n  interval: 1s\n  burst: 1\n",
     }
     before, after = (webconfig.parse(written(folder, text.format(**parts))) for text in (old, new))
-    assert webconfig.lowered(before, after) == gone
+    assert lowered(before, after) == gone
 
 
 @pytest.mark.parametrize(
@@ -215,5 +219,5 @@ def test_names_of_client_certificates_match_exactly(
 ) -> None:
     """All four kinds of names count, no wildcard does, and an address matches however it is written."""
     certificate = {"subjectAltName": (("DNS", "elsewhere"), (kind, value))}
-    assert tls.has_allowed_name(certificate, (allowed,)) is expected
-    assert not tls.has_allowed_name({}, (allowed,))
+    assert has_allowed_name(certificate, (allowed,)) is expected
+    assert not has_allowed_name({}, (allowed,))

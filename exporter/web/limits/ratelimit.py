@@ -7,7 +7,7 @@ from dataclasses import dataclass
 
 @dataclass(frozen=True, slots=True)
 class RateLimit:
-    """One request every `interval` seconds on average, `burst` of them at once."""
+    """One request every `interval` seconds on average, and up to `burst` requests at once."""
 
     interval: float
     burst: int
@@ -22,7 +22,7 @@ class TokenBucket:
         self._filled = now
 
     def take(self, now: float) -> bool:
-        """Takes one token; False = there is none."""
+        """Takes one token; False = the bucket is empty."""
         gained = (now - self._filled) / self.limit.interval
         self._tokens = min(self._tokens + gained, float(self.limit.burst))
         self._filled = now

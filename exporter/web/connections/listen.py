@@ -1,4 +1,4 @@
-"""Listening sockets, with errors that say which address and what to do."""
+"""Listening sockets. An error names the address and the remedy."""
 
 from __future__ import annotations
 
@@ -13,18 +13,19 @@ from exporter.errors import ArgusError
 
 BACKLOG = 128
 
-# One of the addresses of a name may be missing on this host: ::1 behind "localhost", for instance.
+# This host may have only some of the addresses of a name: "localhost" is also ::1 where IPv6 is disabled.
 _MISSING_HERE = (errno.EADDRNOTAVAIL, errno.EAFNOSUPPORT)
 
 
 class ListenError(ArgusError):
-    """An address cannot be listened on."""
+    """The server cannot listen on an address."""
 
 
 async def listen(addresses: Sequence[tuple[str, int]]) -> list[socket.socket]:
-    """Non-blocking sockets listening on (host, port) each; a name listens on all its addresses.
+    """Non-blocking sockets that listen on each (host, port); for a name, on all its addresses.
 
-    `::` is every IPv6 address and leaves IPv4 to `0.0.0.0`. Raises `ListenError`, with none left open.
+    `::` is every IPv6 address, and no IPv4 address: that is `0.0.0.0`. Raises `ListenError`, and then no
+    socket stays open.
     """
     with contextlib.ExitStack() as opened:
         sockets = [
@@ -56,9 +57,9 @@ async def _all_of(host: str, port: int) -> list[socket.socket]:
                 continue
             for listener in sockets:
                 listener.close()
-            raise _explain(host, port, error) from None
+            raise _error(host, port, error) from None
     if not sockets:
-        raise _explain(host, port, missing)
+        raise _error(host, port, missing)
     return sockets
 
 
@@ -77,7 +78,7 @@ def _bind(family: int, address: tuple[object, ...]) -> socket.socket:
     return listener
 
 
-def _explain(host: str, port: int, error: OSError) -> ListenError:
+def _error(host: str, port: int, error: OSError) -> ListenError:
     remedy = {
         errno.EADDRINUSE: f"another program listens: `ss -ltnp sport = :{port}` shows which;"
         " stop it or choose another port",

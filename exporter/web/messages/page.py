@@ -1,4 +1,4 @@
-"""An answer's body, as pieces that are never joined into one."""
+"""The body of an answer, as pieces that are never joined into one."""
 
 from __future__ import annotations
 
@@ -11,7 +11,7 @@ WRITE = 256 * 1024  # bytes handed to the transport at once: few system calls, l
 
 @dataclass(frozen=True, slots=True)
 class Page:
-    """A body in its pieces. `encoding` is what the pieces are compressed with, all together."""
+    """A body in its pieces. `encoding` is the content coding of all pieces together."""
 
     content_type: str
     encoding: Literal["", "gzip"]
@@ -24,7 +24,7 @@ class Page:
 
 
 def batches(chunks: Sequence[bytes], size: int = WRITE) -> Iterator[bytes | memoryview]:
-    """The same bytes in pieces of at most `size`: small chunks joined, large ones cut without a copy."""
+    """The same bytes in pieces of at most `size`: small chunks are joined, large ones cut without a copy."""
     held: list[bytes] = []
     held_bytes = 0
     for chunk in chunks:

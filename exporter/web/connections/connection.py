@@ -1,4 +1,4 @@
-"""One connection: aiohttp's, with a deadline for the request head and errors that tell nothing."""
+"""One connection: aiohttp's protocol, with a deadline for the head of a request, and short error answers."""
 
 from __future__ import annotations
 
@@ -8,10 +8,13 @@ import logging
 from http import HTTPStatus
 from typing import cast
 
-from aiohttp import web
+from aiohttp import StreamReader, web
 
-from exporter.web import reply
+from exporter.web.limits.connectionlimits import ConnectionLimits
+from exporter.web.messages.send import ALWAYS
 from exporter.web.stats import WebStats
+
+MAX_HEADERS = 64
 
 # Any unsent byte pauses the writer, so an answer counts as sent when the kernel has all of it.
 _HIGH, _LOW = 1, 0
@@ -20,51 +23,65 @@ _END = b"\r\n\r\n"  # of a head, and so of a request without a body
 
 
 def abort(transport: asyncio.WriteTransport) -> None:
-    """Ends a connection now; what is not sent yet never is. Does nothing where it has ended already."""
+    """Closes a connection at once, without sending what is not sent yet. Does nothing where it is closed."""
     # In Python 3.11.2, a TLS transport that was closed twice has no connection left, and its abort() fails.
     with contextlib.suppress(AttributeError):
         transport.abort()
 
 
 class Connection(web.RequestHandler):
-    """Speaks HTTP/1.1. `lost` is done when the connection is.
+    """Speaks HTTP/1.1. `lost` is done when the connection is closed by either side.
 
-    aiohttp bounds how long a connection may be idle, and a client that sends a byte now and then
-    is idle all the same. That bound has to outlast a scrape interval; a head has seconds.
+    Two time limits end a connection on which nothing useful happens. `keepalive_seconds`, which aiohttp
+    keeps, ends one without a next request; it is longer than a scrape interval, so that Prometheus can keep
+    its connection. `head_seconds`, which this class keeps, runs from the first byte of a request to the end
+    of its head. A head is sent at once, so this limit is short: otherwise a client that sends a byte now
+    and then would hold its connection for `keepalive_seconds`.
     """
 
-    __slots__ = ("_answering", "_deadline", "_head_seconds", "_log", "_stats", "_tail", "lost")
+    __slots__ = (
+        "_ahead",
+        "_answering",
+        "_body",
+        "_close_later",
+        "_deadline",
+        "_head_seconds",
+        "_log",
+        "_stats",
+        "_tail",
+        "lost",
+    )
 
     def __init__(
         self,
         server: web.Server,
         loop: asyncio.AbstractEventLoop,
+        limits: ConnectionLimits,
         stats: WebStats,
         log: logging.Logger,
-        *,
-        head_seconds: float,
-        keepalive_seconds: float,
-        head_bytes: int,
     ) -> None:
-        """`head_bytes` bounds the request line and each header; there may be 64 of those."""
         super().__init__(
             server,
             loop=loop,
-            keepalive_timeout=keepalive_seconds,
+            keepalive_timeout=limits.keepalive_seconds,
             logger=log,
             access_log=None,  # type: ignore[arg-type]  # None is what turns it off
-            max_line_size=head_bytes,
-            max_field_size=head_bytes,
-            max_headers=64,
+            max_line_size=limits.head_bytes,
+            max_field_size=limits.head_bytes,
+            max_headers=MAX_HEADERS,
             lingering_time=0,
+            auto_decompress=False,  # a small body could become a large one
         )
         self.lost: asyncio.Future[None] = loop.create_future()
         self._stats = stats
         self._log = log
-        self._head_seconds = head_seconds
+        self._head_seconds = limits.head_seconds
         self._deadline: asyncio.TimerHandle | None = None
         self._answering = False
-        self._tail = b""  # the last bytes that came
+        self._body: StreamReader | None = None  # of the request that is answered; None = it has none
+        self._tail = b""  # the last bytes that arrived
+        self._ahead = False  # bytes arrived behind the body of the request that is answered
+        self._close_later = False
 
     def connection_made(self, transport: asyncio.BaseTransport) -> None:
         super().connection_made(transport)
@@ -81,21 +98,36 @@ class Connection(web.RequestHandler):
         self._tail = (self._tail + data[-len(_END) :])[-len(_END) :]
         if not self._answering:
             self._expect_head()
+        elif data and self._body is not None and self._body.is_eof():
+            self._ahead = True
         super().data_received(data)
 
-    def request_began(self) -> None:
-        """To be called when a handler has the request."""
+    def close(self) -> None:
+        """Closes the connection when the request under way is answered, or at once when there is none."""
+        if self._answering and self._body is not None and not self._body.is_eof():
+            self._close_later = True  # after super().close(), aiohttp would drop the rest of the body
+        else:
+            super().close()
+
+    def request_began(self, request: web.BaseRequest) -> None:
+        """To be called when the head of a request has arrived."""
         self._answering = True
+        self._body = request.content if request.body_exists else None
+        self._ahead = False
         self._head_came()
 
     def request_ended(self) -> None:
-        """To be called when its answer is sent."""
+        """To be called when the answer is sent."""
         self._answering = False
-        if self._tail != _END:  # the next head began behind this request
+        next_head_began = self._tail != _END if self._body is None else self._ahead
+        self._body = None
+        if self._close_later:
+            super().close()
+        elif next_head_began:
             self._expect_head()
 
     def abort(self) -> None:
-        """Ends the connection now; what is not sent yet never is."""
+        """Closes the connection at once, without sending what is not sent yet."""
         if self.transport is not None:
             abort(self.transport)
 
@@ -106,14 +138,14 @@ class Connection(web.RequestHandler):
         exc: BaseException | None = None,
         message: str | None = None,  # noqa: ARG002 - quotes what the client sent
     ) -> web.StreamResponse:
-        """The answer to what is no HTTP request, or when a handler failed."""
+        """The answer to bytes that are not HTTP, and to a request that this server failed to answer."""
         if request.writer.output_size > 0:
             raise ConnectionAbortedError("the answer has begun, so no other can be sent")
         if status >= 500:
             self._log.error("a request from %s failed", request.remote, exc_info=exc)
         self._stats.requests[status] += 1
         answer = HTTPStatus(status)
-        response = web.Response(status=status, text=f"{status} {answer.phrase}\n", headers=reply.ALWAYS)
+        response = web.Response(status=status, text=f"{status} {answer.phrase}\n", headers=ALWAYS)
         response.force_close()
         return response
 
