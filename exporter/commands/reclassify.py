@@ -79,7 +79,7 @@ def _goal(arguments: argparse.Namespace) -> Goal:
         name: storable(getattr(arguments, name)) for name in ("organisation", "gateway", "interface", "peer")
     }
     if not names["gateway"] and not names["peer"]:
-        raise _wrong("--gateway", "is missing; name a gateway, or a peer with --peer")
+        raise _wrong("--gateway", "is missing", "name a gateway, or a peer with --peer")
     if names["interface"] and not names["gateway"]:
         raise _wrong("--interface", "needs --gateway: an interface belongs to a gateway")
     if names["peer"] and arguments.with_contents:
@@ -87,8 +87,8 @@ def _goal(arguments: argparse.Namespace) -> Goal:
     return Goal(clearance=arguments.clearance, with_contents=arguments.with_contents, **names)
 
 
-def _wrong(option: str, problem: str) -> InputError:
-    return InputError("the command line", 0, option, problem)
+def _wrong(option: str, problem: str, remedy: str = "") -> InputError:
+    return InputError("the command line", 0, option, problem, remedy)
 
 
 def _clearance(text: str) -> int:

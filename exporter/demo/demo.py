@@ -29,7 +29,7 @@ def run_demo(silent_after: float, exit_after: float | None) -> int:
     until a signal. Raises `DemoError`.
     """
     if os.geteuid() != 0:
-        raise DemoError("network namespaces and WireGuard interfaces need root: sudo argus-wg demo")
+        raise DemoError("network namespaces and WireGuard interfaces need root", "run `sudo argus-wg demo`")
     try:
         with Interrupts() as interrupts, traces.only_one():
             return Demo(Narrator(Console()), interrupts).run(silent_after, exit_after)
@@ -40,7 +40,7 @@ def run_demo(silent_after: float, exit_after: float | None) -> int:
 
 
 class Demo:
-    """One run, from an empty host to an empty host."""
+    """One run: sets up the mesh, and removes all of it at the end."""
 
     def __init__(self, narrator: Narrator, interrupts: Interrupts) -> None:
         self._tell = narrator

@@ -1,7 +1,7 @@
-"""What ends a demo early."""
+"""The error of the demo."""
 
 from exporter.errors import ArgusError
 
 
 class DemoError(ArgusError):
-    """The demo cannot run; the text names what is missing and what would mend it."""
+    """The demo cannot run."""

@@ -23,13 +23,13 @@ PORTS_TRIED = 100
 READY_SECONDS = 20.0
 POLL_SECONDS = 0.1
 DATABASE_SECONDS = 60.0
-RECORD_EVERY = "5s"  # the mesh does not last for long
+RECORD_EVERY = "5s"  # the demo runs for minutes only
 
 
 @dataclass(frozen=True, slots=True)
 class Exporter:
-    """A gateway's exporter: it runs on the host, so that a browser there reaches it, and looks into the
-    gateway's namespace."""
+    """The exporter of a gateway. It runs on the host, so that a browser there can reach it, and reads the
+    network namespace of the gateway."""
 
     gateway: Node
     port: int
@@ -39,7 +39,7 @@ class Exporter:
 
     @property
     def database(self) -> Path:
-        """The directory of the private PostgreSQL's socket, while this exporter runs one."""
+        """The directory of the socket of this exporter's private PostgreSQL, while it runs."""
         return self.state / "postgres/run"
 
     @property
@@ -56,7 +56,7 @@ class Exporter:
 
 
 def plan_exporters(mesh: Mesh, directory: Path) -> list[Exporter]:
-    """On 9586 and following ports, leaving out those that are taken."""
+    """The exporters, on the first free ports from 9586."""
     exporters: list[Exporter] = []
     port = FIRST_PORT
     for gateway in mesh.gateways:
@@ -69,7 +69,7 @@ def plan_exporters(mesh: Mesh, directory: Path) -> list[Exporter]:
 
 
 def write_directory(mesh: Mesh, keys: Keys, path: Path) -> None:
-    """Who each public key is, and where the sites are."""
+    """Writes the directory: the names of the peers and the positions of the sites."""
     peers = {
         keys.public[node.name]: {name: value for name, value in asdict(node.entry).items() if value}
         for node in (*mesh.gateways, *mesh.peers)
@@ -79,9 +79,9 @@ def write_directory(mesh: Mesh, keys: Keys, path: Path) -> None:
 
 
 def write_config(exporter: Exporter, directory_file: Path, records: Exporter | None) -> None:
-    """The interface of its own gateway and no other; the rest is as the exporter has it by default.
+    """Writes a configuration that reads only the interface of its gateway; other keys have their defaults.
 
-    `records`: whose private PostgreSQL to record in, perhaps its own; None = nothing is recorded.
+    `records`: the exporter whose private PostgreSQL is used, perhaps the same; None = nothing is recorded.
     """
     gateway = exporter.gateway
     settings: dict[str, object] = {
@@ -109,7 +109,7 @@ def start(exporter: Exporter, processes: Processes) -> Process:
 
 
 def await_ready(exporter: Exporter, process: Process, interrupts: Interrupts) -> None:
-    """Raises `DemoError` with the exporter's last words when it ends, or is not ready in time."""
+    """Raises `DemoError` with the end of the exporter's log if it ends, or is not ready in time."""
     for _ in range(int(READY_SECONDS / POLL_SECONDS)):
         if process.poll() is not None:
             raise DemoError(f"{exporter.name} ended at once: {last_lines(exporter.log)}")
@@ -120,7 +120,7 @@ def await_ready(exporter: Exporter, process: Process, interrupts: Interrupts) ->
 
 
 def await_database(exporter: Exporter, interrupts: Interrupts) -> bool:
-    """Whether its private PostgreSQL takes connections, as its metrics say. False: it does not come up."""
+    """Waits until the metrics say that the private PostgreSQL runs; false = it does not start."""
     for _ in range(int(DATABASE_SECONDS / POLL_SECONDS)):
         page = _get(exporter, "/metrics")
         if 'wireguard_exporter_database_up{database="embedded"} 1' in page:
@@ -132,14 +132,14 @@ def await_database(exporter: Exporter, interrupts: Interrupts) -> bool:
 
 
 def write_private(path: Path, text: str) -> None:
-    """A new file that its owner alone can read."""
+    """Writes a new file that only its owner can read."""
     descriptor = os.open(path, os.O_WRONLY | os.O_CREAT | os.O_EXCL, 0o600)
     with os.fdopen(descriptor, "w") as file:
         file.write(text)
 
 
 def _get(exporter: Exporter, path: str) -> str:
-    """What a page says; nothing unless it is well."""
+    """The text of a page; "" unless its status is 200."""
     connection = http.client.HTTPConnection(HOST, exporter.port, timeout=READY_SECONDS)
     try:
         connection.request("GET", path)

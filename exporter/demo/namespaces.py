@@ -1,4 +1,4 @@
-"""Network namespaces of the demo: made, entered and removed by name."""
+"""The network namespaces of the demo: created, entered and removed by name."""
 
 from __future__ import annotations
 
@@ -19,8 +19,8 @@ def create(name: str) -> None:
         netns.create(name)
     except OSError as error:
         raise DemoError(
-            f"the network namespace {name} cannot be made: {error}; "
-            "the demo needs root with CAP_SYS_ADMIN and CAP_NET_ADMIN (in a container: --privileged)"
+            f"the network namespace {name} cannot be created: {error}",
+            "run the demo as root with CAP_SYS_ADMIN and CAP_NET_ADMIN (in a container: --privileged)",
         ) from error
 
 
@@ -36,8 +36,8 @@ def remove(name: str) -> None:
 def inside(name: str, action: Callable[[], T]) -> T:
     """What `action` returns, called in the namespace `name`.
 
-    It runs in a thread of its own, because a thread enters a namespace alone and leaves it by ending. The
-    sockets and processes that it makes stay in the namespace: both keep that of the thread that made them.
+    It runs on its own thread, because a namespace is entered by one thread and left when that thread ends.
+    Sockets and processes that it creates stay in the namespace.
     """
 
     def enter() -> T:

@@ -1,4 +1,4 @@
-"""What the demo tells: each step, who is in the mesh, where to look."""
+"""The output of the demo: each step, the members of the mesh, and where to look."""
 
 from __future__ import annotations
 
@@ -39,32 +39,30 @@ class Narrator:
         self._console.print(table)
 
     def where_to_look(self, exporters: Sequence[Exporter], kind: Kind) -> None:
-        """Commands that can be copied as they stand."""
+        """Prints commands that can be copied."""
         self._heading("Where to look")
         for exporter in exporters:
-            self._command(
-                f"curl -s {exporter.url}/metrics", f"everything that {exporter.gateway.name} exports"
-            )
+            self._command(f"curl -s {exporter.url}/metrics", f"all metrics of {exporter.gateway.name}")
             self._command(f"{_argus_wg()} show --config {exporter.config}", "the same as a live table")
         first = exporters[0]
         self._heading("What to look for")
         for pattern, meaning in (
             ("wireguard_peer_handshake_age_seconds", "seconds since each peer's last handshake"),
-            ("wireguard_peer_receive_bytes_total", "one of them stops moving, one moves in steps"),
-            ("wireguard_peer_last_handshake_timestamp_seconds.* 0$", "who never connected"),
-            ("wireguard_peer_info", "names, sites, roles and what is expected of each peer"),
-            ("^wireguard_exporter_", "what the exporter says of itself"),
+            ("wireguard_peer_receive_bytes_total", "one of them stops growing, one grows in steps"),
+            ("wireguard_peer_last_handshake_timestamp_seconds.* 0$", "peers that never connected"),
+            ("wireguard_peer_info", "name, site, role and expectation of each peer"),
+            ("^wireguard_exporter_", "metrics about the exporter itself"),
         ):
             self._command(f"curl -s {first.url}/metrics | grep '{pattern}'", meaning)
         node = first.gateway
         wg = f"ip netns exec {node.namespace} wg show" if kind == "kernel" else f"wg show {node.interface}"
-        self._command(wg, "the same tunnels as WireGuard's own tool shows them")
+        self._command(wg, "the same tunnels in WireGuard's own tool")
         if first.password_file.exists():
-            self._heading("What is recorded, of both gateways")
+            self._heading("Records of both gateways")
             psql = f'PGPASSWORD="$(cat {first.password_file})" psql -h {first.database} -U argus argus'
             self._command(
                 f"{psql} -c 'select gateway, name, receive_total, transmit_total from argus.peer_latest'",  # noqa: S608
-                "totals that outlive every restart",
+                "totals across counter resets",
             )
 
     def _heading(self, text: str) -> None:
@@ -75,7 +73,7 @@ class Narrator:
 
 
 def _argus_wg() -> str:
-    """The command as it can be typed here: by its name, or by its path in a virtual environment."""
+    """The command to type: its name, or its path in a virtual environment."""
     if shutil.which("argus-wg"):
         return "argus-wg"
     beside = Path(sys.executable).with_name("argus-wg")

@@ -1,8 +1,8 @@
-"""The mesh as data: who is in it, who is whose peer, and what each does. Nothing here touches the system.
+"""The mesh as data: its gateways and peers, and their traffic. This module does not touch the system.
 
 Underlay addresses are from 198.18.0.0/15 (benchmarking, RFC 2544), one /30 for each namespace; tunnel
-addresses from 10.86.0.0/16 and fd86::/48 (unique local, RFC 4193). All of them exist in the demo's own
-namespaces only.
+addresses from 10.86.0.0/16 and fd86::/48 (unique local, RFC 4193). All of them exist only in the
+namespaces of the demo.
 """
 
 from __future__ import annotations
@@ -29,7 +29,7 @@ KEEPALIVE = 25  # seconds, as wg(8) recommends
 
 @dataclass(frozen=True, slots=True)
 class Flow:
-    """Datagrams that a node sends to a gateway, which answers each with `answer` bytes (0 = no answer)."""
+    """Datagrams that a node sends to a gateway, which replies to each with `answer` bytes (0 = no reply)."""
 
     target: str  # tunnel address of the gateway
     per_second: float
@@ -41,7 +41,7 @@ class Flow:
 
 @dataclass(frozen=True, slots=True)
 class PlannedEntry:
-    """What the directory says of a peer."""
+    """The entry of a peer in the directory."""
 
     name: str
     site: str
@@ -62,7 +62,7 @@ class Node:
     entry: PlannedEntry
     networks: tuple[str, ...] = ()  # behind the node, reached through the tunnel
     flow: Flow | None = None
-    story: str = ""  # for the table: what this peer will do
+    story: str = ""  # for the table: the traffic of this peer
 
     @property
     def namespace(self) -> str:
@@ -99,7 +99,7 @@ class PlannedPeer(Node):
     gateway: str = ""
     keepalive: int = 0  # seconds, on both ends; 0 = off
     preshared: bool = False
-    connects: bool = True  # False: the gateway knows its key, and there is no such node
+    connects: bool = True  # False: the gateway has its key, but the node does not exist
     goes_silent: bool = False
 
 
@@ -107,7 +107,7 @@ class PlannedPeer(Node):
 class Mesh:
     gateways: tuple[Node, ...]
     peers: tuple[PlannedPeer, ...]
-    nodes: tuple[Node, ...] = field(init=False)  # those that exist, gateways first
+    nodes: tuple[Node, ...] = field(init=False)  # the nodes that exist, gateways first
 
     def __post_init__(self) -> None:
         nodes = (*self.gateways, *(peer for peer in self.peers if peer.connects))
@@ -143,7 +143,7 @@ MESH = Mesh(
             PlannedEntry("hamburg-office", "hamburg", "office", "it-north", "always-on", "normal"),
             networks=("192.168.40.0/24",),
             flow=Flow("10.86.1.1", 40, 1200, answer=1200),
-            story="preshared key; 48 kB/s each way, without a pause",
+            story="preshared key; 48 kB/s each way, without pauses",
             gateway="gw1",
             keepalive=KEEPALIVE,
             preshared=True,
@@ -167,7 +167,7 @@ MESH = Mesh(
             ("10.86.1.13", "fd86::1:13"),
             PlannedEntry("ada-laptop", "remote", "laptop", "ada", "on-demand", "low", stale_after=200),
             flow=Flow("fd86::1:1", 20, 300, answer=1200, active=20, period=300),
-            story="no keepalive; 20 s of browsing over IPv6, then 280 s of rest",
+            story="no keepalive; 20 s of browsing over IPv6, then 280 s idle",
             gateway="gw1",
         ),
         PlannedPeer(
@@ -175,7 +175,7 @@ MESH = Mesh(
             14,
             ("10.86.1.14",),
             PlannedEntry("spare-phone", "berlin", "phone", "it-north", "standby", "low"),
-            story="never connects: there is no such phone yet",
+            story="never connects: the phone does not exist yet",
             gateway="gw1",
             connects=False,
         ),
@@ -206,7 +206,7 @@ MESH = Mesh(
             ("fd86::2:23",),
             PlannedEntry("faro-camera", "faro", "camera", "it-south", "always-on", "normal"),
             flow=Flow("fd86::2:1", 8, 1000),
-            story="IPv6 alone; 8 kB/s in, next to nothing out",
+            story="IPv6 only; 8 kB/s in, almost nothing out",
             gateway="gw2",
             keepalive=KEEPALIVE,
         ),

@@ -1,4 +1,4 @@
-"""Processes of the demo, written down with their start time so that a later demo ends these and no others."""
+"""Processes of the demo, recorded with their start time so that a later demo ends only these."""
 
 from __future__ import annotations
 
@@ -28,16 +28,16 @@ class _Running:
 
 
 class Processes:
-    """The processes that this demo started. `record` is the file that names them to a later demo."""
+    """The processes that this demo started. `record` is a file that lists them for a later demo."""
 
     def __init__(self, record: Path) -> None:
         self._record = record
         self._running: list[_Running] = []
 
     def start(self, name: str, command: Sequence[str], log: Path, namespace: str = "") -> Process:
-        """A process whose output goes to `log`, in `namespace` ("" = the host's); `name` is for messages.
+        """Starts a process in `namespace` ("" = the host's). Its output goes to `log`; messages use `name`.
 
-        It gets a session of its own: Ctrl-C at the terminal reaches the demo alone, which ends the others
+        The process has its own session: Ctrl-C on the terminal signals only the demo, which ends the others
         in order.
         """
 
@@ -58,7 +58,7 @@ class Processes:
         return process
 
     def obituaries(self) -> list[str]:
-        """A sentence for each process that ended since the last call, with its last words."""
+        """A sentence for each process that ended since the previous call, with the end of its log."""
         ended = [each for each in self._running if each.process.poll() is not None]
         self._running = [each for each in self._running if each not in ended]
         return [
@@ -67,7 +67,7 @@ class Processes:
         ]
 
     def reap(self) -> None:
-        """Collects the exit statuses, and ends at once whatever still runs because the record was lost."""
+        """Collects the exit statuses, and kills processes that still run because the record was lost."""
         for each in self._running:
             each.process.kill()
             each.process.wait()
@@ -83,14 +83,14 @@ def start_time(pid: int) -> int:
         stat = Path(f"/proc/{pid}/stat").read_text()
     except (FileNotFoundError, ProcessLookupError):
         return 0
-    return int(stat.rpartition(")")[2].split()[19])  # the name before it may hold spaces and brackets
+    return int(stat.rpartition(")")[2].split()[19])  # the name before it may contain spaces and brackets
 
 
 def end_recorded(record: Path) -> int:
-    """Ends the processes that `record` names and that are still the same; returns how many there were.
+    """Ends the processes in `record` that are still the same; returns their number.
 
-    A process number that meanwhile belongs to another process is left alone: the process is held by a
-    descriptor first and its start time is compared then, so that nothing can change in between.
+    A process number may belong to another process by now. So a descriptor of the process is opened first and
+    its start time is compared after that: the descriptor never refers to another process.
     """
     lines = record.read_text().splitlines() if record.exists() else []
     held: list[int] = []
@@ -116,7 +116,7 @@ def end_recorded(record: Path) -> int:
 
 
 def _all_ended(descriptors: Sequence[int], seconds: float) -> bool:
-    """A descriptor of a process turns readable when it ends (pidfd_open(2))."""
+    """Waits for processes. Their descriptors become readable when they end (pidfd_open(2))."""
     poll = select.poll()
     for descriptor in descriptors:
         poll.register(descriptor, select.POLLIN)
@@ -129,6 +129,6 @@ def _all_ended(descriptors: Sequence[int], seconds: float) -> bool:
 
 
 def last_lines(log: Path, count: int = 3) -> str:
-    """The end of what a process said, for a message about why it ended."""
+    """The last lines of a process's log, for a message about its end."""
     lines = log.read_text(errors="replace").splitlines() if log.exists() else []
     return " / ".join(lines[-count:]) or "it said nothing"

@@ -1,4 +1,4 @@
-"""Keys of the mesh, and each node's configuration in the format of wg(8)."""
+"""The keys of the mesh, and the configuration of each node in the format of wg(8)."""
 
 from __future__ import annotations
 
@@ -12,7 +12,7 @@ from exporter.demo.plan import KEEPALIVE, TUNNEL_NETWORKS, WIREGUARD_PORT, Mesh,
 
 
 class Keys:
-    """Key pairs and preshared keys of all nodes. Secret ones stay in this process and its pipes to `wg`."""
+    """Key pairs and preshared keys of all nodes. Secret keys stay in this process and its pipes to `wg`."""
 
     def __init__(self, mesh: Mesh) -> None:
         self.public: dict[str, str] = {}  # node name → base64
@@ -27,12 +27,12 @@ class Keys:
         return self._private[name]
 
     def preshared(self, name: str) -> str:
-        """Shared by a peer and its gateway; empty when the peer has none."""
+        """The preshared key of a peer and its gateway; "" = none."""
         return self._preshared.get(name, "")
 
 
 def configuration(mesh: Mesh, node: Node, keys: Keys) -> str:
-    """What `wg setconf` reads for the node's interface, private key included."""
+    """The input of `wg setconf` for the interface of a node, with its private key."""
     interface = {"PrivateKey": keys.private(node.name), "ListenPort": str(WIREGUARD_PORT)}
     peers = (
         {

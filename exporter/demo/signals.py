@@ -1,6 +1,6 @@
-"""Ctrl-C, SIGTERM and the terminal's hangup as a wish that is looked at between two steps.
+"""Ctrl-C, SIGTERM and SIGHUP, which are checked between two steps.
 
-An exception in the middle of a step could lose a process that was just started and not yet written down.
+An exception in the middle of a step could lose a process that was just started and is not yet recorded.
 """
 
 from __future__ import annotations
@@ -11,11 +11,11 @@ from types import TracebackType
 from typing import Any, Self
 
 ENDING = (signal.SIGINT, signal.SIGTERM, signal.SIGHUP)
-SLICE = 0.1  # seconds of sleep between two looks
+SLICE = 0.1  # seconds of sleep between two checks
 
 
 class Interrupts:
-    """Notes the ending signals while it is entered; whoever waits learns of them by `KeyboardInterrupt`."""
+    """Records the signals that end the demo; `check` and `wait` then raise `KeyboardInterrupt`."""
 
     def __init__(self) -> None:
         self._received = False
@@ -24,7 +24,7 @@ class Interrupts:
     def __enter__(self) -> Self:
         for number in ENDING:
             if number is signal.SIGHUP and signal.getsignal(number) is signal.SIG_IGN:
-                continue  # nohup(1) asked for it
+                continue  # as nohup(1) sets it
             self._before[number] = signal.signal(number, self._note)
         return self
 
@@ -35,7 +35,7 @@ class Interrupts:
             signal.signal(number, handler)
 
     def check(self) -> None:
-        """Raises `KeyboardInterrupt` when a signal came."""
+        """Raises `KeyboardInterrupt` after a signal."""
         if self._received:
             raise KeyboardInterrupt
 

@@ -1,4 +1,4 @@
-"""What a demo leaves on the host, and its removal: by the demo itself, or by the next one after a SIGKILL."""
+"""Everything that a demo creates on the host, and its removal, by the demo or by the next one."""
 
 from __future__ import annotations
 
@@ -16,7 +16,7 @@ from exporter.demo.errors import DemoError
 from exporter.demo.processes import end_recorded, start_time
 from exporter.demo.tunnels import SOCKET_DIRECTORY
 
-DIRECTORY = Path("/run/argus-demo")  # configuration, logs, records and the record of processes
+DIRECTORY = Path("/run/argus-demo")  # configuration, logs, records and the list of processes
 RECORD = DIRECTORY / "processes"
 LOCK = Path("/run/argus-demo.lock")
 ENDING = 20.0  # seconds that a private PostgreSQL gets when its exporter was killed
@@ -24,15 +24,15 @@ ENDING = 20.0  # seconds that a private PostgreSQL gets when its exporter was ki
 
 @contextlib.contextmanager
 def only_one() -> Iterator[None]:
-    """Holds the host's one demo, or raises `DemoError`. The kernel lets go when the process dies."""
+    """Locks the demo of this host; raises `DemoError` if another one runs. The lock ends with the process."""
     while True:
         descriptor = os.open(LOCK, os.O_RDWR | os.O_CREAT, 0o600)
         try:
             fcntl.flock(descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB)
         except BlockingIOError:
             os.close(descriptor)
-            raise DemoError("another demo is running on this host: end it with Ctrl-C first") from None
-        # A demo that was just ending may have unlinked the file between opening and locking.
+            raise DemoError("another demo is running on this host", "end it with Ctrl-C first") from None
+        # A demo that was ending may have removed the file after it was opened here.
         if os.fstat(descriptor).st_nlink:
             break
         os.close(descriptor)
@@ -44,19 +44,19 @@ def only_one() -> Iterator[None]:
 
 
 def make_directory() -> None:
-    """Others may pass through to what is theirs, as PostgreSQL has to, which is never root; they see nothing
-    of it, and whoever puts a file there makes it root's alone."""
+    """Creates the directory. Other users may enter it but not list it: PostgreSQL, which never runs as root,
+    has its data below it. Files in it belong to root."""
     DIRECTORY.mkdir()
     DIRECTORY.chmod(0o711)
 
 
 def present() -> bool:
-    """Whether a demo left anything behind."""
+    """Whether a previous demo left namespaces or files behind."""
     return DIRECTORY.exists() or bool(namespaces.existing())
 
 
 def remove(interfaces: Iterable[str]) -> None:
-    """Ends recorded processes, removes sockets, namespaces and files; one failing does not stop the rest."""
+    """Ends recorded processes and removes sockets, namespaces and files; a failure does not stop the rest."""
     with contextlib.ExitStack() as last_first:
         if DIRECTORY.exists():
             last_first.callback(shutil.rmtree, DIRECTORY)
@@ -69,7 +69,7 @@ def remove(interfaces: Iterable[str]) -> None:
 
 
 def _await_databases() -> None:
-    """A private PostgreSQL is told by the kernel when its exporter ends, and takes a moment."""
+    """Waits for each private PostgreSQL: the kernel signals it when its exporter ends."""
     deadline = time.monotonic() + ENDING
     for file in DIRECTORY.glob("*.state/postgres/data/postmaster.pid"):
         with contextlib.suppress(FileNotFoundError, ValueError):
@@ -79,7 +79,7 @@ def _await_databases() -> None:
 
 
 def _remove_dead_socket(path: Path) -> None:
-    """A socket that still answers belongs to somebody else and stays."""
+    """Removes a socket without a process; any other socket is not the demo's."""
     with socket.socket(socket.AF_UNIX, socket.SOCK_STREAM) as probe:
         try:
             probe.connect(str(path))

@@ -13,8 +13,8 @@ from functools import partial
 from exporter.demo.namespaces import inside
 from exporter.demo.plan import Flow, Mesh
 
-PORT = 7  # echo (RFC 862), though here the answer has the length that the question asks for
-LENGTH_BYTES = 2  # the first bytes of a question: how long the answer shall be
+PORT = 7  # echo (RFC 862), except that the reply has the length that the request asks for
+LENGTH_BYTES = 2  # the first bytes of a request: the length of the reply
 TICK = 0.05  # seconds between two rounds of sending
 
 
@@ -23,14 +23,14 @@ class _Sender:
     flow: Flow
     socket: socket.socket
     began: float
-    owed: float = 0.0  # datagrams, with the fraction that the last round left
+    owed: float = 0.0  # datagrams, with the fraction left by the previous round
     checked: float = field(init=False)
 
     def __post_init__(self) -> None:
         self.checked = self.began
 
     def send(self, now: float) -> None:
-        """What became due since the last round, or nothing in the flow's time of rest."""
+        """Sends the datagrams due since the previous round; none in the idle part of the flow's period."""
         elapsed, self.checked = now - self.checked, now
         if (now - self.began) % self.flow.period >= self.flow.active:
             return
@@ -38,7 +38,7 @@ class _Sender:
         payload = self.flow.answer.to_bytes(LENGTH_BYTES, "big").ljust(self.flow.size, b"\0")
         while self.owed >= 1:
             self.owed -= 1
-            with contextlib.suppress(OSError):  # a tunnel that is down loses datagrams, as it would anywhere
+            with contextlib.suppress(OSError):  # a tunnel that is down loses datagrams
                 self.socket.send(payload)
 
 
@@ -112,7 +112,7 @@ def _sending_socket(flow: Flow) -> socket.socket:
 
 
 def _answer(answering: socket.socket) -> None:
-    with contextlib.suppress(OSError):  # as for senders: what cannot be sent is lost
+    with contextlib.suppress(OSError):  # as for senders: a datagram that cannot be sent is lost
         question, address = answering.recvfrom(65535)
         if length := int.from_bytes(question[:LENGTH_BYTES], "big"):
             answering.sendto(b"\0" * length, address)

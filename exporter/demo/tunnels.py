@@ -1,4 +1,4 @@
-"""WireGuard interfaces of the nodes: the kernel's where it has WireGuard, otherwise wireguard-go's."""
+"""The WireGuard interfaces of the nodes: in the kernel if it has WireGuard, otherwise with wireguard-go."""
 
 from __future__ import annotations
 
@@ -18,12 +18,12 @@ from exporter.demo.setconf import Keys, configuration, known_to, reached_through
 from exporter.model import Kind
 
 SOCKET_DIRECTORY = Path("/var/run/wireguard")  # compiled into wireguard-go and wg(8)
-MTU = 1420  # 1500 less the outer IPv6, UDP and WireGuard headers, as wg-quick reckons
+MTU = 1420  # 1500 less the outer IPv6, UDP and WireGuard headers, as wg-quick computes
 START_SECONDS = 5.0
 
 
 def available() -> Kind:
-    """Asked by making an interface, which loads the module where there is one."""
+    """Whether the kernel has WireGuard. Creating an interface makes it load the module, if there is one."""
 
     def probe() -> Kind:
         with IPRoute() as ip:
@@ -40,7 +40,7 @@ def available() -> Kind:
 
 
 def add_kernel_interface(node: Node) -> None:
-    """Without keys and peers."""
+    """Creates an interface without keys and peers."""
 
     def add() -> None:
         with IPRoute() as ip:
@@ -50,23 +50,23 @@ def add_kernel_interface(node: Node) -> None:
 
 
 def add_userspace_interface(node: Node, processes: Processes, log: Path) -> None:
-    """Without keys and peers: a process in the node's namespace with its socket among the host's."""
+    """Starts wireguard-go in the namespace of the node; its socket is in the directory of the host."""
     socket = SOCKET_DIRECTORY / f"{node.interface}.sock"
     if socket.exists():
         raise DemoError(
-            f"{socket} is not the demo's: end the WireGuard implementation behind it, or remove it"
+            f"{socket} is not the demo's", "end the WireGuard implementation behind it, or remove it"
         )
     command = [program("wireguard-go"), "--foreground", node.interface]
     process = processes.start(f"wireguard-go of {node.name}", command, log, node.namespace)
     deadline = time.monotonic() + START_SECONDS
     while not socket.exists():
         if process.poll() is not None or time.monotonic() > deadline:
-            raise DemoError(f"wireguard-go did not make {node.interface}: {last_lines(log)}")
+            raise DemoError(f"wireguard-go did not create {node.interface}: {last_lines(log)}")
         time.sleep(0.02)
 
 
 def configure(mesh: Mesh, node: Node, keys: Keys) -> None:
-    """Keys, peers, addresses and routes of the node's interface: what `wg-quick up` does."""
+    """Sets keys, peers, addresses and routes of the interface of a node, like `wg-quick up`."""
     command = [program("wg"), "setconf", node.interface, "/proc/self/fd/0"]
     text = configuration(mesh, node, keys)
 
@@ -88,9 +88,9 @@ def configure(mesh: Mesh, node: Node, keys: Keys) -> None:
 
 
 def program(name: str) -> str:
-    """The path of a program that the demo needs."""
+    """The path of a program. Raises `DemoError` if it is not installed."""
     path = shutil.which(name)
     if not path:
         package = {"wg": "wireguard-tools"}.get(name, name)
-        raise DemoError(f"{name} is not installed: apt install {package}")
+        raise DemoError(f"{name} is not installed", f"apt install {package}")
     return path

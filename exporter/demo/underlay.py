@@ -1,4 +1,4 @@
-"""The network under the tunnels: one namespace that plays the internet, and a cable from it to each node."""
+"""The network under the tunnels: one namespace as the internet, and a cable from it to each node."""
 
 from __future__ import annotations
 
@@ -14,7 +14,7 @@ PREFIX_LENGTH = 30
 
 
 def build_internet() -> None:
-    """Forwards between all nodes. Routing and no bridge: some small kernels have none."""
+    """Creates the namespace that forwards between all nodes. It routes: some small kernels have no bridge."""
     namespaces.create(INTERNET)
 
     def prepare() -> None:
@@ -25,7 +25,7 @@ def build_internet() -> None:
 
 
 def build_node(node: Node) -> None:
-    """The node's namespace, plugged into the internet."""
+    """Creates the namespace of a node and connects it to the internet."""
     namespaces.create(node.namespace)
 
     def internet_end() -> None:
@@ -47,5 +47,5 @@ def build_node(node: Node) -> None:
 
 
 def pull_cable(node: Node) -> None:
-    """Nothing reaches the node any more, and nothing it sends leaves."""
+    """Disconnects a node in both directions."""
     namespaces.inside(node.namespace, lambda: links.set_state(CABLE, "down"))

@@ -243,5 +243,7 @@ def test_without_root_it_says_so() -> None:
             os._exit(0)
     os.close(writing)
     with os.fdopen(reading) as file:
-        assert file.read() == "network namespaces and WireGuard interfaces need root: sudo argus-wg demo"
+        assert file.read() == (
+            "network namespaces and WireGuard interfaces need root; run `sudo argus-wg demo`"
+        )
     os.waitpid(child, 0)
