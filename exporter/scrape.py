@@ -13,6 +13,7 @@ from prometheus_client import GC_COLLECTOR, PLATFORM_COLLECTOR, PROCESS_COLLECTO
 from prometheus_client import exposition as prometheus_text
 from prometheus_client.openmetrics import exposition as openmetrics_text
 
+from exporter.accept import prefers_openmetrics
 from exporter.config import Config
 from exporter.directory.watch import DirectoryWatch
 from exporter.health import Health
@@ -71,7 +72,7 @@ class Scraper:
     async def scrape(self, accept: str, gzip: bool) -> Page:
         """The page for an Accept header. Requests that come while a reading or its first page is under way
         get what it gives."""
-        kind = self._config.metrics.schema == "native" and wants_openmetrics(accept), gzip
+        kind = self._config.metrics.schema == "native" and prefers_openmetrics(accept), gzip
         current = self._round
         if current is None:
             current = self._round = Round(self._worker.submit(self._read))
@@ -156,18 +157,3 @@ class Scraper:
             own += tables(recording_samples(self._recording), RECORDING_FAMILIES, openmetrics=openmetrics)
         render = openmetrics_text.generate_latest if openmetrics else prometheus_text.generate_latest
         return [*own, render(self._process).decode().removesuffix("# EOF\n")]
-
-
-def wants_openmetrics(accept: str) -> bool:
-    """Whether an Accept header likes OpenMetrics at least as much as any plain text it names."""
-    weights: dict[str, float] = {}
-    for element in accept.lower().split(","):
-        media, *parameters = (part.strip() for part in element.split(";"))
-        pairs = dict(parameter.partition("=")[::2] for parameter in parameters)
-        try:
-            weight = float(pairs.get("q", "1"))
-        except ValueError:
-            weight = 0.0
-        weights[media] = max(weight, weights.get(media, 0.0))
-    wanted = weights.get("application/openmetrics-text", 0.0)
-    return wanted > 0 and wanted >= weights.get("text/plain", 0.0)

@@ -5,10 +5,10 @@ from __future__ import annotations
 from collections.abc import Awaitable, Callable
 from http import HTTPStatus
 
+from exporter.accept import accepts_gzip
 from exporter.web.messages.page import Page
 from exporter.web.messages.reply import Reply
 from exporter.web.messages.request import Request
-from exporter.web.negotiate import accepts_gzip
 from exporter.web.routing.route import Route
 
 PATH = "/metrics"

@@ -22,7 +22,7 @@ from exporter.directory.watch import DirectoryWatch
 from exporter.metrics.compat import MDLAYHER_CONTENT_TYPE, MINDFLAVOR_CONTENT_TYPE
 from exporter.metrics.text import OPENMETRICS, PROMETHEUS
 from exporter.model import Snapshot
-from exporter.scrape import Scraper, wants_openmetrics
+from exporter.scrape import Scraper
 from exporter.sources.gateway import Gateway
 from exporter.web.messages.page import Page
 from tests.kit.daemon import PATIENCE, Interface, interface
@@ -273,51 +273,6 @@ class TestClosing:
                     await made.scrape("", False)
 
         asyncio.run(scenario())
-
-
-PROMETHEUS_3 = (
-    "application/openmetrics-text;version=1.0.0;escaping=allow-utf-8;q=0.6,"
-    "application/openmetrics-text;version=0.0.1;q=0.5,text/plain;version=1.0.0;escaping=allow-utf-8;q=0.4,"
-    "text/plain;version=0.0.4;q=0.3,*/*;q=0.2"
-)
-PROMETHEUS_2 = (
-    "application/openmetrics-text;version=1.0.0,application/openmetrics-text;version=0.0.1;q=0.75,"
-    "text/plain;version=0.0.4;q=0.5,*/*;q=0.1"
-)
-PROMETHEUS_3_TEXT = (
-    "text/plain;version=1.0.0;escaping=allow-utf-8;q=0.6,text/plain;version=0.0.4;q=0.5,*/*;q=0.4"
-)
-
-
-@pytest.mark.parametrize(
-    ("accept", "wanted"),
-    [
-        ("", False),
-        ("*/*", False),
-        ("text/plain", False),
-        ("text/html,application/xhtml+xml,application/xml;q=0.9,*/*;q=0.8", False),  # a browser
-        (OPEN, True),
-        (f"{OPEN}; version=1.0.0; charset=utf-8", True),
-        (OPEN.upper(), True),
-        (PROMETHEUS_2, True),
-        (PROMETHEUS_3, True),
-        (PROMETHEUS_3_TEXT, False),
-        (f"{OPEN};q=0", False),
-        (f"{OPEN};q=0,*/*", False),
-        (f"text/plain,{OPEN};q=0.9", False),
-        (f"text/plain;q=0.9,{OPEN}", True),
-        (f"text/plain;q=0.5,{OPEN};q=0.5", True),
-        (f"{OPEN};q=0.2,text/plain;version=0.0.4;q=0.1,text/plain;q=0.3", False),
-        (f"{OPEN};q=nonsense", False),
-        (f"{OPEN};q=nan", False),
-        (f"{OPEN};q=", False),
-        (";;;,,,=;q", False),
-        (f"x{OPEN}", False),
-    ],
-)
-def test_which_format_a_client_gets(accept: str, wanted: bool) -> None:
-    """OpenMetrics for whoever names it and likes it no less than plain text; plain text for all others."""
-    assert wants_openmetrics(accept) is wanted
 
 
 def scraped(folder: Path, schema: Schema, *kinds: tuple[str, bool]) -> list[Page]:
