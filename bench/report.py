@@ -20,7 +20,7 @@ TIMES = {
 }
 STAGES = {
     "read": "read: receive and decode",
-    "observe": "observe: compare with the reading before",
+    "observe": "observe: compare with the previous reading",
     "gather": "gather: columns and states",
     "render": "render: find what changed, write its text",
     "compress": "compress that text",
@@ -47,7 +47,7 @@ def limits(found: Iterable[Verdict]) -> Iterator[str]:
     rows = [[one.subject, one.limit, one.reached, "yes" if one.kept else "**no**"] for one in found]
     if rows:
         yield "### Limits\n"
-        yield table(["what", "limit", "reached", "kept"], rows)
+        yield table(["measurement", "limit", "measured", "met"], rows)
 
 
 def _parts(figures: Sequence[Figures]) -> Iterator[str]:
@@ -72,7 +72,7 @@ def _rows() -> Iterator[tuple[str, Row]]:
         lambda one: "; ".join(_size(size) for size in one.sizes.values()),
     )
     yield (
-        "peak memory; with plain pages too",
+        "peak memory; also with plain pages",
         lambda one: "; ".join(_size(size) for size in one.peak.values()),
     )
     yield "processor time per peer and scrape", lambda one: f"{one.processor / one.peers * 1e6:.2f} µs"
@@ -85,7 +85,7 @@ def _stages(part: Sequence[Figures]) -> Iterator[list[str]]:
         yield [STAGES[stage], *(f"{one.stage(stage) * 1000:.2f} ms" for one in part)]
     yield ["send: HTTP, a page that is ready", *(_time(one, SENDING, ratio=False) for one in part)]
     sums = [sum(map(one.stage, stages.STAGES)) + (one.median(SENDING) or 0) for one in part]
-    yield ["together", *(f"{seconds * 1000:.2f} ms" for seconds in sums)]
+    yield ["total", *(f"{seconds * 1000:.2f} ms" for seconds in sums)]
 
 
 def _time(one: Figures, contender: str, *, ratio: bool = True) -> str:

@@ -59,7 +59,7 @@ def _of_replay(one: Figures, kernel: Figures | None) -> Iterator[Verdict]:
     yield Verdict(f"{name(one)}: scrape ÷ raw replay", f"≤ {RATIO:g}", f"{ratio:.2f}", ratio <= RATIO)
     estimate = with_kernel(one, kernel)
     if estimate is not None:
-        subject = f"{name(one)}: the same with the kernel's time to make the dump (reckoned)"
+        subject = f"{name(one)}: the same with the kernel's time to make the dump (calculated)"
         yield Verdict(subject, f"≤ {RATIO:g}", f"{estimate:.2f}", estimate <= RATIO)
     yield from _of_any(one)
 
@@ -76,7 +76,7 @@ def with_kernel(one: Figures, kernel: Figures | None) -> float | None:
 
 def _of_any(one: Figures) -> Iterator[Verdict]:
     limit = PEAK[one.peers]
-    for kind, pages in (("gzip", "compressed pages"), ("identity", "plain pages too")):
+    for kind, pages in (("gzip", "compressed pages"), ("identity", "also with plain pages")):
         peak = one.peak[kind]
         subject = f"{name(one)}: peak memory, {pages}"
         yield Verdict(subject, f"≤ {limit / MEGABYTE:.0f} MB", f"{peak / MEGABYTE:.0f} MB", peak <= limit)

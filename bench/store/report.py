@@ -84,7 +84,7 @@ def _passages(passages: Sequence[Passage]) -> Iterator[str]:
     yield f"### One snapshot of {passages[0].peers:,} peers, from the reading to the commit\n"
     heads = [f"{one.busy:.0%} change" for one in passages]
     rows = [[label, *(duration(one.median(stage)) for one in passages)] for stage, label in STAGES.items()]
-    rows.append(["together", *(duration(statistics.median(one.whole)) for one in passages)])
+    rows.append(["total", *(duration(statistics.median(one.whole)) for one in passages)])
     rows.append(
         ["the first one, of new peers alone", *(duration(sum(one.first.values())) for one in passages)]
     )
