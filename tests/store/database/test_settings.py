@@ -1,4 +1,4 @@
-"""Where the database is: from the configuration, and what it leaves open from libpq's environment."""
+"""The database to use: from the configuration, or else from libpq's environment variables."""
 
 from __future__ import annotations
 
@@ -30,8 +30,8 @@ def wrong(database: DatabaseSettings, environ: Mapping[str, str]) -> str:
     return str(caught.value)
 
 
-def test_without_an_address_the_server_is_our_own() -> None:
-    """Neither the configuration nor PGHOST names a server: there is no target, whatever else is set."""
+def test_without_an_address_the_private_server_is_used() -> None:
+    """Without an address and PGHOST there is no target, whatever other variables are set."""
     assert target(DatabaseSettings(), NOWHERE) is None
     assert target(DatabaseSettings(name="x", user="y"), {**NOWHERE, "PGUSER": "z", "PGPORT": "1"}) is None
 
@@ -48,7 +48,7 @@ def test_without_an_address_the_server_is_our_own() -> None:
     ],
 )
 def test_an_address_is_a_host_with_a_port_or_a_directory(address: str, host: str, port: int) -> None:
-    """Each way to write an address gives its host and port, 5432 when there is none."""
+    """Each form of an address gives its host and port; the default port is 5432."""
     answer = found(DatabaseSettings(address=address))
     assert (answer.host, answer.port) == (host, port)
 
@@ -56,15 +56,15 @@ def test_an_address_is_a_host_with_a_port_or_a_directory(address: str, host: str
 @pytest.mark.parametrize(
     "address", ["db:", "db:0", "db:65536", "::1", "[::1", "[db]:1", "[10.0.0.1]", "a,b", "db:x", "a b", " "]
 )
-def test_no_address_says_what_would_be_one(address: str) -> None:
-    """Anything else is refused, with the key and examples."""
+def test_a_wrong_address_is_refused(address: str) -> None:
+    """Any other text is refused with the key and examples."""
     message = wrong(DatabaseSettings(address=address), {})
-    assert message.startswith(f"the configuration: database.address: {address} is no address")
+    assert message.startswith(f"the configuration: database.address: {address} is not an address")
     assert "[::1]:port" in message
 
 
 def test_the_configuration_comes_before_the_environment() -> None:
-    """What is configured wins, and what is not comes from PG*."""
+    """Configured values win; missing ones come from PG* variables."""
     environ = {"PGHOST": "other", "PGPORT": "6000", "PGDATABASE": "d", "PGUSER": "u", "PGPASSWORD": "secret"}
     answer = found(DatabaseSettings(), **environ)
     assert (answer.host, answer.port, answer.database, answer.user) == ("other", 6000, "d", "u")
@@ -74,16 +74,16 @@ def test_the_configuration_comes_before_the_environment() -> None:
     assert found(DatabaseSettings(address="db"), **environ).port == 6000
 
 
-def test_what_nobody_says_has_a_default() -> None:
-    """The database is argus, the user whoever runs this, and there is no password."""
+def test_defaults() -> None:
+    """The default database is argus, the default user is that of the process, and there is no password."""
     answer = found(DatabaseSettings(address="db"))
     assert answer.database == "argus"
     assert answer.user == pwd.getpwuid(os.geteuid()).pw_name
     assert answer.password == ""
 
 
-def test_a_service_takes_the_place_of_the_environment(tmp_path: Path) -> None:
-    """PGSERVICE names a section of a service file, whose values come before PG*."""
+def test_a_service_overrides_the_environment(tmp_path: Path) -> None:
+    """PGSERVICE names a section of a service file, whose values override PG* variables."""
     file = tmp_path / "services"
     file.write_text(
         "[argus]\nhost=db9\nport=7000\ndbname=records\nuser=gw%1\nsslmode=require\nkeepalives=1\n"
@@ -97,7 +97,7 @@ def test_a_service_takes_the_place_of_the_environment(tmp_path: Path) -> None:
     file.rename(home)
     assert found(DatabaseSettings(), PGSERVICE="argus", HOME=str(tmp_path)).host == "db9"
     assert wrong(DatabaseSettings(), {"PGSERVICE": "other", "HOME": str(tmp_path)}) == (
-        f"{home}: there is no service [other], which PGSERVICE asks for"
+        f"{home}: there is no service [other], which PGSERVICE names"
     )
     home.write_text("host=db9\n")
     assert "no section headers" in wrong(DatabaseSettings(), {"PGSERVICE": "argus", "HOME": str(tmp_path)})
@@ -107,21 +107,21 @@ def test_a_service_takes_the_place_of_the_environment(tmp_path: Path) -> None:
 @pytest.mark.parametrize(
     ("variable", "value", "problem"),
     [
-        ("PGPORT", "0", "0 is no port; write a number from 1 to 65535"),
-        ("PGPORT", "5432,5433", "5432,5433 is no port"),
+        ("PGPORT", "0", "0 is not a port; write a number from 1 to 65535"),
+        ("PGPORT", "5432,5433", "5432,5433 is not a port"),
         ("PGHOST", "a,b", "names several hosts"),
-        ("PGSSLMODE", "on", "must be one of disable, allow, prefer"),
+        ("PGSSLMODE", "on", "on is not a mode; write one of disable, allow, prefer"),
     ],
 )
 def test_a_wrong_variable_is_named(variable: str, value: str, problem: str) -> None:
-    """A value of the environment that cannot be is refused, with its variable."""
+    """A wrong value in the environment is refused with the name of its variable."""
     message = wrong(DatabaseSettings(), {"PGHOST": "db", variable: value})
     assert message.startswith(f"the environment: {variable}: ")
     assert problem in message
 
 
 def test_a_password_file_holds_one_line_and_is_private(tmp_path: Path) -> None:
-    """The password is its line; one that others may read, or with more or less in it, is refused."""
+    """The password is the only line; a file with other content, or that others may read, is refused."""
     file = tmp_path / "password"
     database = DatabaseSettings(address="db", password_file=file)
     assert "no such file" in wrong(database, {})
@@ -130,14 +130,14 @@ def test_a_password_file_holds_one_line_and_is_private(tmp_path: Path) -> None:
     assert found(database, PGPASSWORD="other").password == "s3cret wörd"
     for text in ("", "\n", "one\ntwo\n"):
         file.write_text(text)
-        assert wrong(database, {}) == f"{file}: must hold one line, the password, and nothing else"
+        assert wrong(database, {}) == f"{file}: must contain one line, the password, and nothing else"
     file.chmod(0o604)
     assert wrong(database, {}) == f"{file}: others may read it (mode 0604); chmod 0600 {file}"
 
 
 @pytest.mark.skipif(os.geteuid() != 0, reason="only root can give a file away")
 def test_a_file_of_root_may_have_a_reading_group(tmp_path: Path) -> None:
-    """As libpq: 0640 will do for a file of root, which a service manager may have made, and for no other."""
+    """As with libpq, mode 0640 is accepted for a file of root, which a service manager creates, and no other."""
     file = tmp_path / "password"
     file.write_text("secret\n")
     file.chmod(0o640)
@@ -150,7 +150,7 @@ def test_a_file_of_root_may_have_a_reading_group(tmp_path: Path) -> None:
     assert "mode 0640" in wrong(database, {})
 
 
-def test_a_password_is_in_no_text() -> None:
+def test_a_password_is_never_shown() -> None:
     """Neither str nor repr of a target shows its password."""
     answer = found(DatabaseSettings(address="[::1]:5"), PGPASSWORD="hidden", PGUSER="u")
     assert "hidden" not in f"{answer} {answer!r}"
@@ -171,7 +171,7 @@ def test_a_password_is_in_no_text() -> None:
     ],
 )
 def test_beyond_loopback_the_server_is_verified(address: str, mode: str, tls: str) -> None:
-    """Without a word about TLS a server elsewhere is verified in full; PGSSLMODE can say otherwise."""
+    """By default a server that is not on loopback is verified in full; PGSSLMODE can change that."""
     assert found(DatabaseSettings(address=address), PGSSLMODE=mode).tls == tls
 
 
@@ -180,8 +180,8 @@ def test_the_configured_mode_comes_before_the_environments() -> None:
     assert found(DatabaseSettings(address="db", tls="require"), PGSSLMODE="disable").tls == "require"
 
 
-def test_a_context_verifies_what_the_mode_says(tmp_path: Path) -> None:
-    """verify-full checks name and signer, verify-ca the signer, require that only with a file."""
+def test_what_a_context_verifies(tmp_path: Path) -> None:
+    """verify-full checks name and signer, verify-ca the signer, require the signer only with a file."""
     authority = make_pair(tmp_path, "authority").cert
 
     def context(database: DatabaseSettings, **environ: str) -> ssl.SSLContext:
@@ -202,8 +202,8 @@ def test_a_context_verifies_what_the_mode_says(tmp_path: Path) -> None:
     assert found(DatabaseSettings(address="db", tls="prefer")).context is None
 
 
-def test_the_authorities_come_from_libpqs_places(tmp_path: Path) -> None:
-    """PGSSLROOTCERT, or ~/.postgresql/root.crt; `system` and none of both are the system's own."""
+def test_where_authorities_come_from(tmp_path: Path) -> None:
+    """They come from PGSSLROOTCERT or ~/.postgresql/root.crt; with `system` or without both, the system's."""
     root = tmp_path / ".postgresql/root.crt"
     root.parent.mkdir()
     make_pair(tmp_path, "authority").cert.rename(root)
@@ -218,29 +218,29 @@ def test_the_authorities_come_from_libpqs_places(tmp_path: Path) -> None:
     assert authorities(HOME=str(tmp_path), PGSSLROOTCERT="system") == authorities()
 
 
-def test_files_ask_for_verification(tmp_path: Path) -> None:
-    """With certificates configured loopback is verified, too; a mode without use for them is refused."""
+def test_configured_files_require_verification(tmp_path: Path) -> None:
+    """With configured certificates loopback is verified as well; a mode that does not use them is refused."""
     authority = make_pair(tmp_path, "authority").cert
     assert (
         found(DatabaseSettings(address="localhost", ca_file=authority), PGSSLMODE="disable").tls
         == "verify-full"
     )
     message = wrong(DatabaseSettings(address="db", ca_file=authority, tls="prefer"), {})
-    assert message.endswith("prefer makes no use of ca_file; write require, verify-ca or verify-full")
+    assert message.endswith("prefer does not use ca_file; write require, verify-ca or verify-full")
 
 
 def test_a_bad_certificate_file_is_named(tmp_path: Path) -> None:
-    """A file that is not there, not PEM, or does not fit its key, is an error with its name."""
+    """A file that is missing, is not PEM, or does not match its key is an error with its name."""
     pair, other = make_pair(tmp_path, "one"), make_pair(tmp_path, "two")
     rubbish = tmp_path / "rubbish"
     rubbish.write_text("rubbish\n")
-    assert f"{rubbish}: must hold certificates (PEM)" in wrong(
+    assert f"{rubbish}: must contain certificates (PEM)" in wrong(
         DatabaseSettings(address="db", ca_file=rubbish), {}
     )
     assert "no such file" in wrong(DatabaseSettings(address="db", ca_file=tmp_path / "none"), {})
     pair.key.chmod(0o600)
     other.key.chmod(0o600)
     mixed = DatabaseSettings(address="db", certificate_file=pair.cert, key_file=other.key)
-    assert wrong(mixed, {}).startswith(f"{pair.cert}: must hold a certificate with its key in {other.key}")
+    assert wrong(mixed, {}).startswith(f"{pair.cert}: must contain a certificate with its key in {other.key}")
     other.key.chmod(0o644)
     assert wrong(mixed, {}).startswith(f"{other.key}: others may read it")
