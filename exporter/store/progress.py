@@ -1,4 +1,4 @@
-"""How far long work has come: for metrics always, for people as a bar or as lines."""
+"""The progress of long work: as numbers for metrics, as a bar on a terminal, or as lines of text."""
 
 from __future__ import annotations
 
@@ -14,19 +14,19 @@ from exporter.recording import Work
 
 
 class Progress:
-    """Steps of one piece of work. `say` gets sentences, the names of steps among them."""
+    """The steps of one piece of work. `say` receives sentences and the names of steps."""
 
     def __init__(self, work: Work | None = None, say: Callable[[str], None] | None = None) -> None:
         self.work = work or Work()
         self._say = say
 
     def expect(self, steps: int) -> None:
-        """There are so many more steps to come."""
+        """Add steps to the goal."""
         self.work.goal += steps
         self._moved()
 
     def step(self, name: str = "", steps: int = 1) -> None:
-        """So many are done."""
+        """Count steps as done; `name` is shown."""
         self.work.done += steps
         if name:
             self.say(name)
@@ -37,7 +37,7 @@ class Progress:
             self._say(text)
 
     def _moved(self) -> None:
-        """For those who show it."""
+        """Called after every change, for a subclass that shows it."""
 
 
 class _Bar(Progress):
@@ -52,7 +52,7 @@ class _Bar(Progress):
 
 @contextmanager
 def shown(title: str, console: Console | None = None) -> Iterator[Progress]:
-    """Progress on standard error: a bar below the lines on a terminal, and elsewhere the lines alone."""
+    """Show progress on standard error: lines, and on a terminal also a bar below them."""
     console = console or Console(stderr=True)
     say = partial(console.print, markup=False, highlight=False, soft_wrap=True)
     if not console.is_terminal:

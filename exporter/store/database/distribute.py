@@ -1,19 +1,20 @@
-"""The schema spread over a Citus cluster: `argus-wg migrate --distribute`.
+"""Distributes the schema over a Citus cluster: `argus-wg migrate --distribute`.
 
-Every organisation's rows lie together on one worker: `organisation` is a copy on each, the other tables are
-distributed by org_id and colocated. `migration` stays on the coordinator, where all of Argus connects.
+All rows of an organisation are on one worker: every worker has a copy of the table `organisation`, and the
+other tables are distributed by org_id and colocated. `migration` stays on the coordinator, where Argus
+connects.
 
-What Citus asks for, by its sources of version 13 (src/backend/distributed/commands):
+Requirements of Citus, from the sources of version 13 (src/backend/distributed/commands):
 
-- It speaks to its workers as the current user, so that the roles must be able to log in there
-  (https://github.com/citusdata/citus/issues/7719). Without a password only pg_hba.conf can let them.
-- It moves rows by COPY, which row security refuses even to an owner while it is forced: for a table with rows
-  it is forced again after they moved, in the same transaction.
-- Foreign keys between tables of which one is still local are refused, so they are all dropped first. Their
-  definitions wait in a table, for a run that is interrupted. One that leads to a copied table is made
-  sequentially, or its shards would wait for each other.
+- Citus connects to its workers as the current user, so the roles must be able to log in there
+  (https://github.com/citusdata/citus/issues/7719). They have no password, so pg_hba.conf must allow it.
+- Citus moves rows by COPY, which forced row security refuses even to the owner. For a table with rows it is
+  therefore not forced during the move, and forced again in the same transaction.
+- Citus refuses foreign keys between a distributed and a local table. All foreign keys are therefore dropped
+  first; their definitions are kept in a table, from which an interrupted run restores them. A foreign key to
+  the copied table is created sequentially, because its shards would otherwise wait for each other.
 
-Each step is one transaction that leaves nothing half done; what is done already is skipped.
+Each step is one transaction. A step that was done is skipped.
 """
 
 from __future__ import annotations
@@ -30,15 +31,15 @@ from exporter.store.database.migrate import ROLES, as_owner
 from exporter.store.errors import DatabaseRefused, SchemaMismatch
 from exporter.store.progress import Progress
 
-OLDEST_CITUS = 12  # identity columns, security_invoker, row security of every kind
+OLDEST_CITUS = 12  # for identity columns, security_invoker and row security
 REFERENCE = "organisation"
-ANCHOR = "gateway"  # the others lie where its rows lie
+ANCHOR = "gateway"  # the other tables are colocated with it
 WAITING = "argus.foreign_key_waiting"
 
 
 @dataclass(frozen=True, slots=True)
 class Table:
-    """A table of organisations' rows; `partitions` are qualified names."""
+    """A table whose rows belong to organisations; `partitions` are qualified names."""
 
     name: str
     distributed: bool
@@ -64,16 +65,17 @@ class Step:
 
 
 async def distribute(connection: Connection, *, progress: Progress) -> int:
-    """Do what is left to do; how many tables were distributed. The schema must be the latest.
+    """Do the steps that are left; the number of tables that were distributed. The schema must be the latest.
 
-    `connection`: without a role, and without a statement timeout. Raises `SchemaMismatch` when this is no
-    coordinator of a cluster, `DatabaseRefused` with the statements that an administrator must run.
+    `connection`: without a role and without a statement timeout. Raises SchemaMismatch if this is not the
+    coordinator of a cluster; DatabaseRefused, with the statements for an administrator, if a right is
+    missing.
     """
     await check_cluster(connection)
     await _let_log_in(connection)
-    # What is SET LOCAL below is for this node, not for the superuser's connections that Citus opens.
+    # SET LOCAL below applies to this node only, not to the connections that Citus opens as superuser.
     await connection.execute("set citus.propagate_set_commands = 'none'")
-    await connection.execute("set search_path = pg_catalog")  # every name comes out qualified
+    await connection.execute("set search_path = pg_catalog")  # so that the catalogue shows qualified names
     try:
         async with as_owner(connection):
             return await _run(connection, progress)
@@ -84,25 +86,25 @@ async def distribute(connection: Connection, *, progress: Progress) -> int:
 
 
 async def check_cluster(connection: Connection) -> None:
-    """Raises `SchemaMismatch` unless this is the coordinator of a Citus cluster that has a worker."""
+    """Raises SchemaMismatch unless this is the coordinator of a Citus cluster with a worker."""
     version = await connection.fetchval("select extversion from pg_extension where extname = 'citus'")
     if version is None:
         raise SchemaMismatch(
-            "--distribute is for a Citus cluster, and this database does not have the extension citus; on "
-            "one server `argus-wg migrate` alone is enough"
+            "--distribute is for a Citus cluster, and this database does not have the extension citus",
+            "on one server run `argus-wg migrate` without it",
         )
     major = re.match("[0-9]+", version)
     if not major or int(major[0]) < OLDEST_CITUS:
-        raise SchemaMismatch(f"this is Citus {version}, and {OLDEST_CITUS} or later is needed; upgrade it")
+        raise SchemaMismatch(f"this is Citus {version}, and {OLDEST_CITUS} or later is needed", "upgrade it")
     if await connection.fetchval("select groupid from pg_dist_local_group") != 0:
-        raise SchemaMismatch("this is a worker of the cluster; set database.address to its coordinator")
+        raise SchemaMismatch("this is a worker of the cluster", "set database.address to its coordinator")
     workers = "select count(*) from pg_dist_node where noderole = 'primary' and isactive and shouldhaveshards"
     if not await connection.fetchval(workers):
-        raise SchemaMismatch("the cluster has no worker; add one with citus_add_node() and try again")
+        raise SchemaMismatch("the cluster has no worker", "add one with citus_add_node() and try again")
 
 
 def plan(tables: Sequence[Table], keys: Sequence[ForeignKey], waiting: Sequence[ForeignKey]) -> list[Step]:
-    """What is to do, in order. `keys`: foreign keys with an end that is local; `waiting`: those set aside."""
+    """The steps that are left, in order. `keys`: foreign keys of a local table; `waiting`: set aside before."""
     local = sorted((table for table in tables if not table.distributed), key=_order)
     steps = []
     if keys:
@@ -133,7 +135,7 @@ def _distribute(table: Table) -> tuple[str, ...]:
         *(f"alter table {each} no force row level security" for each in names),
         call,
         *(f"alter table {each} force row level security" for each in names),
-        # Hidden now, but still in the coordinator's own file of the table.
+        # The coordinator's own copy of the rows, which is hidden now.
         f"select truncate_local_data_after_distributing_table('{name}')",
     )
 
@@ -169,12 +171,12 @@ async def _run(connection: Connection, progress: Progress) -> int:
                 await connection.execute(statement)
         progress.step(step.title)
     await _check_logins(connection)
-    progress.step("every worker lets the roles in")
+    progress.step("every worker accepts the roles")
     return sum(not table.distributed for table in tables)
 
 
 async def _tables(connection: Connection) -> list[Table]:
-    """Those whose rows belong to an organisation."""
+    """The tables whose rows belong to an organisation."""
     rows = await connection.fetch("""
         select c.relname as name,
                exists (select from pg_dist_partition d where d.logicalrelid = c.oid) as distributed,
@@ -218,18 +220,18 @@ async def _let_log_in(connection: Connection) -> None:
     )
     statements = [f"alter role {row['rolname']} login" for row in roles]
     try:
-        for statement in statements:  # Citus passes it on to the workers
+        for statement in statements:  # Citus sends it to the workers
             await connection.execute(statement)
     except asyncpg.InsufficientPrivilegeError as error:
         text = "".join(f"\n    {statement};" for statement in statements)
         raise DatabaseRefused(
-            "Citus connects to its workers as the roles of Argus, so they must be able to log in. Let an "
-            f"administrator run this on the coordinator, then try again:{text}"
+            "Citus connects to its workers as the roles of Argus, so they must be able to log in",
+            f"let an administrator run this on the coordinator, then try again:{text}",
         ) from error
 
 
 async def _check_logins(connection: Connection) -> None:
-    """Each role that this login may act as asks every worker for nothing."""
+    """Query every worker as each role that this login is a member of. Raises DatabaseRefused."""
     roles = await connection.fetch(
         "select r from unnest($1::text[]) r where pg_has_role(session_user, r, 'member')", ROLES
     )
@@ -239,6 +241,6 @@ async def _check_logins(connection: Connection) -> None:
             await connection.fetchval(f"select count(*) from argus.{ANCHOR}")  # noqa: S608
         except asyncpg.PostgresError as error:
             raise DatabaseRefused(
-                f"the tables are distributed, but {role} does not reach the workers: {one_line(error)}. "
-                f"Citus connects to them as {role}: let it in in their pg_hba.conf, then run this again"
+                f"the tables are distributed, but {role} does not reach the workers: {one_line(error)}",
+                f"Citus connects to them as {role}: allow that in their pg_hba.conf, then run this again",
             ) from error

@@ -134,7 +134,7 @@ def test_a_plain_server_is_told_so(database: Target) -> None:
     login = migrated(database)
     message = refusal(login)
     assert "does not have the extension citus" in message
-    assert "`argus-wg migrate` alone is enough" in message
+    assert "run `argus-wg migrate` without it" in message
 
 
 @pytest.mark.parametrize(

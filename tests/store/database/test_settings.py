@@ -137,7 +137,7 @@ def test_a_password_file_holds_one_line_and_is_private(tmp_path: Path) -> None:
 
 @pytest.mark.skipif(os.geteuid() != 0, reason="only root can give a file away")
 def test_a_file_of_root_may_have_a_reading_group(tmp_path: Path) -> None:
-    """As with libpq, mode 0640 is accepted for a file of root, which a service manager creates, and no other."""
+    """As with libpq, mode 0640 is accepted for files of root only, as a service manager creates them."""
     file = tmp_path / "password"
     file.write_text("secret\n")
     file.chmod(0o640)

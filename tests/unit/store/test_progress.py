@@ -1,4 +1,4 @@
-"""How far long work has come: numbers always, a bar on a terminal, lines elsewhere."""
+"""Progress of long work: numbers, a bar on a terminal, and lines."""
 
 from __future__ import annotations
 
@@ -11,7 +11,7 @@ from exporter.store.progress import Progress, shown
 
 
 def test_steps_are_counted_for_metrics() -> None:
-    """Work that is shown to nobody still counts what is done and what is to come."""
+    """Steps are counted even if nothing shows them."""
     work = Work()
     progress = Progress(work)
     progress.expect(3)
@@ -21,8 +21,8 @@ def test_steps_are_counted_for_metrics() -> None:
     assert (work.done, work.goal) == (3, 5)
 
 
-def test_named_steps_are_said() -> None:
-    """A sentence, and a step with a name, reach who listens; a step without one does not."""
+def test_named_steps_are_shown() -> None:
+    """`say` receives sentences and the names of steps; a step without a name is silent."""
     said: list[str] = []
     progress = Progress(say=said.append)
     progress.say("begun")
@@ -40,14 +40,14 @@ def run(console: Console) -> str:
     return console.file.getvalue()
 
 
-def test_elsewhere_there_are_lines() -> None:
-    """In a file there is what was said, as it was said, and nothing that moves."""
+def test_a_file_gets_lines() -> None:
+    """A file receives each line unchanged, and no bar."""
     console = Console(file=io.StringIO())
     assert run(console) == "migration 1 [scope]: applied\n"
 
 
 def test_a_terminal_gets_a_bar() -> None:
-    """On a terminal the lines scroll above a bar with the title and the numbers."""
+    """A terminal receives the lines and a bar with the title and the numbers."""
     written = run(Console(file=io.StringIO(), force_terminal=True, width=80))
     assert "migration 1 [scope]: applied" in written
     assert "migrating" in written
