@@ -1,14 +1,16 @@
--- Scope: what makes row-level security the same for every table.
+-- Scope: row-level security, with the same rules for every table.
 --
--- A transaction says whose rows it may see: SET LOCAL app.org_id = 7 and SET LOCAL app.clearance = 2. Unset is
--- nothing: after a commit such a setting reads '' and not NULL, so both become NULL, and no row equals NULL.
+-- A transaction names the rows that it may see: SET LOCAL app.org_id = 7 and SET LOCAL app.clearance = 2. Without
+-- these settings it sees no rows: a setting that was never set reads NULL, and '' after the transaction that set it;
+-- the policies turn both into NULL, which equals no org_id.
 --
--- The policies keep to what Citus distributes correctly: one permissive policy per table, verb and role (there a
--- restrictive one arrives on the shards as permissive), bare current_setting() and no sub-select.
+-- The policies use only what Citus distributes correctly: one permissive policy per table, verb and role (Citus
+-- creates restrictive policies as permissive ones on the shards), plain current_setting() and no sub-select.
 --
--- Functions with the rights of the owner are called in a transaction of their own: Citus speaks to its workers as
--- whoever is the user at the moment, and what another user wrote in the same transaction is not seen there
--- (https://github.com/citusdata/citus/issues/3867). pg_temp stands last in their search path, or it would be first.
+-- Call security definer functions in a transaction of their own: Citus connects to its workers as the current user,
+-- and there the rows that another user wrote in the same transaction are not visible
+-- (https://github.com/citusdata/citus/issues/3867). Their search path ends with pg_temp, which would otherwise be
+-- searched first.
 
 create sequence argus.organisation_number as integer;
 
@@ -19,9 +21,9 @@ create table argus.organisation (
 );
 alter sequence argus.organisation_number owned by argus.organisation.org_id;
 
--- Row security for a table: the owner sees all of it, a collector has `verbs` on its organisation's rows, a
--- reader sees its organisation's rows up to its clearance. A partition gets neither of the latter two: who
--- could name it would pass by the policies of its parent.
+-- Enable row security on a table: the owner sees all rows, a collector has `verbs` on the rows of its organisation,
+-- a reader sees the rows of its organisation up to its clearance. Partitions are accessible only to the owner,
+-- because a query on a partition ignores the policies of its parent.
 create function argus.protect(tab regclass, verbs text[], readable boolean) returns void
 language plpgsql
 set search_path = pg_catalog, pg_temp
@@ -63,7 +65,7 @@ create policy collector_select on argus.migration for select to argus_collector 
 create policy reader_select on argus.migration for select to argus_reader using (true);
 grant select on argus.migration to argus_collector, argus_reader;
 
--- The number of an organisation; it is made when it is new. A collector cannot list the others.
+-- The number of an organisation, which is created if it is new. A collector cannot list organisations.
 create function argus.organisation_id(wanted text) returns integer
 language plpgsql security definer
 set search_path = pg_catalog, pg_temp

@@ -1,6 +1,6 @@
--- What there is: gateways, their interfaces, the peers on them, and how each was configured over time.
--- org_id comes first in every key, and every reference carries it: a reference cannot reach into another
--- organisation. A gateway that serves several organisations has a row in each.
+-- Gateways, their interfaces, the peers on these, and the configurations of each over time.
+-- org_id is the first column of every key and foreign key, so no row can refer to another organisation. A gateway
+-- that serves several organisations has a row in each of them.
 
 create table argus.gateway (
     org_id       integer     not null references argus.organisation (org_id),
@@ -8,11 +8,11 @@ create table argus.gateway (
     name         text        not null check (name <> ''),
     clearance    smallint    not null default 0 check (clearance >= 0),
     first_seen   timestamptz not null,
-    seen_until   timestamptz not null,  -- when the last snapshot was taken
-    holder       uuid        not null,  -- the installation that may write here; see claims in docs/storage.md
-    held_by      text        not null,  -- its host, for people
-    held_at      timestamptz not null,  -- this server's clock at its last write
-    reclassified integer     not null default 0,  -- how often: what a collector knew before is void
+    seen_until   timestamptz not null,  -- when its last snapshot was taken
+    holder       uuid        not null,  -- the installation that may write here; see docs/storage.md
+    held_by      text        not null,  -- the host name of the holder
+    held_at      timestamptz not null,  -- the time of the holder's last write, by this server's clock
+    reclassified integer     not null default 0,  -- how often; a collector that sees it change loads its mirror again
     primary key (org_id, gateway_id),
     unique (org_id, name)
 );
@@ -23,10 +23,10 @@ create table argus.interface (
     gateway_id   bigint      not null,
     name         text        not null check (name <> ''),  -- wg0, or blue/wg0 in the namespace blue
     clearance    smallint    not null default 0 check (clearance >= 0),
-    instance     text        not null,  -- boot and index: with another one its counters began anew
+    instance     text        not null,  -- boot ID and index: if it changes, the counters started at zero
     first_seen   timestamptz not null,
     seen_until   timestamptz not null,
-    removed_at   timestamptz,           -- null: it is there
+    removed_at   timestamptz,           -- null: it exists
     primary key (org_id, interface_id),
     unique (org_id, gateway_id, name),
     foreign key (org_id, gateway_id) references argus.gateway (org_id, gateway_id)
@@ -36,9 +36,9 @@ create table argus.interface_config (
     org_id       integer     not null,
     interface_id bigint      not null,
     valid_from   timestamptz not null,
-    valid_to     timestamptz,           -- null: as it is now
+    valid_to     timestamptz,           -- null: the present configuration
     kind         text        not null,  -- kernel or userspace
-    public_key   text        not null,  -- '': none
+    public_key   text        not null,  -- '': no key
     listen_port  integer     not null,
     fwmark       bigint      not null,
     clearance    smallint    not null check (clearance >= 0),
@@ -48,8 +48,8 @@ create table argus.interface_config (
 create unique index interface_config_now on argus.interface_config (org_id, interface_id) where valid_to is null;
 create index interface_config_key on argus.interface_config (org_id, public_key);
 
--- Four bytes a peer, and not an identity's eight: this number stands in each sample and its index. It is drawn
--- by the collector (Citus would draw a default's on every node).
+-- Four bytes, and not the eight of an identity column: every sample and its index contain this number. The collector
+-- takes it from the sequence, because Citus would evaluate a default on every node.
 create sequence argus.peer_number as integer;
 grant usage on sequence argus.peer_number to argus_collector;
 
@@ -60,7 +60,7 @@ create table argus.peer (
     public_key   text        not null check (length(public_key) = 44),
     clearance    smallint    not null default 0 check (clearance >= 0),
     first_seen   timestamptz not null,
-    removed_at   timestamptz,           -- null: it is there, and was last seen when its interface was
+    removed_at   timestamptz,           -- null: it exists, and was last seen when its interface was
     primary key (org_id, peer_id),
     unique (org_id, interface_id, public_key),
     foreign key (org_id, interface_id) references argus.interface (org_id, interface_id)
@@ -71,12 +71,12 @@ create table argus.peer_config (
     org_id               integer     not null,
     peer_id              integer     not null,
     valid_from           timestamptz not null,
-    valid_to             timestamptz,           -- null: as it is now
-    endpoint             text        not null,  -- '': not known
+    valid_to             timestamptz,           -- null: the present configuration
+    endpoint             text        not null,  -- '': unknown
     allowed_ips          text[]      not null,
     persistent_keepalive integer     not null,  -- seconds; 0: off
     has_preshared_key    boolean     not null,
-    name                 text        not null,  -- these three: what the directory said
+    name                 text        not null,  -- name, site and owner are from the directory
     site                 text        not null,
     owner                text        not null,
     clearance            smallint    not null check (clearance >= 0),
@@ -85,17 +85,17 @@ create table argus.peer_config (
 );
 create unique index peer_config_now on argus.peer_config (org_id, peer_id) where valid_to is null;
 
--- The last known state. Rows change with every snapshot and no indexed column does, so there is room on the
--- page for the next version (HOT).
+-- The last known state of each peer. Snapshots update rows but no indexed column, so half of each page is left free
+-- for their next versions (HOT updates).
 create table argus.peer_state (
     org_id           integer     not null,
     peer_id          integer     not null,
     interface_id     bigint      not null,
-    taken_at         timestamptz not null,  -- of the snapshot that changed it last
+    taken_at         timestamptz not null,  -- of the last snapshot that changed the row
     last_handshake   timestamptz,           -- null: never
-    receive_counter  bigint      not null,  -- as the interface counts
+    receive_counter  bigint      not null,  -- as the interface reports it
     transmit_counter bigint      not null,
-    receive_total    bigint      not null,  -- through every restart of the counter; never goes back
+    receive_total    bigint      not null,  -- across all resets of the counter; never decreases
     transmit_total   bigint      not null,
     clearance        smallint    not null check (clearance >= 0),
     primary key (org_id, peer_id),

@@ -1,10 +1,10 @@
--- Daily partitions. They are made ahead by whoever writes; what finds none lies in the default partition, which
--- an alert watches.
+-- Daily partitions. Collectors create them ahead. Rows without a partition of their own go to the default partition,
+-- for which there is an alert.
 
--- One partition of one table, [first, first + 1 day), UTC. Rows that lie in the default partition move in; it is
--- locked first, so that no other comes after the look. The new one is filled before it is attached: an insert
--- through the parent is what Citus refuses here, and attaching does not lock out who reads the parent. Its row
--- security comes last, because Citus copies what is in it.
+-- Create the partition of a table for [first, first + 1 day), UTC. Rows of that day move from the default partition
+-- into it; the default partition is locked first, so that none arrives after the search for them. The new partition is
+-- filled before it is attached, because Citus refuses the insert through the parent here; attaching does not block
+-- readers of the parent. Row security is enabled last, because Citus copies the rows when the partition is attached.
 create function argus.make_partition(parent regclass, first date) returns boolean
 language plpgsql
 set search_path = pg_catalog, pg_temp
@@ -36,8 +36,8 @@ end
 $$;
 revoke execute on function argus.make_partition from public;
 
--- The partitions for samples and snapshots of some days; how many are new. Simultaneous callers wait, if there is
--- anything to do.
+-- Create the partitions for the samples and snapshots of some days; returns how many are new. Simultaneous callers
+-- wait for each other, but only if a partition is missing.
 create function argus.ensure_partitions(first date, days integer) returns integer
 language plpgsql security definer
 set search_path = pg_catalog, pg_temp
@@ -64,7 +64,7 @@ $$;
 revoke execute on function argus.ensure_partitions from public;
 grant execute on function argus.ensure_partitions to argus_collector;
 
--- How many rows found no partition of their own; counting stops at 1,000.
+-- The number of rows in the default partitions, each counted up to 1,000.
 create function argus.default_partition_rows() returns integer
 language sql stable security definer
 set search_path = pg_catalog, pg_temp

@@ -1,9 +1,9 @@
--- What is asked often. Views run with the rights of who asks (security_invoker): row security stays in force.
+-- Views for frequent questions. They run with the rights of the caller (security_invoker), so row security applies.
 
--- Samples arrive in the order of time, so that a few kilobytes a day find an organisation's of some minutes.
+-- Samples are stored in the order of time, so a BRIN index of a few kilobytes per day finds those of some minutes.
 create index sample_time on argus.sample using brin (org_id, taken_at) with (pages_per_range = 16, autosummarize = on);
 
--- A peer's samples, raw days and compacted ones alike.
+-- The samples of a peer, of raw and of compacted days.
 create view argus.peer_history with (security_invoker = true) as
 select org_id, peer_id, taken_at, receive_total, transmit_total,
        date_trunc('second', taken_at) - handshake_age * interval '1 second' as last_handshake,
@@ -19,7 +19,7 @@ from argus.sample_day d,
      unnest(d.at, d.receive, d.transmit, d.receive_wide, d.transmit_wide, d.handshake)
          as u (at, receive, transmit, receive_wide, transmit_wide, handshake);
 
--- Every peer as it was last seen.
+-- The last known state and configuration of every peer.
 create view argus.peer_latest with (security_invoker = true) as
 select p.org_id, p.peer_id, g.name as gateway, i.name as interface, p.public_key,
        c.name, c.site, c.owner, c.endpoint, c.allowed_ips, c.persistent_keepalive, c.has_preshared_key,
@@ -32,7 +32,7 @@ join argus.interface i on i.org_id = p.org_id and i.interface_id = p.interface_i
 join argus.gateway g on g.org_id = i.org_id and g.gateway_id = i.gateway_id
 left join argus.peer_config c on c.org_id = p.org_id and c.peer_id = p.peer_id and c.valid_to is null;
 
--- First and last seen of every public key, a peer's or an interface's own.
+-- When every public key was first and last seen, as a peer's or as an interface's own.
 create view argus.key_seen with (security_invoker = true) as
 select p.org_id, p.public_key, 'peer' as role, p.interface_id, p.first_seen,
        coalesce(p.removed_at, i.seen_until) as last_seen
