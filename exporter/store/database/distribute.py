@@ -104,7 +104,7 @@ async def check_cluster(connection: Connection) -> None:
 
 
 def plan(tables: Sequence[Table], keys: Sequence[ForeignKey], waiting: Sequence[ForeignKey]) -> list[Step]:
-    """The steps that are left, in order. `keys`: foreign keys of a local table; `waiting`: set aside before."""
+    """The remaining steps, in order. `keys`: foreign keys of a local table; `waiting`: those set aside."""
     local = sorted((table for table in tables if not table.distributed), key=_order)
     steps = []
     if keys:
