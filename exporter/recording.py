@@ -1,4 +1,4 @@
-"""How the recording goes: what the store tells, and what metrics, `/-/ready` and `check` show."""
+"""The state of the recording: written by the store, shown by metrics and `/-/ready`."""
 
 from __future__ import annotations
 
@@ -9,57 +9,59 @@ from typing import Protocol
 
 @dataclass(slots=True)
 class Work:
-    """Long work under way: `done` of `goal` steps."""
+    """Progress of long work: `done` of `goal` steps."""
 
     done: int = 0
     goal: int = 0
 
 
 class SpoolFigures(Protocol):
-    """What a spool says about itself."""
+    """The figures of a spool."""
 
     @property
     def depth(self) -> int:
-        """Snapshots in it."""
+        """Number of snapshots in the spool."""
 
     @property
     def size(self) -> int:
-        """Bytes on the disk."""
+        """Bytes in use."""
 
     @property
     def quota(self) -> int:
-        """Bytes that it may use."""
+        """Maximum of bytes."""
 
     @property
     def oldest(self) -> float:
-        """When its oldest snapshot was taken; UNIX seconds, 0 = the spool is empty."""
+        """Instant of the oldest snapshot; UNIX seconds, 0 = the spool is empty."""
 
 
 @dataclass(slots=True)
 class RecordingState:
-    """One object for the life of the daemon. The store's thread writes it; others only read single fields.
-    Times are UNIX seconds, 0 = not yet."""
+    """One object for the life of the daemon. The store's thread writes it; other threads read single fields.
+
+    Instants are UNIX seconds, 0 = not yet.
+    """
 
     interval: float = 0.0  # seconds between snapshots
     snapshots: Counter[str] = field(default_factory=Counter)  # by result: spooled, recorded, lost, failed
     gaps: Counter[str] = field(default_factory=Counter)  # by reason
-    spooled_at: float = 0.0  # when the last snapshot was taken that is safe on this host
-    recorded_at: float = 0.0  # when the last snapshot was taken that is in the database
-    take_duration: float = 0.0  # seconds from the reading to the spool, last time
-    write_duration: float = 0.0  # seconds of the last transaction that recorded one
+    spooled_at: float = 0.0  # instant of the last snapshot that was written to the spool
+    recorded_at: float = 0.0  # instant of the last snapshot that is in the database
+    take_duration: float = 0.0  # seconds from the reading to the spool, of the last snapshot
+    write_duration: float = 0.0  # seconds of the last transaction that recorded a snapshot
     spool_snapshots: int = 0
     spool_bytes: int = 0
     spool_quota: int = 0  # bytes
-    spool_oldest: float = 0.0  # when the oldest snapshot in the spool was taken; 0 = none is there
+    spool_oldest: float = 0.0  # instant of the oldest snapshot in the spool; 0 = it is empty
     spool_full: bool = False  # snapshots are being lost
     spool_broken: str = ""  # why recording stopped
-    database: str = ""  # "embedded", or where it is
+    database: str = ""  # its address, or "embedded"
     database_up: bool = False
     database_errors: Counter[str] = field(default_factory=Counter)  # by reason
-    failing: dict[str, str] = field(default_factory=dict)  # reason → what it says, while it lasts
-    schema: str = ""  # why the schema is wrong; "" = it is not
-    default_rows: int = 0  # rows in a default partition
-    partitions_until: float = 0.0  # end of the last day that has its partition
+    failing: dict[str, str] = field(default_factory=dict)  # reason → message, while the failure lasts
+    schema: str = ""  # why the schema is wrong; "" = it is right
+    default_rows: int = 0  # rows in the default partitions
+    partitions_until: float = 0.0  # end of the last day that has a partition
     work: dict[str, Work] = field(default_factory=dict)  # replay, migrate, maintain
 
     def show_spool(self, spool: SpoolFigures) -> None:
@@ -71,7 +73,7 @@ class RecordingState:
 
     @property
     def problems(self) -> list[str]:
-        """What somebody has to mend before all is recorded, each in a sentence."""
+        """What an administrator has to fix before every snapshot is recorded, one sentence each."""
         found = []
         if self.spool_broken:
             found.append(f"nothing is recorded: {self.spool_broken}")

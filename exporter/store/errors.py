@@ -1,4 +1,4 @@
-"""What can go wrong with the records; `reason` is a metric label."""
+"""Errors of the records; `reason` is a metric label. exporter/errors.py draws the whole tree."""
 
 from __future__ import annotations
 
@@ -8,54 +8,54 @@ from exporter.errors import ArgusError
 
 
 class StoreError(ArgusError):
-    """The root of them."""
+    """The root of the errors of the records."""
 
     reason: ClassVar[str] = "failed"
 
 
 class DatabaseUnreachable(StoreError):
-    """No connection: refused, timed out, closed. Worth another try."""
+    """No connection: refused, timed out or closed. A later try may succeed."""
 
     reason = "unreachable"
 
 
 class DatabaseRefused(StoreError):
-    """The server answered and will not have us: password, role, missing right. Worth a try now and then."""
+    """The server rejects the login: password, role or a missing right. An administrator has to act."""
 
     reason = "refused"
 
 
 class SchemaMismatch(StoreError):
-    """The schema is older or newer than this program, or is not there."""
+    """The schema is missing, or older or newer than this program."""
 
     reason = "schema"
 
 
 class GatewayClaimed(StoreError):
-    """Another installation writes under this gateway's name."""
+    """Another installation records under this gateway's name."""
 
     reason = "claimed"
 
 
 class SpoolFull(StoreError):
-    """The snapshot was not kept: the quota or the disk is used up."""
+    """The snapshot was not kept: the quota or the disk is full."""
 
     reason = "spool-full"
 
 
 class SpoolBroken(StoreError):
-    """The spool cannot be trusted any more: an error of the disk, not of its space."""
+    """The spool cannot be used: the disk failed, as opposed to being full."""
 
     reason = "spool-broken"
 
 
 class FrameCorrupt(StoreError):
-    """The bytes of a frame are not those that were written."""
+    """The bytes of a frame are damaged."""
 
     reason = "frame-corrupt"
 
 
 class EmbeddedFailed(StoreError):
-    """The private PostgreSQL cannot run: no binaries, another major version, a directory that is not ours."""
+    """The private PostgreSQL cannot run: no programs, another major version, a foreign directory."""
 
     reason = "embedded"

@@ -1,4 +1,5 @@
-"""Recording, on a thread of its own: a scrape never waits for it."""
+"""Connects the parts of the store and runs them on a thread of its own, so that a scrape never waits for
+them."""
 
 from __future__ import annotations
 
@@ -21,27 +22,27 @@ from exporter.store.capture.recorder import Recorder
 from exporter.store.capture.spooler import Spooler, Watch
 from exporter.store.errors import SpoolBroken
 from exporter.store.maintenance.schedule import MaintenanceSchedule
-from exporter.store.snapshot.stamp import Stamp
+from exporter.store.snapshot.clock import MonotoneClock
 from exporter.store.snapshot.tracker import Tracker
 from exporter.store.spool.queue import Spool
 from exporter.store.writer.drain import Drain
 from exporter.store.writer.mirror import InterfaceTotals
 from exporter.store.writer.writer import Writer
 
-NOBODYS = "default"  # the organisation of a gateway that names none
+DEFAULT_ORGANISATION = "default"  # the organisation of a gateway whose configuration names none
 KEYFRAME_SECONDS = 3600.0
 BOOT_ID = Path("/proc/sys/kernel/random/boot_id")
-ANSWER = 3.0  # seconds that a server gets to take back what is under way when the daemon stops
-STOP = 30.0  # seconds: the private server gets 20 of them
+ANSWER = 3.0  # seconds that the server gets to cancel statements when the daemon stops
+STOP = 30.0  # seconds, including up to 20 for the private server
 
 _log = logging.getLogger(__name__)
 
 
 class Service:
-    """Made in any thread; `start` and `stop` in the event loop in which `read` is to be called.
+    """The constructor may run in any thread; `start` and `stop` must run in the event loop of `read`.
 
-    The constructor raises InputError for settings of the database that are wrong. `recording` tells how it
-    goes, `totals` what the database holds of each interface's peers.
+    The constructor raises InputError for wrong database settings. `recording` gets the state of the
+    recording, `totals` has the recorded totals of each interface's peers.
     """
 
     def __init__(
@@ -63,7 +64,7 @@ class Service:
 
     @property
     def totals(self) -> Mapping[str, InterfaceTotals]:
-        """By interface; any thread may read it."""
+        """By interface label; any thread may read it."""
         return self._writer.totals if self._writer else {}
 
     def start(self) -> None:
@@ -71,7 +72,7 @@ class Service:
         self._thread.start()
 
     async def stop(self) -> None:
-        """Ends it. What is in the spool stays there for the next start."""
+        """Stops the thread. The spool keeps its snapshots for the next start."""
         await asyncio.to_thread(self._started.wait)
         if self._stopping:
             self._loop.call_soon_threadsafe(self._stopping.set)
@@ -104,42 +105,44 @@ class Service:
         recorder = Recorder(
             self._settings.recording.interval,
             self._read_at_home,
-            self._keeper(spool),
+            self._spooler(spool),
             spool,
             self._recording,
             drain.wake,
         )
-        upkeep = MaintenanceSchedule(self._access, self._settings.recording, self._recording)
-        tasks = [asyncio.create_task(self._lasting(each.run)) for each in (recorder, drain, upkeep)]
+        maintenance = MaintenanceSchedule(self._access, self._settings.recording, self._recording)
+        tasks = [asyncio.create_task(self._lasting(each.run)) for each in (recorder, drain, maintenance)]
         assert self._stopping  # noqa: S101 - `_run` made it
         await self._stopping.wait()
         await self._end(tasks)
         await self._access.close()
 
     async def _end(self, tasks: Iterable[asyncio.Task[None]]) -> None:
-        """Cancels them until they have ended: the error of a connection that breaks at the same moment takes
-        the place of a cancellation. A server that does not answer is not waited for."""
-        going_on = set(tasks)
-        while going_on:
-            for task in going_on:
+        """Cancels the tasks until they have ended, and drops connections to a server that does not answer.
+
+        One cancellation is not enough: an error of a connection that breaks at the same moment replaces it.
+        """
+        running = set(tasks)
+        while running:
+            for task in running:
                 task.cancel()
-            _, going_on = await asyncio.wait(going_on, timeout=ANSWER)
-            if going_on:
+            _, running = await asyncio.wait(running, timeout=ANSWER)
+            if running:
                 self._access.hang_up()
 
-    def _keeper(self, spool: Spool) -> Spooler:
+    def _spooler(self, spool: Spool) -> Spooler:
         settings = self._settings
         interval = settings.recording.interval
         tracker = Tracker(
             settings.gateway,
-            settings.organisation or NOBODYS,
+            settings.organisation or DEFAULT_ORGANISATION,
             settings.recording.clearance,
             uuid4(),
             BOOT_ID.read_text().strip(),
             max(1, round(KEYFRAME_SECONDS / interval)),
         )
-        stamp = Stamp(spool.last_instant)
-        return Spooler(interval, self._watch, tracker, stamp, spool, self._recording.gaps)
+        clock = MonotoneClock(spool.last_instant)
+        return Spooler(interval, self._watch, tracker, clock, spool, self._recording.gaps)
 
     async def _read_at_home(self) -> Snapshot:
         async def read() -> Snapshot:
@@ -148,7 +151,7 @@ class Service:
         return await asyncio.wrap_future(asyncio.run_coroutine_threadsafe(read(), self._home))
 
     async def _lasting(self, run: Callable[[], Awaitable[None]]) -> None:
-        """Nothing that nobody thought of ends the recording for good."""
+        """Runs a part again after an unexpected error, so that no defect ends the recording for good."""
         backoff, said = Backoff(), ""
         while True:
             try:
@@ -157,13 +160,18 @@ class Service:
                 self._recording.database_errors["internal"] += 1
                 if said != repr(error):
                     said = repr(error)
-                    _log.exception("the recording failed in a way that it should not; it is tried again")
+                    _log.exception(
+                        "recording failed with an unexpected error and is restarted; please report this"
+                    )
             await asyncio.sleep(backoff.next())
 
 
 def make_state_directory(path: Path) -> None:
-    """Raises SpoolBroken where it cannot be made. Root lets others pass through it: the private server,
-    which is never root, has a directory of its own in there."""
+    """Creates the state directory. Raises SpoolBroken.
+
+    A directory of root can be traversed by others: the private server, which never runs as root, has its own
+    directory inside.
+    """
     try:
         if path.is_dir():
             return
@@ -171,6 +179,6 @@ def make_state_directory(path: Path) -> None:
         path.chmod(0o711 if os.geteuid() == 0 else 0o700)
     except OSError as error:
         raise SpoolBroken(
-            f"{path}: {error.strerror}; name a state_directory that this user may write to, or set "
-            "recording.enabled: false"
+            f"{path}: {error.strerror}",
+            "name a state_directory that this user may write to, or set recording.enabled: false",
         ) from error

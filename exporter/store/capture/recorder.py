@@ -1,4 +1,4 @@
-"""A snapshot every so many seconds, for as long as the daemon runs: the schedule, and how it goes."""
+"""Takes a snapshot in every interval while the daemon runs."""
 
 from __future__ import annotations
 
@@ -25,37 +25,38 @@ _log = logging.getLogger(__name__)
 
 
 def boot_clock() -> float:
-    """Seconds since the host started, those in which it slept included: a sleep is a gap, and told."""
+    """Seconds since the host started, including the time in which it was suspended: that time is a gap."""
     return time.clock_gettime(time.CLOCK_BOOTTIME)
 
 
 class Recorder:
-    """Takes a snapshot at `start + n * interval`, however long each takes: there is no drift, and a snapshot
-    that is not done when the next is due is never followed by two at once. `kept` is called after each that
-    is in the spool. `recording` tells how it goes, the log when it fails and when it is well again.
+    """Takes snapshots at `start + n * interval`, without drift. A snapshot that is not finished when the next
+    one is due causes that one to be skipped. `kept` is called after each snapshot that is in the spool.
+    `recording` gets the results; the log says when failures start and end.
     """
 
     def __init__(
         self,
         interval: float,
         read: Callable[[], Awaitable[Snapshot]],
-        keeper: Spooler,
+        spooler: Spooler,
         spool: Spool,
         recording: RecordingState,
         kept: Callable[[], None],
     ) -> None:
         self._interval = interval
         self._read = read
-        self._keeper = keeper
+        self._spooler = spooler
         self._spool = spool
         self._recording = recording
         self._kept = kept
-        self._lost = Counter[str]()  # by reason, while it lasts
+        self._lost = Counter[str]()  # snapshots by reason, while the reason lasts
         recording.interval = interval
         recording.show_spool(spool)
 
     async def run(self) -> None:
-        """Until it is cancelled, which waits for a frame that is being written, or the spool is broken."""
+        """Runs until it is cancelled or the spool is broken. Cancelling waits for a frame that is being
+        written."""
         self._start, self._tick = boot_clock(), -1
         with ThreadPoolExecutor(1, "recorder") as pool:
             self._pool = pool
@@ -66,60 +67,60 @@ class Recorder:
                     await asyncio.sleep(max(0.0, self._start + due * self._interval - boot_clock()))
             except SpoolBroken as error:
                 self._recording.spool_broken = str(error)
-                _log.error("nothing is recorded any more: %s", error)
+                _log.error("recording has stopped: %s", error)
 
     def _passed(self) -> int:
-        """The number of the last tick."""
+        """The number of the last interval that began."""
         return int((boot_clock() - self._start) / self._interval)
 
     async def _count_ticks(self) -> None:
-        """Up to the reading that just ended, before it is kept: it tells what it came too late for."""
+        """Notes the snapshots that were skipped before the reading that just ended."""
         tick = max(self._tick + 1, self._passed())
         late, self._tick = tick - self._tick - 1, tick
         if late:
-            problem = f"snapshots are left out ({late}): one took too long, or the host slept"
+            problem = f"snapshots were skipped ({late}): one took too long, or the host was suspended"
             await self._lose(LATE, late, problem)
         else:
-            self._well(LATE, "snapshots are on time again")
+            self._end(LATE, "snapshots are on time again")
 
     async def _snapshot(self) -> None:
         try:
             snapshot = await self._read()
-        except Exception as error:  # whatever it is, the next one may be well
+        except Exception as error:  # any error: the next reading may succeed
             await self._count_ticks()
             await self._lose(READ_FAILED, 1, f"a snapshot could not be read: {error or type(error).__name__}")
             return
         await self._count_ticks()
-        self._well(READ_FAILED, "snapshots can be read again")
+        self._end(READ_FAILED, "snapshots can be read again")
         read_at = time.monotonic()
         try:
-            frame = await self._in_thread(self._keeper.keep, snapshot)
+            frame = await self._in_thread(self._spooler.append, snapshot)
         except SpoolFull as error:
-            self._ill(SpoolFull.reason, 1, f"snapshots are being lost: {error}")
+            self._begin(SpoolFull.reason, 1, f"snapshots are being lost: {error}")
             self._recording.spool_full = True
         else:
             self._recording.take_duration = time.monotonic() - read_at
-            self._show(frame)
+            self._kept_one(frame)
         self._recording.show_spool(self._spool)
 
-    def _show(self, frame: Frame) -> None:
-        self._well(SpoolFull.reason, "the spool keeps snapshots again")
+    def _kept_one(self, frame: Frame) -> None:
+        self._end(SpoolFull.reason, "the spool keeps snapshots again")
         self._recording.spool_full = False
         self._recording.snapshots["spooled"] += 1
         self._recording.spooled_at = frame.taken_at
         self._kept()
 
     async def _lose(self, reason: str, snapshots: int, problem: str) -> None:
-        self._ill(reason, snapshots, problem)
-        await self._in_thread(self._keeper.lose, reason, snapshots)
+        self._begin(reason, snapshots, problem)
+        await self._in_thread(self._spooler.note_lost, reason, snapshots)
 
-    def _ill(self, reason: str, snapshots: int, problem: str) -> None:
+    def _begin(self, reason: str, snapshots: int, problem: str) -> None:
         self._recording.snapshots["failed" if reason == READ_FAILED else "lost"] += snapshots
         if reason not in self._lost:
             _log.error("%s", problem)
         self._lost[reason] += snapshots
 
-    def _well(self, reason: str, how: str) -> None:
+    def _end(self, reason: str, how: str) -> None:
         lost = self._lost.pop(reason, 0)
         if lost:
             _log.info("%s; %d were lost", how, lost)

@@ -1,7 +1,8 @@
-"""What is new on an interface from one reading to another, by slots, column by column.
+"""Compares two readings of an interface, column by column, and gives the difference by slots.
 
-Nearly all of a reading is as it was, and 100,000 peers are compared every 30 seconds: unchanged peers are the
-same objects, and what is done for each peer is done by functions of the interpreter that are written in C.
+100,000 peers are compared every 30 seconds, and nearly all of them are unchanged. Unchanged peers are the
+same objects in both readings, so comparing them is comparing pointers. Work per peer is done by built-in
+functions that are written in C, such as `map` and `compress`.
 """
 
 from __future__ import annotations
@@ -16,7 +17,7 @@ from exporter.directory.entry import Directory
 from exporter.model import Device, Peer
 from exporter.store.snapshot.frame import DeviceFrame, PeerConfig
 
-MOST = 2**63 - 1  # of a counter, and of a sum: what the database can hold
+MOST = 2**63 - 1  # of a counter and of a sum: the largest value that the database can hold
 
 T = TypeVar("T")
 Configure = Callable[[Peer, Directory], PeerConfig]
@@ -24,22 +25,24 @@ Configure = Callable[[Peer, Directory], PeerConfig]
 
 @dataclass(frozen=True, slots=True)
 class Seen:
-    """An interface at one reading."""
+    """One reading of an interface."""
 
     device: Device
     instance: str = ""
-    directory: Directory = field(default_factory=Directory)  # that its peers were looked up in
-    slots: Sequence[int] | None = None  # of its peers, in their order; None = the epoch has none for them
+    directory: Directory = field(default_factory=Directory)  # used to look up its peers
+    slots: Sequence[int] | None = (
+        None  # of its peers, in their order; None = they have no slots in this epoch
+    )
     free: int = 0  # the next slot
-    gone: bool = False  # since then
+    gone: bool = False  # the interface was removed after this reading
 
 
 NEVER = Seen(Device("", "kernel"), gone=True)
 
 
 def is_other_instance(before: str, after: str) -> bool:
-    """Do two values of `DeviceFrame.instance` say that the interface's counters began anew in between? With
-    index 0, which is one that could not be read, only the boot does."""
+    """Whether two values of `DeviceFrame.instance` show that the interface's counters were reset in between.
+    An index of 0 could not be read; then only the boot is compared."""
     boot_before, _, index_before = before.rpartition(":")
     boot_after, _, index_after = after.rpartition(":")
     return boot_before != boot_after or (
@@ -50,8 +53,11 @@ def is_other_instance(before: str, after: str) -> bool:
 def compare(
     then: Seen, now: Seen, taken: Callable[[], Mapping[str, int]], configure: Configure
 ) -> tuple[Seen, DeviceFrame]:
-    """`now` with its slots, and what is new in it. `taken` gives slots for public keys that `then` has not:
-    who has one there gets that one, and is not in `added`."""
+    """`now` with its slots, and the difference to `then` as a frame.
+
+    `taken` gives the slots of public keys that are missing from `then` but had a slot earlier in the epoch. A
+    peer that already has a slot keeps it and is not listed in `added`.
+    """
     device, peers = now.device, now.device.peers
     before = _in_order_of(peers, then)
     slots, added = _slots(before.slots, peers, then.free, taken)
@@ -78,14 +84,14 @@ def compare(
 
 
 def empty(seen: Seen) -> DeviceFrame:
-    """The frame of an interface on which nothing is new."""
+    """The frame of an interface without changes."""
     device = seen.device
     about = device.label, device.kind, device.public_key, device.listen_port, device.fwmark, seen.instance
     return DeviceFrame(*about, len(device.peers), *([] for _ in range(10)))
 
 
 def whole_of(seen: Seen, news: DeviceFrame, configure: Configure) -> DeviceFrame:
-    """The news of one reading as the first of an epoch: all peers are added, at slots from 0 in order."""
+    """The part of a keyframe: every peer is added, with slots from 0 in order. `news` gives the resets."""
     device, slots = seen.device, seen.slots or ()
     restarted = list(compress(count(), map(set(news.restarted).__contains__, slots)))
     return replace(
@@ -104,7 +110,7 @@ def whole_of(seen: Seen, news: DeviceFrame, configure: Configure) -> DeviceFrame
 
 
 def slots_of(kept: Seen, news: DeviceFrame) -> dict[str, int]:
-    """Public key → slot, of all that were there at a reading and of those added by the news since."""
+    """Public key → slot: of the peers of the kept reading, and of the peers that `news` has added since."""
     keys = [peer.public_key for peer in kept.device.peers]
     slots = dict(zip(keys, kept.slots or (), strict=False))
     slots.update(zip(news.added, count(kept.free)))
@@ -112,8 +118,11 @@ def slots_of(kept: Seen, news: DeviceFrame) -> dict[str, int]:
 
 
 def merged(kept: Seen, first: DeviceFrame, then: DeviceFrame) -> DeviceFrame:
-    """The news since the reading `kept`, and those after, as one. Bytes that were counted between it and a
-    restart are carried, and so are those of peers that another instance of the interface no longer has."""
+    """Two consecutive differences, the first one to the reading `kept`, as one.
+
+    Bytes that were counted between `kept` and a reset are carried. This includes the bytes of peers that are
+    missing from a new instance of the interface.
+    """
     before, back, restarted = _values(first), set(then.changed), list(then.restarted)
     if is_other_instance(first.instance, then.instance):
         left = before.keys() - back
@@ -145,7 +154,8 @@ def _values(frame: DeviceFrame) -> dict[int, tuple[int, int, int]]:
 
 
 def _carried(kept: Seen, news: DeviceFrame, restarted: Sequence[int]) -> dict[int, tuple[int, int]]:
-    """Slot → received and transmitted bytes that the news carry, once these counters began anew, too."""
+    """Slot → (received, transmitted) bytes to carry, after the counters of the slots `restarted` were
+    reset."""
     both = zip(news.carried_receive, news.carried_transmit, strict=True)
     carried = dict(zip(news.restarted, both, strict=True))
     if not restarted:
@@ -166,14 +176,14 @@ def _carried(kept: Seen, news: DeviceFrame, restarted: Sequence[int]) -> dict[in
 
 @dataclass(frozen=True, slots=True)
 class _Before:
-    """A reading's columns in the order of another one's peers."""
+    """The columns of the earlier reading, in the order of the peers of the later one."""
 
-    peers: Sequence[Peer | None]  # None = it was not there
-    others: Sequence[int]  # places where it is not the same object
+    peers: Sequence[Peer | None]  # None = the peer is new
+    others: Sequence[int]  # places whose `Peer` is another object
     last_handshake: Sequence[int | None]
     receive: Sequence[int]
     transmit: Sequence[int]
-    slots: Sequence[int]  # -1 = it has none
+    slots: Sequence[int]  # -1 = the peer has no slot
 
 
 def _in_order_of(peers: Sequence[Peer], then: Seen) -> _Before:
@@ -204,7 +214,7 @@ def _in_order_of(peers: Sequence[Peer], then: Seen) -> _Before:
 def _slots(
     before: Sequence[int], peers: Sequence[Peer], free: int, taken: Callable[[], Mapping[str, int]]
 ) -> tuple[Sequence[int], list[str]]:
-    """The slots of the peers, and the public keys that got a new one."""
+    """The slots of the peers, and the public keys that got a new slot."""
     if min(before, default=0) >= 0:
         return before, []
     missing = list(compress(count(), map(lt, before, repeat(0))))
@@ -227,7 +237,7 @@ def _removed(before: Sequence[int] | None, after: Sequence[int]) -> list[int]:
 
 
 def _moved(before: _Before, device: Device) -> list[bool]:
-    """Which peers have other counters or another handshake; [] = none."""
+    """For each peer, whether its counters or its handshake changed; [] = none changed."""
     old = before.last_handshake, before.receive, before.transmit
     new = device.last_handshake, device.receive_bytes, device.transmit_bytes
     if old == new:
@@ -236,7 +246,7 @@ def _moved(before: _Before, device: Device) -> list[bool]:
 
 
 def _restarted(before: _Before, then: Seen, now: Seen, moved: list[bool]) -> Sequence[int]:
-    """Places of the peers whose counters began anew; none of an interface that was never seen."""
+    """Places of the peers whose counters were reset; empty for an interface that was never read before."""
     device = now.device
     if then is NEVER:
         return ()
@@ -254,7 +264,7 @@ def _restarted(before: _Before, then: Seen, now: Seen, moved: list[bool]) -> Seq
 def _configured(
     before: _Before, then: Seen, now: Seen, configure: Configure
 ) -> Iterator[tuple[int, PeerConfig]]:
-    """Places and configurations of the peers that are configured otherwise, or are to be told anew."""
+    """(place, configuration) of the peers whose configuration changed, or of all in a new epoch."""
     peers = now.device.peers
     places: Iterable[int] = range(len(peers))
     if then.slots is not None:
@@ -266,7 +276,7 @@ def _configured(
 
 
 def _renamed(then: Seen, now: Seen) -> Iterable[int]:
-    """Places of the peers of which the directory says something else."""
+    """Places of the peers whose directory entry changed."""
     if then.directory is now.directory:
         return ()
     keys = [peer.public_key for peer in now.device.peers]

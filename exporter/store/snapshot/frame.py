@@ -1,8 +1,9 @@
-"""What one snapshot adds to the one before: what the spool keeps, and what is written to the database.
+"""A frame: the difference between a snapshot and the previous one that was kept. The spool stores frames,
+and the writer writes them to the database.
 
-A frame speaks of peers by slot: their number on their interface, given out in order from 0 and never used
-twice within an epoch. An epoch starts with a keyframe, whose devices add every peer that there is, so that
-a frame needs only its epoch's frames before it, and of those only the `added` keys.
+A frame identifies a peer by its slot: the number of the peer on its interface. Slots are assigned in order
+from 0, and no slot is used twice within an epoch. An epoch starts with a keyframe, which adds every peer. To
+read a frame, a reader needs the `added` keys of the earlier frames of its epoch, and nothing else.
 """
 
 from __future__ import annotations
@@ -14,14 +15,14 @@ from uuid import UUID
 
 @dataclass(frozen=True, slots=True)
 class PeerConfig:
-    """A peer's configuration as it is recorded, and whose it is. With a change, a new row of its history."""
+    """A peer's configuration as it is recorded. Each change starts a new row of the peer's history."""
 
     endpoint: str
     allowed_ips: tuple[str, ...]
     persistent_keepalive: int
     has_preshared_key: bool
     organisation: str  # never ""
-    clearance: int  # what a reader must have; not below the gateway's
+    clearance: int  # minimum clearance needed to read it; not below the gateway's
     name: str
     site: str
     owner: str
@@ -29,24 +30,24 @@ class PeerConfig:
 
 @dataclass(frozen=True, slots=True)
 class DeviceFrame:
-    """One interface that was read. Columns of one name group are parallel."""
+    """One interface that was read. The columns of a group are parallel: one entry per slot of the group."""
 
     label: str
     kind: str
     public_key: str
     listen_port: int
     fwmark: int
-    instance: str  # boot and index of the interface: with another one, every counter began anew
-    peers: int  # how many there are now
-    added: Sequence[str]  # public keys; they take the next slots
+    instance: str  # boot and index of the interface; a new instance has reset every counter
+    peers: int  # number of peers in the snapshot
+    added: Sequence[str]  # public keys, which get the next slots
     removed: Sequence[int]  # slots
-    configured: Sequence[tuple[int, PeerConfig]]  # slot and configuration; each added slot is here
-    changed: Sequence[int]  # slots whose counters or handshake are new; each added slot is here
-    last_handshake: Sequence[int]  # of these: UNIX seconds, 0 = never
-    receive: Sequence[int]  # of these: the interface's counters
+    configured: Sequence[tuple[int, PeerConfig]]  # (slot, configuration); includes each added slot
+    changed: Sequence[int]  # slots with new counters or a new handshake; includes each added slot
+    last_handshake: Sequence[int]  # of `changed`: UNIX seconds, 0 = never
+    receive: Sequence[int]  # of `changed`: bytes, as the interface counts them
     transmit: Sequence[int]
-    # Slots whose counters began anew since the frame before. What they had counted until then, above the
-    # value of the frame before: nothing is known of it (0) unless a reading between the frames saw it.
+    # Slots whose counters were reset since the previous frame, and the bytes that they counted between the
+    # previous frame and the reset: 0, unless a snapshot that was not kept saw some of them.
     restarted: Sequence[int]
     carried_receive: Sequence[int]
     carried_transmit: Sequence[int]
@@ -54,10 +55,10 @@ class DeviceFrame:
 
 @dataclass(frozen=True, slots=True)
 class Lost:
-    """Snapshots that were to be taken and are not in the spool."""
+    """Snapshots that are missing from the spool, and the reason."""
 
-    started_at: float  # UNIX seconds: of the last snapshot before
-    ended_at: float  # of the frame that says so
+    started_at: float  # UNIX seconds: the last snapshot before the gap
+    ended_at: float  # the frame that reports the gap
     reason: str
     snapshots: int
 
@@ -66,17 +67,17 @@ class Lost:
 class Frame:
     """One snapshot of a gateway."""
 
-    run: UUID  # of the daemon, new with each start
-    sequence: int  # in the run, from 1, without holes that `lost` does not tell
-    epoch: int  # sequence of the keyframe that this frame builds on; its own when it is one
-    taken_at: float  # UNIX seconds, whole milliseconds; later than that of any frame before
+    run: UUID  # a start of the daemon
+    sequence: int  # within the run, from 1; `lost` reports every missing number
+    epoch: int  # sequence of the keyframe that this frame builds on; a keyframe's own sequence
+    taken_at: float  # UNIX seconds, whole milliseconds; later than in all earlier frames
     gateway: str
     organisation: str  # the gateway's; never ""
     clearance: int  # the gateway's and its interfaces'
-    devices: Sequence[DeviceFrame]  # in a delta, too, every interface that was read
-    gone: Sequence[str]  # labels of interfaces that are no longer there
-    # (label, reason): there, perhaps, but could not be read. "" = a listing failed: interfaces that the frame
-    # does not name may be there, too; otherwise they are not.
+    devices: Sequence[DeviceFrame]  # every interface that was read, also in a frame that is no keyframe
+    gone: Sequence[str]  # labels of interfaces that were removed
+    # (label, reason) of each interface that could not be read. The label "" means that a source could not be
+    # listed: interfaces that the frame does not name may exist. Without it, they do not exist.
     unread: Sequence[tuple[str, str]]
     lost: Sequence[Lost]
 

@@ -1,17 +1,40 @@
-"""What each snapshot adds to the last one that was kept: the frame of it.
+"""Makes the frame of each snapshot: the difference to the last snapshot that was kept.
 
-A frame that is not confirmed was not kept, and the next one says everything since the last that was. So the
-tracker holds two readings of each interface, the last one and that of the last confirmed frame, and what is
-new between them; most of the time the two are one. In a frame after one that was not kept
+A worked example. Interface wg0 has the peers A and B. C is added, then B is removed:
 
-- what came and went in between is `added` and `changed` and `removed`, a whole interface also `gone`: take in
-  what is told of the interfaces first, in each what it removed last, and then which of them are gone;
-- a peer that was removed and came back in between keeps its slot: a public key stands at one slot in a frame;
-- an interface can be `unread` as well: what is told of it was read before.
+    snapshot   A received   B received   C received
+    1          1000         0            -
+    2          1500         0            148
+    3          1800         -            148
 
-Counters known to have begun anew are in `restarted`: of an interface that was made again, of a peer that has
-smaller ones or no handshake any more, and of one that was not there when its interface was last read. Nothing
-is known of what this run sees for the first time: who knows more must compare.
+Each frame was kept (written to the spool) before the next snapshot was taken:
+
+    frame   added   removed   changed   receive       restarted
+    1       A, B    -         0, 1      1000, 0       -           keyframe: A gets slot 0, B slot 1
+    2       C       -         0, 2      1500, 148     2           C gets slot 2
+    3       -       1         0         1800          -           C did not change
+
+Frame 2 was not kept, because the disk was full. Frame 3 then contains both differences:
+
+    frame   added   removed   changed   receive       restarted
+    3       C       1         0, 2      1800, 148     2
+
+The rules:
+
+1. The tracker holds two readings of each interface: the last one, and the one of the last confirmed frame
+   (`kept`). `news` is the difference between them. Usually both readings are the same, and `news` is None.
+2. `confirm` says that the last frame was kept. A frame that is not confirmed was not kept, and the next frame
+   contains its difference as well.
+3. A reader applies a frame in this order: the devices (in each, `removed` last), then `gone`. Both matter
+   after a frame that was not kept: a peer or an interface that came and went in between is in `added` or
+   `changed`, and also in `removed` or `gone`.
+4. A peer that was removed and came back in between keeps its slot: within a frame, a public key has one slot.
+5. An interface can be in `devices` and in `unread`: its difference was read earlier, by a frame that was not
+   kept.
+6. `restarted` lists the counters that are known to have been reset: those of an interface that was created
+   again, of a peer with smaller counters or without its handshake, and of a peer that was missing from the
+   previous reading of its interface. The first reading of an interface in a run restarts nothing: the writer
+   compares it with the database.
 """
 
 from __future__ import annotations
@@ -36,16 +59,16 @@ from exporter.store.snapshot.changes import (
 )
 from exporter.store.snapshot.frame import DeviceFrame, Frame, Lost, PeerConfig
 
-REMEMBERED = 256  # interfaces that are gone, with their last reading: they may come back as they were
+REMEMBERED = 256  # removed interfaces whose last reading is kept: they may come back unchanged
 
 
 class Tracker:
-    """Makes the frame of each snapshot of one run of the daemon. Not for two threads at once.
+    """Makes the frames of one run of the daemon. Not thread-safe.
 
-    Each take has a sequence number of its own, so that one that may or may not have been kept is never
-    mistaken for another; what is not confirmed leaves a hole, which the `lost` of a later frame has to tell.
-    A keyframe is due first, after `keyframe_every` frames, and on request; it waits for a take that follows
-    a confirmed one. Until the first is confirmed, each take begins from nothing.
+    Each call of `take` uses the next sequence number, so two frames never share one. A frame that is not
+    confirmed leaves a hole in the sequence, which `lost` of a later frame must report. A keyframe is due at
+    the start, after `keyframe_every` frames, and on request. It is delayed until the previous frame is
+    confirmed. Until the first frame is confirmed, every frame is a keyframe without a past.
     """
 
     def __init__(
@@ -66,7 +89,7 @@ class Tracker:
         self._interfaces: dict[str, _TrackedInterface] = {}
         self._sequence = 0
         self._epoch = 0  # of the last confirmed frame
-        self._taken: Frame | None = None  # and not confirmed
+        self._taken: Frame | None = None  # the last frame, while it is not confirmed
         self._directory = Directory()
         self._generation = -1
 
@@ -79,9 +102,9 @@ class Tracker:
         lost: Sequence[Lost] = (),
         keyframe: bool = False,
     ) -> Frame:
-        """What is new since the last confirmed frame. `taken_at` is the frame's instant, in UNIX seconds.
+        """The difference to the last confirmed frame. `taken_at` is the frame's instant, in UNIX seconds.
 
-        A directory that is given under the same `generation` as the one before is taken to be that one.
+        A directory with the same `generation` as in the previous call is assumed to be the same directory.
         """
         if generation != self._generation:
             self._directory, self._generation = directory, generation
@@ -99,7 +122,7 @@ class Tracker:
             gateway=self._gateway,
             organisation=self._organisation,
             clearance=self._clearance,
-            devices=list(self._told(whole and self._epoch > 0)),
+            devices=list(self._device_frames(whole and self._epoch > 0)),
             gone=[label for label, each in self._interfaces.items() if each.last.gone and each.is_new],
             unread=list(unread.items()),
             lost=list(lost),
@@ -107,9 +130,10 @@ class Tracker:
         return self._taken
 
     def confirm(self, frame: Frame) -> None:
-        """The frame taken last is kept: the next one builds on it."""
+        """Says that the last frame was kept: the next frame builds on it. Raises ValueError for another
+        frame."""
         if frame is not self._taken:
-            raise ValueError(f"frame {frame.sequence} is not the one that was taken last")
+            raise ValueError(f"frame {frame.sequence} is not the last frame")
         if frame.keyframe:
             gone = [label for label, each in self._interfaces.items() if each.last.gone]
             for label in gone[:-REMEMBERED]:
@@ -121,7 +145,7 @@ class Tracker:
         self._taken, self._epoch = None, frame.epoch
 
     def _update(self, snapshot: Snapshot) -> dict[str, str]:
-        """Takes in what was read, and what is gone. Gives what could not be read, and why."""
+        """Updates the interfaces. Returns interface → reason for the interfaces that could not be read."""
         unread = self._unread(snapshot)
         present = {device.label for device in snapshot.devices} | unread.keys()
         for label, interface in self._interfaces.items():
@@ -136,8 +160,8 @@ class Tracker:
         return unread
 
     def _unread(self, snapshot: Snapshot) -> dict[str, str]:
-        """Interface → reason: those that could not be read, and those that nobody could list. "" = others may
-        be there that this run has not seen."""
+        """Interface → reason: interfaces that could not be read, and known interfaces of a source that could
+        not be listed. With the key "", the gateway may have interfaces that this run has not seen."""
         failed = [reading for reading in snapshot.readings if not reading.ok]
         listings = {reading.source: reading.reason for reading in failed if not reading.interface}
         unread = {reading.interface: reading.reason for reading in failed if reading.interface}
@@ -153,7 +177,7 @@ class Tracker:
             unread[""] = next(iter(listings.values()))
         return unread
 
-    def _told(self, whole: bool) -> Iterator[DeviceFrame]:
+    def _device_frames(self, whole: bool) -> Iterator[DeviceFrame]:
         for each in self._interfaces.values():
             if not each.news:
                 continue
@@ -163,7 +187,7 @@ class Tracker:
                 yield each.news
 
     def _configure(self, peer: Peer, directory: Directory) -> PeerConfig:
-        entry = directory.get(peer.public_key) or _NOBODY
+        entry = directory.get(peer.public_key) or _NO_ENTRY
         return PeerConfig(
             endpoint=peer.endpoint,
             allowed_ips=peer.allowed_ips,
@@ -177,7 +201,7 @@ class Tracker:
         )
 
 
-_NOBODY = Entry("")
+_NO_ENTRY = Entry("")
 
 
 def _bounded(device: Device) -> Device:
@@ -189,7 +213,7 @@ def _bounded(device: Device) -> Device:
 
 
 class _TrackedInterface:
-    """The last reading of an interface, that of the last confirmed frame, and what is new between them."""
+    """The last reading of an interface, the reading of the last confirmed frame, and their difference."""
 
     def __init__(self) -> None:
         self.kept = self.last = NEVER
@@ -206,20 +230,21 @@ class _TrackedInterface:
         self._add(step)
 
     def vanish(self) -> None:
-        """It is no longer there. Its last reading is remembered: it may come back as it was."""
+        """Notes that the interface was removed. Its last reading is kept: it may come back unchanged."""
         gone = list(self.last.slots or ())
         self.last = replace(self.last, slots=None, gone=True)
         self._add(replace(empty(self.last), peers=0, removed=gone))
 
     def keep(self) -> None:
-        """What is new is told."""
+        """Notes that the difference was kept."""
         self.kept, self.news = self.last, None
 
     def begin_epoch(self) -> None:
-        """What is new was told as a whole. An interface that was not read is told by a later frame."""
-        told = self.news and not self.last.gone
-        slots = range(len(self.last.device.peers) if told else 0)
-        self.last = replace(self.last, slots=slots if told else None, free=len(slots))
+        """Notes that a keyframe was kept. An interface that it does not contain gets slots in a later
+        frame."""
+        included = self.news and not self.last.gone
+        slots = range(len(self.last.device.peers) if included else 0)
+        self.last = replace(self.last, slots=slots if included else None, free=len(slots))
 
     def _add(self, step: DeviceFrame) -> None:
         self.news = merged(self.kept, self.news, step) if self.news else step

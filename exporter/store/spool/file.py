@@ -1,4 +1,4 @@
-"""The spool's file: made, opened, looked through, and set aside when it can be read no more."""
+"""The spool's file: creates, opens and checks it, and replaces it when it cannot be read."""
 
 from __future__ import annotations
 
@@ -13,13 +13,13 @@ from uuid import uuid4
 
 from exporter.store.errors import SpoolBroken
 
-APPLICATION_ID = 0x41726777  # "Argw": whose database it is, in its header
+APPLICATION_ID = 0x41726777  # "Argw", in the header of the SQLite file
 VERSION = 1
 PAGE = 4096  # bytes
-LOG_PAGES = 1000  # SQLite merges the write-ahead log into the file when it is longer
+LOG_PAGES = 1000  # SQLite merges a longer write-ahead log into the file
 
-# Instants are UNIX milliseconds. An epoch and its keys outlive its frames until a newer one is there: frames
-# that are still to come need them. `ended_at` is 0 while snapshots are still being lost.
+# Instants are UNIX milliseconds. An epoch and its keys stay after its frames are deleted, until there is a
+# newer epoch: later frames need them. `ended_at` is 0 while the gap continues.
 SCHEMA = """
 create table meta (
     installation blob    not null,
@@ -61,10 +61,10 @@ _log = logging.getLogger(__name__)
 
 
 def open_spool(path: Path) -> tuple[sqlite3.Connection, Path | None]:
-    """The spool at `path`, for this process alone; and where a file went that could not be read.
+    """Opens the spool at `path` for this process alone, or creates it. Raises SpoolBroken.
 
-    It is made if it is not there. All of it is looked through: half a second for a gigabyte. Raises
-    SpoolBroken.
+    The whole file is checked, which takes half a second per gigabyte. A file that cannot be read is moved and
+    replaced; its new path is the second value.
     """
     try:
         try:
@@ -72,27 +72,30 @@ def open_spool(path: Path) -> tuple[sqlite3.Connection, Path | None]:
         except sqlite3.DatabaseError as error:
             if not is_malformed(error):
                 raise
-            aside = begin_anew(path, str(error))
+            aside = replace_malformed(path, str(error))
             return _open(path), aside
     except (OSError, sqlite3.Error) as error:
         raise SpoolBroken(f"{path}: {_problem(error)}") from error
 
 
 def is_malformed(error: sqlite3.Error) -> bool:
-    """Is it the file that is wrong, so that another must be begun?"""
+    """Whether the file itself is damaged and must be replaced."""
     return code_of(error) & 0xFF in {sqlite3.SQLITE_CORRUPT, sqlite3.SQLITE_NOTADB}
 
 
 def code_of(error: sqlite3.Error) -> int:
-    """SQLite's extended result code; 0 for an error of Python's module."""
+    """SQLite's extended result code; 0 for an error of Python's own module."""
     return getattr(error, "sqlite_errorcode", 0)
 
 
-def begin_anew(path: Path, why: str) -> Path:
-    """Sets a malformed file aside, returns where, and makes a spool that knows what can still be read of it:
-    whose it is, its last instant, what it had lost. What is lost with it is noted as well."""
+def replace_malformed(path: Path, why: str) -> Path:
+    """Moves a malformed file, creates a new spool, and returns the new path of the old file.
+
+    The new spool takes over everything that can still be read: the installation, the last instant and the
+    noted gaps. The frames of the old file are noted as a gap.
+    """
     aside = _set_aside(path)
-    _log.error("%s: %s: set aside as %s, and a new spool begun", path, why, aside.name)
+    _log.error("%s: %s: the file was moved to %s and a new spool was created", path, why, aside.name)
     with contextlib.closing(_open(path)) as new, contextlib.closing(sqlite3.connect(aside)) as old:
         _inherit(new, old, aside.stat().st_mtime)
     return aside
@@ -100,7 +103,7 @@ def begin_anew(path: Path, why: str) -> Path:
 
 def _open(path: Path) -> sqlite3.Connection:
     _make_private(path)
-    # Calls come from several threads, one at a time.
+    # Several threads use the connection, one at a time.
     connection = sqlite3.connect(path, timeout=1, isolation_level=None, check_same_thread=False)
     try:
         _prepare(connection, path)
@@ -111,19 +114,19 @@ def _open(path: Path) -> sqlite3.Connection:
 
 
 def _make_private(path: Path) -> None:
-    """SQLite gives its other files the mode of this one."""
+    """Creates the file with mode 0600; SQLite gives its other files the same mode."""
     if not path.exists():
         os.close(os.open(path, os.O_CREAT | os.O_WRONLY | os.O_CLOEXEC, 0o600))
         directory = os.open(path.parent, os.O_RDONLY | os.O_DIRECTORY | os.O_CLOEXEC)
         try:
-            os.fsync(directory)  # so that the name survives a loss of power, as what is in the file does
+            os.fsync(directory)  # the name must survive a loss of power, like the contents
         finally:
             os.close(directory)
     path.chmod(0o600)
 
 
 def _prepare(connection: sqlite3.Connection, path: Path) -> None:
-    """Exclusive locking keeps a second daemon out and spares a file of shared memory on a full disk."""
+    """Sets the pragmas. Exclusive locking keeps a second daemon out, and needs no file of shared memory."""
     connection.execute("pragma locking_mode = exclusive")
     new = _is_new(connection, path)
     if new:
@@ -131,17 +134,17 @@ def _prepare(connection: sqlite3.Connection, path: Path) -> None:
         connection.execute("pragma auto_vacuum = incremental")
     connection.execute("pragma journal_mode = wal")
     connection.execute("pragma synchronous = full")
-    connection.execute("pragma secure_delete = off")  # Debian's default writes zeros over what is taken out
+    connection.execute("pragma secure_delete = off")  # Debian's default overwrites deleted rows with zeros
     connection.execute(f"pragma wal_autocheckpoint = {LOG_PAGES}")
     connection.execute(f"pragma journal_size_limit = {LOG_PAGES * PAGE}")
     if new:
         _create(connection)
     else:
-        _look_through(connection)
+        _check(connection)
 
 
 def _is_new(connection: sqlite3.Connection, path: Path) -> bool:
-    """Raises SpoolBroken for a database of another program, or of a newer version of this one."""
+    """Whether the file is empty. Raises SpoolBroken for another program's database or a newer format."""
     application, version, tables = (
         connection.execute(query).fetchone()[0]
         for query in ("pragma application_id", "pragma user_version", "select count(*) from sqlite_schema")
@@ -150,12 +153,12 @@ def _is_new(connection: sqlite3.Connection, path: Path) -> bool:
         return True
     if application != APPLICATION_ID:
         raise SpoolBroken(
-            f"{path}: is a database of another program; move it away or name another state directory"
+            f"{path}: this is a database of another program", "move it, or name another state directory"
         )
     if version > VERSION:
-        problem = f"was written by a newer argus-wg (format {version}, this one knows {VERSION})"
+        problem = f"the file was written by a newer argus-wg (format {version}, this one reads {VERSION})"
         raise SpoolBroken(
-            f"{path}: {problem}; start the newer one, or move the file away and lose what is in it"
+            f"{path}: {problem}", "start the newer version, or move the file and lose its contents"
         )
     return False
 
@@ -167,7 +170,7 @@ def _create(connection: sqlite3.Connection) -> None:
     )
 
 
-def _look_through(connection: sqlite3.Connection) -> None:
+def _check(connection: sqlite3.Connection) -> None:
     found = connection.execute("pragma quick_check(1)").fetchone()[0]
     if found != "ok":
         error = sqlite3.DatabaseError(found)
@@ -176,7 +179,7 @@ def _look_through(connection: sqlite3.Connection) -> None:
 
 
 def _set_aside(path: Path) -> Path:
-    """The log behind the file, so that it is never taken for that of a new file."""
+    """Moves the file first and its log second, so that the log never belongs to a new file."""
     stamp = time.strftime("%Y%m%dT%H%M%SZ", time.gmtime())
     aside = path.with_name(f"{path.name}.broken-{stamp}")
     while aside.exists():
@@ -204,7 +207,7 @@ def _inherit(new: sqlite3.Connection, old: sqlite3.Connection, written_at: float
 
 
 def _salvage(old: sqlite3.Connection, query: str) -> list[tuple[Any, ...]]:
-    """What a query gives as far as the file can be read; nothing where it cannot."""
+    """The rows of a query, or no rows if the file cannot be read."""
     try:
         return old.execute(query).fetchall()
     except sqlite3.DatabaseError:
@@ -215,5 +218,5 @@ def _problem(error: OSError | sqlite3.Error) -> str:
     if isinstance(error, OSError):
         return f"cannot be opened: {error.strerror}"
     if code_of(error) & 0xFF == sqlite3.SQLITE_BUSY:
-        return "another process has it open; each daemon needs a state directory of its own"
+        return "another process has opened it; each daemon needs its own state directory"
     return f"cannot be opened: {error}"

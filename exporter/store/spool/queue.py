@@ -1,7 +1,7 @@
-"""Snapshots on this host's disk until the database has them: an ordered queue of encoded frames in SQLite.
+"""The spool: an ordered queue of encoded frames in SQLite, in which snapshots wait for the database.
 
-What `append` returned from survives the end of the process at any instant, and a loss of power. The quota
-bounds the file and its write-ahead log together.
+A frame is durable when `append` returns: it survives the end of the process at any moment, and a loss of
+power. The quota limits the file and its write-ahead log together.
 """
 
 from __future__ import annotations
@@ -19,12 +19,12 @@ from uuid import UUID
 from exporter.store.errors import FrameCorrupt, SpoolBroken, SpoolFull, StoreError
 from exporter.store.snapshot.frame import Frame, Lost
 from exporter.store.spool import room as spoolroom
-from exporter.store.spool.file import PAGE, begin_anew, is_malformed, open_spool
+from exporter.store.spool.file import PAGE, is_malformed, open_spool, replace_malformed
 
 
 @dataclass(frozen=True, slots=True)
 class SpooledFrame:
-    """A frame in the spool. `taken_at` is UNIX seconds; not `intact` = other bytes than were written."""
+    """A frame in the spool. `taken_at` is in UNIX seconds. A frame that is not `intact` has damaged bytes."""
 
     id: int
     run: UUID
@@ -36,22 +36,22 @@ class SpooledFrame:
 
 
 class Spool:
-    """The spool at `path`, of at most `quota` bytes. Calls block on the disk, and wait for one another.
+    """The spool at `path`, of at most `quota` bytes. Thread-safe; calls block on the disk.
 
-    Opening raises SpoolBroken. So does every call once the disk failed to write or to read: after a failed
-    fsync, what the disk says is not to be trusted. The attributes never raise.
+    Opening raises SpoolBroken. After the disk failed to write or read, every call raises SpoolBroken: a disk
+    cannot be trusted after a failed fsync. The attributes never raise.
     """
 
-    quota: int  # bytes; less than was asked for where the process may not write files as long
-    installation: UUID  # the identity of this file
-    set_aside: Path | None  # where a file went that could not be read
-    last_instant: float  # when the newest frame was taken that was ever appended; UNIX seconds, 0 = none was
-    oldest: float  # when the oldest frame was taken that is here; 0 = none is
-    depth: int  # frames
+    quota: int  # bytes; smaller than requested if the process has a lower limit for file sizes
+    installation: UUID  # the identity of this installation
+    set_aside: Path | None  # the new path of a file that could not be read
+    last_instant: float  # of the newest frame ever appended; UNIX seconds, 0 = there was none
+    oldest: float  # instant of the oldest frame in the spool; 0 = it is empty
+    depth: int  # number of frames
     size: int  # bytes in use
-    wants_keyframe: bool  # a frame was discarded that those to come would build on
+    wants_keyframe: bool  # a discarded frame is missing from the epoch: the next frame must be a keyframe
     _lost: list[Lost]
-    _epoch: tuple[int, bytes, int]  # the newest: id, run, sequence
+    _epoch: tuple[int, bytes, int]  # the newest epoch: id, run, sequence
 
     def __init__(self, path: Path, quota: int) -> None:
         self._path = path
@@ -59,8 +59,8 @@ class Spool:
         self.quota = quota if limit == resource.RLIM_INFINITY else min(quota, limit)
         self._lock = threading.Lock()
         self._broken = ""
-        self._confirmed = 0  # id: frames up to it are gone
-        self._removed = 0  # id: frames up to it are out of the file, too
+        self._confirmed = 0  # id: frames up to it are confirmed
+        self._removed = 0  # id: frames up to it are deleted from the file
         self.wants_keyframe = False
         self._connection, self.set_aside = open_spool(path)
         try:
@@ -77,14 +77,14 @@ class Spool:
 
     @property
     def lost(self) -> list[Lost]:
-        """What the next frame is to tell, in order. `ended_at` 0 = it goes on."""
+        """The gaps that the next frame has to report, in order. `ended_at` 0 = the gap continues."""
         return list(self._lost)
 
     def append(self, data: bytes, frame: Frame) -> None:
-        """Keeps an encoded frame: it is on the disk when this returns. `frame.lost` is the first of `lost`.
+        """Writes an encoded frame to the disk. `frame.lost` is a beginning of `lost`, which is then reported.
 
-        Raises SpoolFull, and then nothing of it was kept; ValueError for a delta to another epoch than the
-        last one.
+        Raises SpoolFull, and then keeps nothing of the frame. Raises ValueError for a frame of another epoch
+        than the last one.
         """
         keys = _keys(frame)
         run, instant = frame.run.bytes, round(frame.taken_at * 1000)
@@ -112,21 +112,24 @@ class Spool:
         """The `n` oldest frames, in order."""
         with self._guarded() as connection:
             rows = connection.execute(_FIRST, (self._confirmed, n)).fetchall()
-        return [_entry(*row) for row in rows]
+        return [_spooled(*row) for row in rows]
 
-    def keys_before(self, entry: SpooledFrame) -> dict[str, list[str]]:
-        """Interface → the public keys of its slots, as they were before the frame. Raises FrameCorrupt."""
+    def keys_before(self, frame: SpooledFrame) -> dict[str, list[str]]:
+        """Interface → the public keys of its slots before this frame. Raises FrameCorrupt."""
         with self._guarded() as connection:
-            rows = connection.execute(_KEYS, (entry.run.bytes, entry.epoch, entry.id)).fetchall()
+            rows = connection.execute(_KEYS, (frame.run.bytes, frame.epoch, frame.id)).fetchall()
         slots: dict[str, list[str]] = {}
         for name, crc, blob in rows:
             if crc != _crc(blob, name):
-                raise FrameCorrupt(f"{self._path}: the keys before frame {entry.sequence} of {entry.run}")
+                raise FrameCorrupt(
+                    f"{self._path}: the keys before frame {frame.sequence} of {frame.run} are damaged"
+                )
             slots.setdefault(name.decode(errors="surrogatepass"), []).extend(blob.decode().split("\n"))
         return slots
 
     def confirm_through(self, id: int) -> None:
-        """Takes out every frame up to this one. On a full disk that ends with the process, harmlessly."""
+        """Removes every frame up to this one. On a full disk the removal is lost with the process, which is
+        harmless: the writer recognises the frames."""
         with self._guarded() as connection:
             count = "select count(*) from frame where id > ? and id <= ?"
             self.depth -= connection.execute(count, (self._confirmed, id)).fetchone()[0]
@@ -135,9 +138,10 @@ class Spool:
             self._measure(connection)
 
     def discard(self, id: int, since: float = 0.0) -> Lost:
-        """Takes out a frame that cannot be read, and notes it as lost. Raises KeyError, SpoolFull.
+        """Removes a frame that cannot be read, and notes the gap. Raises KeyError, SpoolFull.
 
-        `since` is the instant of the last good frame before it, if that is known. The keys it added stay.
+        `since` is the instant of the last valid frame before it, if known. The keys that the frame added
+        stay.
         """
         with self._guarded() as connection:
             query = "select taken_at / 1000.0 from frame where id >= ? order by id limit 2"
@@ -154,8 +158,8 @@ class Spool:
         return lost
 
     def lose(self, lost: Lost) -> None:
-        """Notes snapshots that are not in the spool, for the next frame to tell. With `ended_at` 0, they join
-        those that went on being lost for the same reason. On a full disk the note ends with the process."""
+        """Notes a gap, for the next frame to report. With `ended_at` 0, the snapshots are added to a gap that
+        continues for the same reason. On a full disk the note is lost with the process."""
         with self._guarded() as connection:
             self._lost = _joined(self._lost, lost)
             with self._if_it_fits(), _transaction(connection):
@@ -163,7 +167,7 @@ class Spool:
 
     @contextlib.contextmanager
     def _guarded(self) -> Iterator[sqlite3.Connection]:
-        """One caller at a time. What SQLite raises becomes SpoolFull, or else SpoolBroken from then on."""
+        """Serves one caller at a time. Errors of SQLite become SpoolFull, or SpoolBroken from then on."""
         with self._lock:
             if self._broken:
                 raise SpoolBroken(self._broken)
@@ -176,19 +180,21 @@ class Spool:
 
     def _judge(self, error: sqlite3.DatabaseError) -> StoreError:
         if spoolroom.is_full(error, self._path):
-            return SpoolFull(f"{self._path}: the disk is full, or what may be used of it")
+            return SpoolFull(f"{self._path}: the disk, or the quota of the file system, is full")
         name = getattr(error, "sqlite_errorname", type(error).__name__)
         self._broken = f"{self._path}: {error} ({name})"
         if is_malformed(error):
             with contextlib.suppress(OSError, sqlite3.Error):
                 self._connection.close()
-                self.set_aside = begin_anew(self._path, str(error))
-                self._broken += f"; it was set aside as {self.set_aside.name}, and a restart begins a new one"
+                self.set_aside = replace_malformed(self._path, str(error))
+                self._broken += (
+                    f"; the file was moved to {self.set_aside.name}, and a restart begins a new one"
+                )
         return SpoolBroken(self._broken)
 
     @contextlib.contextmanager
     def _if_it_fits(self) -> Iterator[None]:
-        """What is known in memory need not be written at once: a full disk is no failure."""
+        """Tolerates a full disk, for changes that memory holds and that can be written later."""
         try:
             yield
         except sqlite3.OperationalError as error:
@@ -213,12 +219,12 @@ class Spool:
             return added.lastrowid or 0
         if (run, frame.epoch) != self._epoch[1:]:
             raise ValueError(
-                f"frame {frame.sequence} builds on {frame.epoch}, which is not the last keyframe"
+                f"frame {frame.sequence} builds on keyframe {frame.epoch}, which is not the last one"
             )
         return self._epoch[0]
 
     def _make_room(self, connection: sqlite3.Connection, blobs: Iterable[int]) -> None:
-        """Raises SpoolFull unless blobs of these sizes fit."""
+        """Makes room for blobs of these sizes. Raises SpoolFull if they do not fit."""
         need = spoolroom.needed(blobs)
         if not spoolroom.missing(connection, self._path, self.quota, need):
             return
@@ -227,12 +233,11 @@ class Spool:
         spoolroom.merge_log(connection)
         missing = spoolroom.missing(connection, self._path, self.quota, need)
         if missing:
-            raise SpoolFull(
-                f"{self._path}: {missing} is used up; {self.depth} snapshots wait for the database"
-            )
+            raise SpoolFull(f"{self._path}: {missing} is full, {self.depth} snapshots wait for the database")
 
     def _remove(self, connection: sqlite3.Connection) -> None:
-        """Takes confirmed frames out of the file. A full disk delays that; a merged log may make the room."""
+        """Deletes confirmed frames from the file. A full disk delays this, unless merging the log makes
+        room."""
         with self._if_it_fits():
             self._delete(connection)
         if self._removed < self._confirmed:
@@ -241,7 +246,7 @@ class Spool:
                 self._delete(connection)
 
     def _delete(self, connection: sqlite3.Connection) -> None:
-        """Confirmed frames, and keys that nothing needs. A file mostly empty gives some of it back."""
+        """Deletes confirmed frames and unused keys, and shrinks a file that is mostly empty."""
         if self._removed == self._confirmed:
             return
         with _transaction(connection):
@@ -281,7 +286,7 @@ def _transaction(connection: sqlite3.Connection) -> Iterator[None]:
 
 
 def _keys(frame: Frame) -> list[tuple[bytes, bytes]]:
-    """(interface, the public keys that it added), for each interface that added some."""
+    """(interface, added public keys) of each interface with added peers."""
     return [
         (device.label.encode(errors="surrogatepass"), "\n".join(device.added).encode())
         for device in frame.devices
@@ -289,7 +294,7 @@ def _keys(frame: Frame) -> list[tuple[bytes, bytes]]:
     ]
 
 
-def _entry(
+def _spooled(
     id: int, run: bytes, epoch: int, sequence: int, instant: int, crc: int, data: bytes
 ) -> SpooledFrame:
     intact = crc == _crc(data, run, epoch, sequence, instant)
@@ -313,5 +318,5 @@ def _joined(lost: list[Lost], new: Lost) -> list[Lost]:
 
 
 def _crc(data: bytes, *about: object) -> int:
-    """A checksum of the bytes and of what is written beside them."""
+    """A checksum of the bytes and of the columns beside them."""
     return zlib.crc32(data, zlib.crc32(repr(about).encode()))

@@ -1,4 +1,4 @@
-"""How much room the spool has, by its quota and on its disk."""
+"""The room that the spool has: in its quota, and on its disk."""
 
 from __future__ import annotations
 
@@ -11,18 +11,18 @@ from pathlib import Path
 
 from exporter.store.spool.file import PAGE, code_of
 
-RESERVE = 64 * PAGE  # bytes of the disk that frames leave free: taking them out writes something, too
-OVERHEAD = 16  # pages that a frame touches besides its own, at most
-SHRINK = 1024  # pages given back to the file system at once
+RESERVE = 64 * PAGE  # bytes of the disk that frames leave free, because deleting frames writes as well
+OVERHEAD = 16  # maximum number of pages that a frame changes beside its own
+SHRINK = 1024  # pages returned to the file system at once
 
 
 def needed(sizes: Iterable[int]) -> int:
-    """Bytes that blobs of these sizes take of the log, and again of the file when it is merged."""
+    """Bytes that blobs of these sizes use in the log, and again in the file when the log is merged."""
     return PAGE * (OVERHEAD + sum(size // (PAGE - 64) + 1 for size in sizes))
 
 
 def missing(connection: sqlite3.Connection, path: Path, quota: int, need: int) -> str:
-    """What has no room for that many bytes; "" = there is room. What is free in the file is used first."""
+    """What is too full for `need` more bytes, "its quota of …" or "the disk"; "" = there is room."""
     file, used = sizes(connection)
     log = _log_bytes(path)
     merged = max(file, used + need)
@@ -35,31 +35,31 @@ def missing(connection: sqlite3.Connection, path: Path, quota: int, need: int) -
 
 
 def sizes(connection: sqlite3.Connection) -> tuple[int, int]:
-    """Bytes of the file with all that is in the log, and how many of them are in use."""
+    """(bytes of the file including its log, bytes in use)."""
     pages: int = connection.execute("pragma page_count").fetchone()[0]
     free: int = connection.execute("pragma freelist_count").fetchone()[0]
     return pages * PAGE, (pages - free) * PAGE
 
 
 def merge_log(connection: sqlite3.Connection) -> None:
-    """The log goes into the file and gives its space back. Raises sqlite3.OperationalError."""
+    """Merges the log into the file and truncates it. Raises sqlite3.OperationalError."""
     connection.execute("pragma wal_checkpoint(truncate)").fetchall()
 
 
 def shrink(connection: sqlite3.Connection, pages: int) -> None:
-    """Gives back so many of the free pages, for each of which one that is used may have to move."""
-    connection.executescript(f"pragma incremental_vacuum({pages})")  # execute() would stop after the first
+    """Returns free pages to the file system. For each of them SQLite may have to move a used page."""
+    connection.executescript(f"pragma incremental_vacuum({pages})")  # execute() would stop after one page
 
 
 def is_full(error: sqlite3.Error, path: Path) -> bool:
-    """SQLite knows a full disk; a quota of the file system, or a limit, is just a failed write to it."""
+    """Whether an error means a full disk, quota or limit. SQLite reports the last two as a failed write."""
     if code_of(error) == sqlite3.SQLITE_IOERR_WRITE:
         return _may_not_grow(path)
     return code_of(error) == sqlite3.SQLITE_FULL
 
 
 def _may_not_grow(path: Path) -> bool:
-    """Does a write beside the log, as far out as its end, meet a limit?"""
+    """Whether writing a file as large as the log meets a limit."""
     try:
         with tempfile.TemporaryFile(dir=path.parent) as file:
             os.pwrite(file.fileno(), bytes(PAGE), _log_bytes(path) + OVERHEAD * PAGE)

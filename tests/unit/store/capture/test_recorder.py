@@ -26,9 +26,9 @@ from exporter.recording import RecordingState
 from exporter.store.capture.recorder import Recorder, boot_clock
 from exporter.store.capture.spooler import Spooler
 from exporter.store.errors import SpoolFull
+from exporter.store.snapshot.clock import MonotoneClock
 from exporter.store.snapshot.codec import decode, encode
 from exporter.store.snapshot.frame import Frame, Lost
-from exporter.store.snapshot.stamp import Stamp
 from exporter.store.snapshot.tracker import Tracker
 from exporter.store.spool.queue import Spool
 from tests.kit.spool import MIB, fail
@@ -87,11 +87,11 @@ class Rig:
     kept: int = 0
 
     def __post_init__(self) -> None:
-        stamp, gaps = Stamp(self.spool.last_instant), self.recording.gaps
-        self.keeper = Spooler(self.interval, self.watch, self.frames, stamp, self.spool, gaps, self.encoded)
+        clock, gaps = MonotoneClock(self.spool.last_instant), self.recording.gaps
+        self.spooler = Spooler(self.interval, self.watch, self.frames, clock, self.spool, gaps, self.encoded)
 
     def recorder(self, read: Callable[[], Awaitable[Snapshot]]) -> Recorder:
-        return Recorder(self.interval, read, self.keeper, self.spool, self.recording, self.count)
+        return Recorder(self.interval, read, self.spooler, self.spool, self.recording, self.count)
 
     def encoded(self, made: Frame) -> bytes:
         return self.encode(made)
@@ -140,7 +140,7 @@ def test_a_kept_frame_is_confirmed(tmp_path: Path) -> None:
     """Each snapshot is one frame in the spool, the first a keyframe, and the tracker builds on it."""
     with rig(tmp_path) as daemon:
         for n in range(3):
-            daemon.keeper.keep(at(30 * n))
+            daemon.spooler.append(at(30 * n))
         assert ids(spooled(daemon.spool)) == ids(daemon.frames.confirmed)
         assert [(f.taken_at - START, f.epoch, f.lost) for f in daemon.frames.confirmed] == [
             (0, 1, []),
@@ -154,9 +154,9 @@ def test_a_kept_frame_is_confirmed(tmp_path: Path) -> None:
 def test_a_discarded_frame_asks_for_a_keyframe(tmp_path: Path) -> None:
     """When a frame was taken out that others build on, the next one builds on nothing, and tells the loss."""
     with rig(tmp_path) as daemon:
-        assert [daemon.keeper.keep(at(30 * n)).keyframe for n in range(3)] == [True, False, False]
+        assert [daemon.spooler.append(at(30 * n)).keyframe for n in range(3)] == [True, False, False]
         lost = daemon.spool.discard(daemon.spool.first(2)[-1].id)
-        made = [daemon.keeper.keep(at(90 + 30 * n)) for n in range(3)]
+        made = [daemon.spooler.append(at(90 + 30 * n)) for n in range(3)]
         assert [one.keyframe for one in made] == [True, False, False]
         assert [one.lost for one in made] == [[lost], [], []]
 
@@ -164,16 +164,16 @@ def test_a_discarded_frame_asks_for_a_keyframe(tmp_path: Path) -> None:
 def test_a_refused_frame_is_told(tmp_path: Path) -> None:
     """At the quota the tracker goes on from what is kept, and the next frame tells how many are missing."""
     with rig(tmp_path, quota=MIB) as daemon:
-        daemon.keeper.keep(at(0))
+        daemon.spooler.append(at(0))
         daemon.encode = lambda _: bytes(2 * MIB)
         for n in (1, 2, 3):
             with pytest.raises(SpoolFull):
-                daemon.keeper.keep(at(30 * n))
+                daemon.spooler.append(at(30 * n))
         daemon.encode = encode
-        kept = daemon.keeper.keep(at(120))
+        kept = daemon.spooler.append(at(120))
         assert kept.lost == [Lost(START, START + 120, "spool-full", 3)]
         assert ids(daemon.frames.confirmed) == ids(spooled(daemon.spool))
-        assert not daemon.keeper.keep(at(150)).lost
+        assert not daemon.spooler.append(at(150)).lost
         assert daemon.recording.gaps == {"spool-full": 1}
 
 
@@ -181,11 +181,11 @@ def test_a_refused_frame_is_told(tmp_path: Path) -> None:
 def test_the_time_without_a_daemon_is_told(tmp_path: Path, later: float, missing: int) -> None:
     """The first frame of a run tells how many snapshots there would have been since the last one."""
     with rig(tmp_path) as daemon:
-        assert not daemon.keeper.keep(at(0)).lost
+        assert not daemon.spooler.append(at(0)).lost
     with rig(tmp_path) as daemon:
-        lost = daemon.keeper.keep(at(later)).lost
+        lost = daemon.spooler.append(at(later)).lost
         assert lost == ([Lost(START, START + later, "not-running", missing)] if missing else [])
-        assert not daemon.keeper.keep(at(later + 600)).lost
+        assert not daemon.spooler.append(at(later + 600)).lost
 
 
 @settings(max_examples=100, deadline=None)
@@ -206,14 +206,14 @@ def test_every_tick_is_kept_or_told(tmp_path_factory: pytest.TempPathFactory, ti
             expected["restart"] -= 1
             expected["kept"] += 1
         if tick in ("kept", "restart"):
-            daemon.keeper.keep(at(30 * n))
+            daemon.spooler.append(at(30 * n))
         elif tick == "full":
             daemon.encode = lambda _: bytes(2 * MIB)
             with pytest.raises(SpoolFull):
-                daemon.keeper.keep(at(30 * n))
+                daemon.spooler.append(at(30 * n))
             daemon.encode = encode
         elif tick != "absent":
-            daemon.keeper.lose({"unread": "read-failed"}.get(tick, tick), 1)
+            daemon.spooler.note_lost({"unread": "read-failed"}.get(tick, tick), 1)
     found = Counter(kept=daemon.spool.depth)
     for kept in spooled(daemon.spool):
         for lost in kept.lost:
@@ -228,14 +228,14 @@ def test_every_tick_is_kept_or_told(tmp_path_factory: pytest.TempPathFactory, ti
 def test_a_clock_that_is_set_back(tmp_path: Path, caplog: pytest.LogCaptureFixture) -> None:
     """Over an hour back and a restart in it instants go on; the frame that is right again tells."""
     with rig(tmp_path) as daemon, caplog.at_level(logging.INFO):
-        daemon.keeper.keep(at(0))
-        daemon.keeper.keep(at(30))
+        daemon.spooler.append(at(0))
+        daemon.spooler.append(at(30))
         for n in range(2, 30):
-            assert not daemon.keeper.keep(at(30 * n - 3600)).lost
+            assert not daemon.spooler.append(at(30 * n - 3600)).lost
         assert caplog.text.count("the clock was set back by 3570.0 s") == 1
         assert daemon.recording.gaps == {"clock": 1}
     with rig(tmp_path) as daemon, caplog.at_level(logging.INFO):
-        told = [daemon.keeper.keep(at(30 * n - 3600)) for n in range(30, 130)]
+        told = [daemon.spooler.append(at(30 * n - 3600)) for n in range(30, 130)]
         (right,) = (one for one in told if one.lost)
         (lost,) = right.lost
         assert (lost.reason, lost.snapshots, lost.ended_at) == ("clock", 0, right.taken_at)
@@ -249,12 +249,12 @@ def test_a_clock_that_is_set_back(tmp_path: Path, caplog: pytest.LogCaptureFixtu
 def test_a_clock_that_is_set_back_by_days(tmp_path: Path, caplog: pytest.LogCaptureFixture) -> None:
     """Then it is believed: instants go back once, and a gap without length says so."""
     with rig(tmp_path) as daemon, caplog.at_level(logging.INFO):
-        daemon.keeper.keep(at(0))
-        daemon.keeper.keep(at(-1800))
-        back = daemon.keeper.keep(at(-200_000))
+        daemon.spooler.append(at(0))
+        daemon.spooler.append(at(-1800))
+        back = daemon.spooler.append(at(-200_000))
         assert back.taken_at == START - 200_000
         assert back.lost == [Lost(back.taken_at, back.taken_at, "clock", 0)]
-        assert not daemon.keeper.keep(at(-199_970)).lost
+        assert not daemon.spooler.append(at(-199_970)).lost
         assert daemon.recording.gaps == {"clock": 2}
         assert caplog.text.count("the clock was set back by 200000 s") == 1
 
@@ -264,7 +264,7 @@ def test_a_spool_set_aside_is_told(tmp_path: Path) -> None:
     (tmp_path / "spool.sqlite").write_bytes(random.Random(1).randbytes(9000))
     with rig(tmp_path) as daemon:
         later = Snapshot("gw", time.time() + 9)
-        assert [(lost.reason, lost.snapshots) for lost in daemon.keeper.keep(later).lost] == [
+        assert [(lost.reason, lost.snapshots) for lost in daemon.spooler.append(later).lost] == [
             ("spool-broken", 0)
         ]
         assert daemon.recording.gaps == {"spool-broken": 1}
@@ -387,7 +387,7 @@ def test_a_spool_that_is_broken(tmp_path: Path, caplog: pytest.LogCaptureFixture
         asyncio.run(daemon.recorder(now).run())
         assert daemon.kept == daemon.recording.snapshots["spooled"] == 2
         assert "SQLITE_IOERR_FSYNC" in daemon.recording.spool_broken
-        assert caplog.text.count("nothing is recorded any more: ") == 1
+        assert caplog.text.count("recording has stopped: ") == 1
     with rig(tmp_path) as daemon:
         assert [one.sequence for one in spooled(daemon.spool)][:2] == [1, 2]
 

@@ -106,7 +106,7 @@ def test_every_take_has_a_number_of_its_own() -> None:
     frames = tracker()
     first, second = take(frames, wg0()), take(frames, wg0())
     assert (first.sequence, second.sequence) == (1, 2)
-    with pytest.raises(ValueError, match="frame 1 is not the one that was taken last"):
+    with pytest.raises(ValueError, match="frame 1 is not the last frame"):
         frames.confirm(first)
     frames.confirm(second)
     with pytest.raises(ValueError, match="frame 2"):

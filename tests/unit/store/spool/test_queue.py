@@ -138,7 +138,7 @@ def test_a_delta_needs_its_keyframe(path: Path, strange: object) -> None:
     """A delta to another keyframe than the last is refused: its keys would not be found."""
     with opened(path) as spool:
         spool.append(b"1", frame(1))
-        with pytest.raises(ValueError, match="not the last keyframe"):
+        with pytest.raises(ValueError, match="which is not the last one"):
             spool.append(b"2", strange)  # type: ignore[arg-type]
         assert spool.depth == 1
 
@@ -243,7 +243,7 @@ def test_the_quota_bounds_all_its_files(path: Path) -> None:
     with opened(path, 2 * MIB) as spool:
         kept, refusal = fill(spool, 28_000, check=check)
         assert isinstance(refusal, SpoolFull)
-        assert f"quota of 2 MiB is used up; {kept} snapshots" in str(refusal)
+        assert f"quota of 2 MiB is full; {kept} snapshots" in str(refusal)
         assert kept > 40
         last = kept
         for _ in range(30):
@@ -291,7 +291,7 @@ def test_a_small_disk_that_is_full(path: Path) -> None:
             for _ in range(10):
                 more, refusal = fill(spool, 28_000, last + 1)
                 assert isinstance(refusal, SpoolFull)
-                assert "the disk is used up" in str(refusal)
+                assert "the disk is full" in str(refusal)
                 assert more > 20
                 last += more
                 assert sequences(spool) == list(range(last - spool.depth + 1, last + 1))
@@ -548,7 +548,7 @@ def test_a_file_damaged_while_it_is_open(path: Path) -> None:
         for sequence in range(1, 301):
             spool.append(blob(sequence, 28_000), frame(sequence))
         damage(path)
-        with pytest.raises(SpoolBroken, match=r"set aside as spool\.sqlite\.broken"):
+        with pytest.raises(SpoolBroken, match=r"moved to spool\.sqlite\.broken"):
             spool.first(ALL)
         with pytest.raises(SpoolBroken, match="a restart begins a new one"):
             spool.append(b"", frame(301))
@@ -572,7 +572,7 @@ def test_a_spool_of_a_newer_version_is_refused(path: Path) -> None:
         spool.append(b"1", frame(1))
     with contextlib.closing(sqlite3.connect(path)) as file:
         file.execute("pragma user_version = 2")
-    assert "newer argus-wg (format 2, this one knows 1)" in refusal(path)
+    assert "newer argus-wg (format 2, this one reads 1)" in refusal(path)
     with contextlib.closing(sqlite3.connect(path)) as file:
         assert file.execute("select count(*) from frame").fetchone() == (1,)
 
@@ -593,7 +593,7 @@ def test_only_one_process_has_it(path: Path) -> None:
         assert process.stdout is not None
         process.stdout.readline()
         try:
-            assert "another process has it open" in refusal(path)
+            assert "another process has opened it" in refusal(path)
         finally:
             process.kill()
             process.communicate()

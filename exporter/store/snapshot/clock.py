@@ -1,21 +1,22 @@
-"""Instants for snapshots: whole milliseconds, each later than the one before."""
+"""A clock for snapshots: instants in whole milliseconds, each later than the previous one."""
 
 from __future__ import annotations
 
 from exporter.instants import DAY_MILLISECONDS
 
 
-class Stamp:
-    """Gives instants after `last`, both in UNIX seconds.
+class MonotoneClock:
+    """Gives instants after `last`, in UNIX seconds.
 
-    While the wall clock is behind, by up to a day, instants stand still: a millisecond for each, until it has
-    caught up. A clock that is further behind is believed, and instants go back once.
+    While the wall clock is behind the last instant by up to a day, instants advance by one millisecond per
+    snapshot, until the wall clock has caught up. A wall clock that is further behind is believed, and the
+    next instant is earlier than the previous one.
     """
 
     def __init__(self, last: float = 0.0) -> None:
         self._last = round(last * 1000)
-        self.behind = 0.0  # seconds: so far was the wall clock behind the last instant that was given
-        self.went_back = 0.0  # seconds: so much earlier is the last instant than the one before it
+        self.behind = 0.0  # seconds by which the wall clock was behind the last instant
+        self.went_back = 0.0  # seconds by which the last instant is earlier than the previous one
 
     def next(self, wall: float) -> float:
         """The instant of a snapshot that was taken when the wall clock showed `wall`."""
