@@ -1,4 +1,4 @@
-"""README.md and docs/*.md, held to the code: keys, commands, options, links, files, examples."""
+"""The pages agree with the code: keys, commands, options, links, files, examples."""
 
 from __future__ import annotations
 
@@ -37,25 +37,27 @@ def nested(flat: dict[str, Any]) -> dict[str, Any]:
 
 
 def test_every_key_is_documented() -> None:
-    """The README's table has each key of the configuration, in the order of the code, and no other."""
+    """The README's table has every key of the configuration, in the order of the code, and no other."""
     assert [names(row[0])[0] for row in rows(README, "key")] == keys()
 
 
 def test_documented_defaults_are_the_defaults(tmp_path: Path) -> None:
-    """The README's defaults, written into a file, are the configuration without a file."""
+    """A file with the README's defaults gives the same configuration as no file."""
     written = {
         names(key)[0]: yaml.safe_load(names(default)[0])
         for key, default, _ in rows(README, "key")
         if names(default)
     }
-    assert len(written) >= len(keys()) - 11  # but the host name, "none", and what the environment may say
+    assert (
+        len(written) >= len(keys()) - 11
+    )  # not in backticks: the host name, "none", defaults that the environment can change
     file = tmp_path / "argus-wg.yml"
     file.write_text(yaml.safe_dump(nested(written)))
     assert config.load(file) == Config()
 
 
 def test_the_example_shows_every_key() -> None:
-    """deploy/argus-wg.yml shows each key of the configuration, those without a value in a comment."""
+    """deploy/argus-wg.yml shows every key of the configuration, keys without a default in a comment."""
     text = re.sub(
         r"^( *)# (\w+: \S+)$", r"\1\2", (ROOT / "deploy/argus-wg.yml").read_text(), flags=re.MULTILINE
     )
@@ -68,7 +70,7 @@ def test_the_example_shows_every_key() -> None:
 
 
 def section(command: str) -> str:
-    """What docs/operations.md says of a command: its own section, and what holds for all before the first."""
+    """The text of docs/operations.md about a command: its section, and the text before the first one."""
     common, *sections = re.split(r"^### ", OPERATIONS.partition("\n## Reload")[0], flags=re.MULTILINE)
     own = [text for text in sections if text.partition("\n")[0] == command]
     return "\n".join([common, *own, PAGES["docs/demo.md"] if command == "demo" else ""])
@@ -81,7 +83,7 @@ def options_of(parser: argparse.ArgumentParser) -> list[str]:
 
 @pytest.mark.parametrize("command", cli.COMMANDS)
 def test_every_command_and_option_is_documented(command: str) -> None:
-    """Each command, and each way to write each of its options, stands in docs/operations.md."""
+    """Every command, and every spelling of its options, is in docs/operations.md."""
     assert f"argus-wg {command}" in OPERATIONS
     parser = argparse.ArgumentParser(add_help=False)
     import_module(cli.COMMANDS[command][0]).add_arguments(parser)
@@ -90,14 +92,14 @@ def test_every_command_and_option_is_documented(command: str) -> None:
 
 
 def test_options_of_all_commands_are_documented() -> None:
-    """`--version` and `--help` stand in docs/operations.md too."""
+    """`--version` and `--help` are also in docs/operations.md."""
     for option in options_of(cli.build(None)):
         assert option == "-h" or option in section(""), option
 
 
 @pytest.mark.parametrize("page", sorted(PAGES))
 def test_documented_options_exist(page: str) -> None:
-    """Whatever a page writes behind `argus-wg COMMAND` is an option of that command."""
+    """Every option after `argus-wg COMMAND` on a page is an option of that command."""
     for command in cli.COMMANDS:
         parser = argparse.ArgumentParser()
         import_module(cli.COMMANDS[command][0]).add_arguments(parser)
@@ -108,7 +110,7 @@ def test_documented_options_exist(page: str) -> None:
 
 @pytest.mark.parametrize("page", sorted(PAGES))
 def test_links_lead_somewhere(page: str) -> None:
-    """The file of every relative link exists, and the heading in it."""
+    """The file of every relative link exists and has the heading that the link names."""
     base = (ROOT / page).parent
     for target in LINK.findall(PAGES[page]):
         if re.match(r"[a-z]+:", target):
@@ -120,16 +122,26 @@ def test_links_lead_somewhere(page: str) -> None:
 
 
 def anchors(page: str) -> set[str]:
-    """The headings of a page as links name them: lower case, hyphens for spaces, no other signs."""
+    """The headings of a page as links name them: lower case, hyphens for spaces, no other punctuation."""
     headings = re.findall(r"^#+ (.*)$", page, re.MULTILINE)
     return {re.sub(r"[^\w -]", "", heading).strip().lower().replace(" ", "-") for heading in headings}
 
 
 @pytest.mark.parametrize("page", sorted(PAGES))
 def test_files_that_pages_name_exist(page: str) -> None:
-    """Every file of this repository that a page names is there."""
+    """Every file of this repository that a page names exists."""
     for name in set(FILE.findall(PAGES[page])):
         assert (ROOT / name).exists(), f"{page}: {name}"
+
+
+DRAWINGS = [(page, text) for page in sorted(PAGES) for text in fenced(PAGES[page], "mermaid")]
+
+
+@pytest.mark.parametrize(("page", "text"), DRAWINGS, ids=[page for page, _ in DRAWINGS])
+def test_labels_of_drawings_are_quoted(page: str, text: str) -> None:
+    """A label with other characters than letters and digits is in quotes: Mermaid requires it of many."""
+    for label in re.findall(r"[\[(]+([^\[\]()]+)[\])]+|\|([^|]+)\|", text):
+        assert re.fullmatch(r'\w+|"[^"]+"', "".join(label)), f"{page}: {label}"
 
 
 EXAMPLES = [(page, text) for page in sorted(PAGES) for text in fenced(PAGES[page], "yaml")]
@@ -139,7 +151,7 @@ EXAMPLES = [(page, text) for page in sorted(PAGES) for text in fenced(PAGES[page
     ("page", "text"), EXAMPLES, ids=[f"{page}-{at}" for at, (page, _) in enumerate(EXAMPLES)]
 )
 def test_examples_load(page: str, text: str, tmp_path: Path) -> None:
-    """Each example of a configuration or a directory is one that the exporter takes."""
+    """The exporter accepts every example of a configuration or a directory."""
     first = next(iter(yaml.safe_load(text)))
     file = tmp_path / "example.yml"
     file.write_text(text)
@@ -147,14 +159,14 @@ def test_examples_load(page: str, text: str, tmp_path: Path) -> None:
         config.load(file)
     elif first in DIRECTORY_KEYS:
         assert load_directory([file]).entries
-    else:  # of Prometheus, or a web configuration: whose pages' tests know them
+    else:  # for Prometheus, or a web configuration, which other tests load
         assert first in ("scrape_configs", "groups", "tls_server_config", "basic_auth_users", "rate_limit"), (
             page
         )
 
 
 def test_there_are_examples_of_both() -> None:
-    """The README shows a configuration and a directory, and both were found."""
+    """The examples of a configuration and a directory in the README are among those that are loaded."""
     found = {next(iter(yaml.safe_load(text))) for page, text in EXAMPLES if page == "README.md"}
     assert found & CONFIG_KEYS
     assert found & DIRECTORY_KEYS

@@ -1,4 +1,4 @@
-"""docs/troubleshooting.md, docs/glossary.md and docs/threat-model.md, held to the code."""
+"""docs/troubleshooting.md, docs/glossary.md and docs/threat-model.md agree with the code."""
 
 from __future__ import annotations
 
@@ -25,13 +25,13 @@ def reasons(root: type[ReadError] | type[StoreError]) -> set[str]:
 
 
 def test_metrics_that_the_page_names_exist() -> None:
-    """Each metric in the table of symptoms is declared by the exporter."""
+    """The exporter declares every metric in the tables of symptoms."""
     for name in set(re.findall(r"wireguard_\w+", TROUBLESHOOTING)):
         assert f'"{name}"' in CODE, name
 
 
 def test_reasons_that_the_page_names_exist() -> None:
-    """Each reason in the table of symptoms is one that a metric can have."""
+    """Every reason in the tables of symptoms is one that a metric can have."""
     known = reasons(ReadError) | reasons(StoreError)
     found = set(re.findall(r'reason="([a-z-]+)"', TROUBLESHOOTING))
     assert found
@@ -64,7 +64,7 @@ def test_the_glossary_explains_each_word_once() -> None:
 
 
 def test_tests_that_the_threat_model_names_exist() -> None:
-    """Each protection names tests, and each of them exists."""
+    """Every protection names tests, and each of these files exists."""
     table = (
         PAGES["docs/threat-model.md"].partition("| threat | protection | tests |")[2].partition("\n## ")[0]
     )

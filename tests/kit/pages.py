@@ -1,4 +1,4 @@
-"""The project's own pages, README.md and docs/*.md, and how tests read them."""
+"""The project's own pages, at the top and in docs, and how tests read them."""
 
 from __future__ import annotations
 
@@ -14,7 +14,7 @@ from tests.kit.paths import PROJECT
 ROOT = PROJECT
 PAGES = {
     path.relative_to(ROOT).as_posix(): path.read_text()
-    for path in (ROOT / "README.md", *sorted(ROOT.glob("docs/*.md")))
+    for path in (*sorted(ROOT.glob("*.md")), *sorted(ROOT.glob("docs/*.md")))
 }
 
 
@@ -26,18 +26,18 @@ def rows(page: str, heading: str) -> list[list[str]]:
 
 
 def names(cell: str) -> list[str]:
-    """What stands in backticks."""
+    """The texts in backticks."""
     return re.findall(r"`([^`]+)`", cell)
 
 
 def fenced(page: str, language: str) -> list[str]:
-    """The fenced blocks of a language, with the indentation of a list taken away."""
+    """The fenced blocks of a language, without the indentation of a list around them."""
     fence = re.compile(rf"^( *)```{language}\n(.*?)^ *```$", re.MULTILINE | re.DOTALL)
     return [re.sub(rf"^{indent}", "", text, flags=re.MULTILINE) for indent, text in fence.findall(page)]
 
 
 def promtool(*arguments: str | Path) -> None:
-    """Runs promtool, which must be content; skips where it is not installed."""
+    """Runs promtool, which must succeed; skips the test if it is not installed."""
     program = shutil.which("promtool")
     if program is None:
         pytest.skip("promtool is not installed (Debian: apt install prometheus)")
