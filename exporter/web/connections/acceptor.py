@@ -18,6 +18,8 @@ from exporter.web.messages.reply import RETRY_AFTER
 from exporter.web.stats import WebStats
 from exporter.web.tls.context import ServerTls
 
+CLOSE_SECONDS = 1.0  # for closing a connection; the event loop needs milliseconds
+
 BUSY = (
     "HTTP/1.1 503 Service Unavailable\r\n"
     f"Retry-After: {RETRY_AFTER}\r\nContent-Length: 0\r\nConnection: close\r\n\r\n"
@@ -127,6 +129,11 @@ class Acceptor:
             await connection.lost
         finally:
             abort(transport)
+            with contextlib.suppress(
+                OSError
+            ):  # abort() does nothing for a TLS transport that was closed twice
+                accepted.shutdown(socket.SHUT_RDWR)
+            await asyncio.wait((connection.lost,), timeout=CLOSE_SECONDS)
 
 
 def _client(transport: asyncio.BaseTransport) -> str:

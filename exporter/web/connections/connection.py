@@ -139,8 +139,8 @@ class Connection(web.RequestHandler):
         message: str | None = None,  # noqa: ARG002 - quotes what the client sent
     ) -> web.StreamResponse:
         """The answer to bytes that are not HTTP, and to a request that this server failed to answer."""
-        if request.writer.output_size > 0:
-            raise ConnectionAbortedError("the answer has begun, so no other can be sent")
+        if isinstance(exc, ConnectionError) or request.writer.output_size > 0:
+            raise ConnectionAbortedError("the client left, or has a part of another answer")
         if status >= 500:
             self._log.error("a request from %s failed", request.remote, exc_info=exc)
         self._stats.requests[status] += 1

@@ -9,6 +9,7 @@ from http import HTTPStatus
 
 from aiohttp import web
 
+from exporter.web.messages.page import batches
 from exporter.web.messages.send import SlowReaderError, begun
 from exporter.web.messages.stream import Stream
 
@@ -88,8 +89,11 @@ class Streams:
                 if not allowed():
                     return
                 async with self._deadline():
-                    await response.write(piece)
-                    await request.writer.drain()
+                    for batch in batches(
+                        (piece,)
+                    ):  # under TLS, a write waits for those before, not for itself
+                        await response.write(batch)
+                        await request.writer.drain()
 
     @contextlib.asynccontextmanager
     async def _deadline(self) -> AsyncIterator[None]:

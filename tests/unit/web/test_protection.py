@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import asyncio
-import base64
 import contextlib
 import gc
 import ipaddress
@@ -23,57 +22,15 @@ from exporter.web.configuration import webconfig
 from exporter.web.limits.connectionlimits import ConnectionLimits
 from exporter.web.messages.page import Page
 from exporter.web.server import HttpServer
-from tests.kit.web import (
-    PATIENCE,
-    Pair,
-    client_context,
-    http,
-    make_pair,
-    password_hash,
-    read_all,
-    read_until,
-    serving,
-    until,
-)
+from tests.kit.web import PATIENCE, client_context, http, make_pair, read_all, read_until, serving, until
+from tests.kit.webfiles import CLIENTS, TLS, WebFiles, basic, users
 
-TLS = "tls_server_config:\n  cert_file: server.crt\n  key_file: server.key\n"
-CLIENTS = TLS + "  client_auth_type: RequireAndVerifyClientCert\n  client_ca_file: ca.crt\n"
 HELLO = b"GET /-/healthy HTTP/1.1\r\nHost: x\r\n\r\n"
 
 
-class Files:
-    """A web configuration file with an authority and certificates beside it."""
-
-    def __init__(self, folder: Path) -> None:
-        self.folder = folder
-        self.authority = make_pair(folder, "ca")
-        self.server = make_pair(folder, "server", self.authority)
-        self.path = folder / "web.yml"
-
-    def write(self, text: str) -> Path:
-        """Replaces the file as an editor does: at once."""
-        fresh = self.folder / "web.yml.new"
-        fresh.write_text(text)
-        fresh.replace(self.path)
-        return self.path
-
-    def client(self, name: str, *sans: x509.GeneralName) -> Pair:
-        """A client's certificate from the same authority."""
-        return make_pair(self.folder, name, self.authority, sans)
-
-
 @pytest.fixture
-def files(tmp_path: Path) -> Files:
-    return Files(tmp_path)
-
-
-def users(**passwords: str) -> str:
-    lines = "".join(f"  {name}: {password_hash(password)}\n" for name, password in passwords.items())
-    return f"basic_auth_users:\n{lines}"
-
-
-def basic(user: str, password: str) -> dict[str, str]:
-    return {"Authorization": "Basic " + base64.b64encode(f"{user}:{password}".encode()).decode()}
+def files(tmp_path: Path) -> WebFiles:
+    return WebFiles(tmp_path)
 
 
 def serial(port: int, tls: ssl.SSLContext, name: str | None = "localhost") -> int:
@@ -90,7 +47,7 @@ def serial(port: int, tls: ssl.SSLContext, name: str | None = "localhost") -> in
         return x509.load_der_x509_certificate(der).serial_number
 
 
-def test_tls_serves_http(files: Files) -> None:
+def test_tls_serves_http(files: WebFiles) -> None:
     """A client that trusts the authority gets the page; a plain one gets nothing."""
     with serving(web_config=files.write(TLS)) as running:
         response, body = running.get("/metrics", tls=client_context(files.authority))
@@ -100,7 +57,7 @@ def test_tls_serves_http(files: Files) -> None:
             assert b"HTTP" not in read_all(plain)
 
 
-def test_a_large_page_arrives_over_tls(files: Files) -> None:
+def test_a_large_page_arrives_over_tls(files: WebFiles) -> None:
     """Many pieces arrive whole through TLS, to a reader that begins late."""
     chunks = [bytes([number]) * 65_537 for number in range(200)]
 
@@ -112,7 +69,7 @@ def test_a_large_page_arrives_over_tls(files: Files) -> None:
     assert body == b"".join(chunks)
 
 
-def test_a_reader_that_stalls_is_cut_off_over_tls_too(files: Files) -> None:
+def test_a_reader_that_stalls_is_cut_off_over_tls_too(files: WebFiles) -> None:
     """The write deadline holds behind TLS."""
 
     async def scrape(accept: str, gzip: bool) -> Page:
@@ -134,7 +91,7 @@ def test_a_reader_that_stalls_is_cut_off_over_tls_too(files: Files) -> None:
         assert received < 40_000_000
 
 
-def test_a_handshake_that_never_ends_is_cut_off(files: Files) -> None:
+def test_a_handshake_that_never_ends_is_cut_off(files: WebFiles) -> None:
     """A client that connects and says nothing does not hold a connection of a TLS server."""
     with (
         serving(web_config=files.write(TLS), limits=ConnectionLimits(head_seconds=0.1)) as running,
@@ -145,7 +102,7 @@ def test_a_handshake_that_never_ends_is_cut_off(files: Files) -> None:
 
 
 @pytest.mark.parametrize(("version", "spoken"), [("TLS12", "TLSv1.2"), ("TLS13", "TLSv1.3")])
-def test_versions_are_those_of_the_file(files: Files, version: str, spoken: str) -> None:
+def test_versions_are_those_of_the_file(files: WebFiles, version: str, spoken: str) -> None:
     """min_version and max_version fix the version, and a client that insists on the other is refused."""
     path = files.write(f"{TLS}  min_version: {version}\n  max_version: {version}\n")
     with serving(web_config=path) as running:
@@ -163,7 +120,7 @@ def test_versions_are_those_of_the_file(files: Files, version: str, spoken: str)
 
 @pytest.mark.skipif(not shutil.which("openssl"), reason="needs openssl to choose what the client offers")
 @pytest.mark.parametrize(("curve", "used"), [("X25519", "X25519"), ("CurveP384", "secp384r1")])
-def test_the_curve_is_that_of_the_file(files: Files, curve: str, used: str) -> None:
+def test_the_curve_is_that_of_the_file(files: WebFiles, curve: str, used: str) -> None:
     """A client that prefers another curve gets that of the file, unless a note says that it has no effect."""
     path = files.write(f"{TLS}  curve_preferences: [{curve}]\n")
     with serving(web_config=path) as running:
@@ -181,7 +138,7 @@ def test_the_curve_is_that_of_the_file(files: Files, curve: str, used: str) -> N
 
 
 @pytest.mark.parametrize("farewell", ["close", "keep-alive"])
-def test_a_tls_connection_may_be_ended_by_either_side(files: Files, farewell: str) -> None:
+def test_a_tls_connection_may_be_ended_by_either_side(files: WebFiles, farewell: str) -> None:
     """Neither a client that leaves nor a server that ends the connection leaves an exception behind."""
     with serving(web_config=files.write(TLS)) as running:
         context = client_context(files.authority)
@@ -194,7 +151,7 @@ def test_a_tls_connection_may_be_ended_by_either_side(files: Files, farewell: st
         gc.collect()
 
 
-def test_client_certificates_are_required_and_verified(files: Files, tmp_path: Path) -> None:
+def test_client_certificates_are_required_and_verified(files: WebFiles, tmp_path: Path) -> None:
     """Only a certificate that the authority signed gets an answer."""
     (tmp_path / "elsewhere").mkdir()
     stranger = make_pair(tmp_path / "elsewhere", "stranger", make_pair(tmp_path / "elsewhere", "other-ca"))
@@ -207,7 +164,7 @@ def test_client_certificates_are_required_and_verified(files: Files, tmp_path: P
         until(lambda: running.server.stats.handshake_failures == 2)
 
 
-def test_an_optional_client_certificate_is_verified_when_it_is_there(files: Files, tmp_path: Path) -> None:
+def test_an_optional_client_certificate_is_verified_when_it_is_there(files: WebFiles, tmp_path: Path) -> None:
     """VerifyClientCertIfGiven lets a client without one in and a stranger's one out."""
     (tmp_path / "elsewhere").mkdir()
     stranger = make_pair(tmp_path / "elsewhere", "stranger", make_pair(tmp_path / "elsewhere", "other-ca"))
@@ -219,7 +176,7 @@ def test_an_optional_client_certificate_is_verified_when_it_is_there(files: File
 
 
 @pytest.mark.parametrize("number", range(4))
-def test_client_names_of_every_kind_are_compared(files: Files, number: int) -> None:
+def test_client_names_of_every_kind_are_compared(files: WebFiles, number: int) -> None:
     """With client_allowed_sans only certificates with one of the names get an answer, whatever its kind."""
     names: list[x509.GeneralName] = [
         x509.DNSName("prometheus.example.com"),
@@ -238,7 +195,7 @@ def test_client_names_of_every_kind_are_compared(files: Files, number: int) -> N
 
 
 @pytest.mark.parametrize("path", ["/metrics", "/", "/-/healthy", "/-/ready", "/nowhere"])
-def test_every_path_wants_a_password_when_there_are_users(files: Files, path: str) -> None:
+def test_every_path_wants_a_password_when_there_are_users(files: WebFiles, path: str) -> None:
     """Without, with wrong and with right credentials: 401, 401, and the answer; the challenge is there."""
     with serving(web_config=files.write(users(prometheus="right"))) as running:
         without, body = running.get(path)
@@ -251,7 +208,7 @@ def test_every_path_wants_a_password_when_there_are_users(files: Files, path: st
     assert b"Argus" not in body
 
 
-def test_configured_headers_are_on_every_answer(files: Files) -> None:
+def test_configured_headers_are_on_every_answer(files: WebFiles) -> None:
     """Also on refusals, and in place of the server's own."""
     text = (
         "http_server_config:\n  headers:\n    X-Frame-Options: deny\n    Content-Security-Policy: sandbox\n"
@@ -263,7 +220,7 @@ def test_configured_headers_are_on_every_answer(files: Files) -> None:
             assert response.headers.get_all("Content-Security-Policy") == ["sandbox"]
 
 
-def test_rate_limit_answers_429_above_its_burst(files: Files) -> None:
+def test_rate_limit_answers_429_above_its_burst(files: WebFiles) -> None:
     """The third request of a burst of two is refused before its password is looked at."""
     with serving(
         web_config=files.write("rate_limit:\n  interval: 1h\n  burst: 2\n" + users(a="b"))
@@ -271,7 +228,7 @@ def test_rate_limit_answers_429_above_its_burst(files: Files) -> None:
         assert [running.get("/", basic("a", "b"))[0].status for _ in range(3)] == [200, 200, 429]
 
 
-def test_a_new_certificate_is_shown_to_the_next_connection(files: Files) -> None:
+def test_a_new_certificate_is_shown_to_the_next_connection(files: WebFiles) -> None:
     """Certificate and key replaced in place are in force at the next connection, with and without SNI."""
     context = client_context(files.authority)
     with serving(web_config=files.write(TLS)) as running:
@@ -300,7 +257,7 @@ def readings(monkeypatch: pytest.MonkeyPatch) -> Readings:
 
 
 def test_half_a_renewal_keeps_the_old_pair(
-    files: Files, readings: Readings, caplog: pytest.LogCaptureFixture
+    files: WebFiles, readings: Readings, caplog: pytest.LogCaptureFixture
 ) -> None:
     """Until the new key follows its certificate the old pair serves; log and flag say so, once."""
     context = client_context(files.authority)
@@ -321,7 +278,7 @@ def test_half_a_renewal_keeps_the_old_pair(
     assert caplog.records[1].getMessage().endswith("is in force again")
 
 
-def test_a_key_that_vanishes_and_returns(files: Files) -> None:
+def test_a_key_that_vanishes_and_returns(files: WebFiles) -> None:
     """A file that the configuration names may be gone for a while."""
     context = client_context(files.authority)
     with serving(web_config=files.write(TLS)) as running:
@@ -333,7 +290,7 @@ def test_a_key_that_vanishes_and_returns(files: Files) -> None:
         assert running.server.web_config_error == ""
 
 
-def test_users_change_at_the_next_request_of_an_open_connection(files: Files) -> None:
+def test_users_change_at_the_next_request_of_an_open_connection(files: WebFiles) -> None:
     """A removed user is out and a new one in, on the connection that is already there."""
     with (
         serving(web_config=files.write(users(old="a", stays="b"))) as running,
@@ -362,7 +319,7 @@ def test_users_change_at_the_next_request_of_an_open_connection(files: Files) ->
     ],
 )
 def test_a_bad_file_keeps_the_last_good_one(
-    files: Files, bad: str | None, words: str, caplog: pytest.LogCaptureFixture
+    files: WebFiles, bad: str | None, words: str, caplog: pytest.LogCaptureFixture
 ) -> None:
     """Whatever is wrong with the file, nobody gets in who could not before, and the log says it once."""
     good = users(a="b")
@@ -380,7 +337,7 @@ def test_a_bad_file_keeps_the_last_good_one(
         assert running.server.web_config_error == ""
 
 
-def test_a_changed_permission_is_noticed(files: Files, readings: Readings) -> None:
+def test_a_changed_permission_is_noticed(files: WebFiles, readings: Readings) -> None:
     """chmod alone, which changes no content, leads to another try."""
     with serving(web_config=files.write(users(a="b"))) as running:
         before = readings.count
@@ -391,7 +348,7 @@ def test_a_changed_permission_is_noticed(files: Files, readings: Readings) -> No
         assert readings.count == before + 2
 
 
-def test_tls_can_be_turned_on_without_a_restart(files: Files) -> None:
+def test_tls_can_be_turned_on_without_a_restart(files: WebFiles) -> None:
     """New connections are TLS at once; an open plain one gets one more answer and ends with it."""
     with serving(web_config=files.write("# plain\n")) as running, running.connect() as old:
         old.sendall(HELLO)
@@ -405,7 +362,7 @@ def test_tls_can_be_turned_on_without_a_restart(files: Files) -> None:
             assert b"HTTP" not in read_all(plain)
 
 
-def test_protection_is_not_lost_without_a_restart(files: Files) -> None:
+def test_protection_is_not_lost_without_a_restart(files: WebFiles) -> None:
     """A file cut off after its first lines leaves TLS, client certificates and users as they were."""
     whole = CLIENTS + users(a="b")
     client = client_context(files.authority, files.client("prometheus"))
@@ -419,7 +376,7 @@ def test_protection_is_not_lost_without_a_restart(files: Files) -> None:
         assert running.get("/", basic("a", "b"), tls=client)[0].status == 200
 
 
-def test_reload_reads_files_that_look_unchanged(files: Files, readings: Readings) -> None:
+def test_reload_reads_files_that_look_unchanged(files: WebFiles, readings: Readings) -> None:
     """What SIGHUP calls reads a bad file once more, which nothing else would before it changes."""
     with serving(web_config=files.write(users(a="b"))) as running:
         files.write("nonsense: 1\n")
@@ -429,7 +386,7 @@ def test_reload_reads_files_that_look_unchanged(files: Files, readings: Readings
             running.loop.call_soon_threadsafe(running.server.reload)
 
 
-def test_a_bad_file_at_the_start_is_an_error(files: Files) -> None:
+def test_a_bad_file_at_the_start_is_an_error(files: WebFiles) -> None:
     """There is no last good one then, so the server is not made."""
 
     async def main() -> None:
@@ -441,7 +398,7 @@ def test_a_bad_file_at_the_start_is_an_error(files: Files) -> None:
 
 
 @pytest.mark.skipif(not shutil.which("curl"), reason="curl is not installed: apt-get install curl")
-def test_curl_with_certificate_and_password(files: Files) -> None:
+def test_curl_with_certificate_and_password(files: WebFiles) -> None:
     """The command of docs/security.md gets the metrics through TLS, a client certificate and a password."""
     client = files.client("prometheus")
     with serving(web_config=files.write(CLIENTS + users(prometheus="right"))) as running:
@@ -457,7 +414,7 @@ def test_curl_with_certificate_and_password(files: Files) -> None:
 
 @pytest.mark.parametrize("tls", [False, True], ids=["plain", "tls"])
 def test_a_client_that_leaves_early_is_no_error(
-    files: Files, tls: bool, caplog: pytest.LogCaptureFixture
+    files: WebFiles, tls: bool, caplog: pytest.LogCaptureFixture
 ) -> None:
     """Closing in the middle of an answer frees the place and leaves no line in the log."""
 
