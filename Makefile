@@ -3,6 +3,9 @@ VENV := .venv
 PY := $(VENV)/bin/python
 .DEFAULT_GOAL := help
 
+# The number of processes that run tests; auto: one for each processor.
+JOBS ?= auto
+
 # The virtual environment uses the first of these that is Python 3.11 or newer. To use another one in an environment
 # of its own: make test PYTHON=python3.13 VENV=.venv-3.13
 NEW_ENOUGH := import sys; sys.exit(sys.version_info < (3, 11) and "Python 3.11 or newer is needed")
@@ -32,7 +35,7 @@ demo: demo-system venv ## run a real mesh in network namespaces with the exporte
 
 test: system venv lint ## install what the tests need, then run the linters, the type checker and all tests
 	@$(PY) -c 'import sys; print("Python", sys.version.split()[0], "of", sys.base_prefix)'
-	$(PY) -m pytest
+	$(PY) -m pytest --numprocesses $(JOBS) --maxprocesses 4 --durations 10
 
 lint: venv ## run ruff and mypy --strict
 	$(VENV)/bin/ruff check .

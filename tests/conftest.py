@@ -1,4 +1,4 @@
-"""What concerns every test: how a failure is reported, and PostgreSQL servers that are started once."""
+"""What concerns every test: signals, order, reports of failures, PostgreSQL servers started once."""
 
 from __future__ import annotations
 
@@ -12,6 +12,7 @@ import pytest
 
 from exporter.store.database.settings import Target
 from tests.kit import postgres as servers
+from tests.kit import workers
 from tests.kit.postgres import PostgresServer
 
 
@@ -23,6 +24,17 @@ def pytest_configure() -> None:
     for number in (signal.SIGINT, signal.SIGHUP):
         if signal.getsignal(number) is signal.SIG_IGN:
             signal.signal(number, lambda *_: None)  # a handler is not inherited; pytest itself goes on
+
+
+@pytest.hookimpl(tryfirst=True)
+def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
+    """The longest first, so that no worker is left with one of them when the others have ended."""
+    items.sort(key=lambda item: workers.position(item.nodeid))
+
+
+@pytest.hookimpl(optionalhook=True)
+def pytest_xdist_make_scheduler(config: pytest.Config, log: Any) -> workers.ByRow:
+    return workers.ByRow(config, log)
 
 
 @pytest.hookimpl(wrapper=True, tryfirst=True)

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import errno
 import shutil
+import socket
 import subprocess
 import time
 from pathlib import Path
@@ -51,18 +52,24 @@ def add_kernel_interface(node: Node) -> None:
 
 def add_userspace_interface(node: Node, processes: Processes, log: Path) -> None:
     """Starts wireguard-go in the namespace of the node; its socket is in the directory of the host."""
-    socket = SOCKET_DIRECTORY / f"{node.interface}.sock"
-    if socket.exists():
+    path = SOCKET_DIRECTORY / f"{node.interface}.sock"
+    if path.exists():
         raise DemoError(
-            f"{socket} is not the demo's", "end the WireGuard implementation behind it, or remove it"
+            f"{path} is not the demo's", "end the WireGuard implementation behind it, or remove it"
         )
     command = [program("wireguard-go"), "--foreground", node.interface]
     process = processes.start(f"wireguard-go of {node.name}", command, log, node.namespace)
     deadline = time.monotonic() + START_SECONDS
-    while not socket.exists():
+    while not listens(path):
         if process.poll() is not None or time.monotonic() > deadline:
             raise DemoError(f"wireguard-go did not create {node.interface}: {last_lines(log)}")
         time.sleep(0.02)
+
+
+def listens(path: Path) -> bool:
+    """Whether a process listens on the Unix socket. wg(8) removes a socket on which nobody listens yet."""
+    with socket.socket(socket.AF_UNIX) as client:
+        return client.connect_ex(str(path)) == 0
 
 
 def configure(mesh: Mesh, node: Node, keys: Keys) -> None:

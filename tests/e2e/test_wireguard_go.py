@@ -16,6 +16,7 @@ from typing import Literal
 import pytest
 
 from exporter import errors
+from exporter.demo.tunnels import listens
 from exporter.model import Device
 from exporter.sources.gateway import NETNS_DIRECTORY
 from exporter.sources.uapi import DIRECTORY, UapiSource
@@ -108,7 +109,7 @@ def wireguard_go(end: End, log: Path) -> Iterator[subprocess.Popen[bytes]]:
 
 def wait_for_socket(end: End, process: subprocess.Popen[bytes], log: Path) -> None:
     deadline = time.monotonic() + PATIENCE
-    while not (DIRECTORY / f"{end.interface}.sock").is_socket():
+    while not listens(DIRECTORY / f"{end.interface}.sock"):
         if process.poll() is not None or time.monotonic() > deadline:
             pytest.fail(f"wireguard-go did not come up:\n{log.read_text()}")
         time.sleep(0.05)
