@@ -1,4 +1,4 @@
-"""Frames, sequences of snapshots that frames are made of, and what a reader of frames makes of them."""
+"""Random frames, random sequences of snapshots, and a plain reader of frames."""
 
 from __future__ import annotations
 
@@ -20,7 +20,7 @@ RUN = UUID("6f9619ff-8b86-4d01-b42d-00cf4fc964ff")
 
 
 def row(number: int, handshake: int = 0, received: int = 0, sent: int = 0) -> Row:
-    """A peer with its counters; the number is its key's."""
+    """A peer with its counters; `number` gives its key."""
     return Peer(key(number)), handshake, received, sent
 
 
@@ -46,7 +46,7 @@ CONFIGS = st.builds(
 
 @st.composite
 def device_frames(draw: st.DrawFn) -> DeviceFrame:
-    """An interface with columns that fit together, its slots in any order."""
+    """An interface with consistent columns and slots in any order."""
     slots = st.lists(st.integers(0, 2**31), max_size=5, unique=True)
     changed, restarted = draw(slots), draw(slots)
 
@@ -123,7 +123,7 @@ class Tunnel:
 
 @dataclass(frozen=True)
 class Moment:
-    """A snapshot, with what the directory said then."""
+    """A snapshot with the directory of that time."""
 
     snapshot: Snapshot
     directory: Directory
@@ -131,7 +131,7 @@ class Moment:
 
 
 class LivingGateway:
-    """Gives snapshots in which everything happens that can: traffic, peers and interfaces that come, go and
+    """Gives snapshots with every kind of event: traffic, peers and interfaces that come, go and
     begin anew, readings that fail, a directory that is written again. `seed` decides what happens; `indexed`
     is the share of readings in which the index of an interface is known."""
 
@@ -169,7 +169,7 @@ class LivingGateway:
         return (tunnel, self._random.choice([*tunnel.rows])) if tunnel and tunnel.rows else None
 
     def _interface(self) -> None:
-        """One goes, comes back as it was, or is made again."""
+        """An interface is removed, returns unchanged, or is created again."""
         place = self._random.choice(self.PLACES)
         tunnel = self._tunnels.pop(place, None)
         if tunnel and self._random.random() < 0.7:
@@ -182,7 +182,7 @@ class LivingGateway:
             self._tunnels[place] = Tunnel(*place, self._indexes, rows)
 
     def _peer(self) -> None:
-        """One comes with counters of its own, or goes."""
+        """A peer is added with counters, or removed."""
         tunnel = self._some_tunnel()
         if tunnel:
             number = self._random.randrange(self._keys)
@@ -260,8 +260,8 @@ State = tuple[PeerConfig, int, int, int]  # with last handshake, received, sent
 
 
 class Witness:
-    """What the snapshots say, taken in peer by peer: who is there, what could not be read ("" = a listing),
-    and how much each peer moved in all. The organisation and the clearance are the gateway's."""
+    """The plain model: takes snapshots peer by peer and keeps the present peers, the unread interfaces
+    ("" = a listing) and the total bytes of each peer. Organisation and clearance are the gateway's."""
 
     def __init__(self, organisation: str, clearance: int) -> None:
         self._organisation = organisation

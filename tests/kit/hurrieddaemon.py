@@ -1,4 +1,4 @@
-"""`argus-wg serve` in a hurry: all of its real parts, with less patience than a configuration may ask for."""
+"""`argus-wg serve` with its real parts, and intervals shorter than a configuration may ask for."""
 
 from __future__ import annotations
 
@@ -18,7 +18,7 @@ LOCK_TIMEOUT = 0.5  # seconds that a statement waits for another session's lock
 
 
 def command(*arguments: str) -> list[str]:
-    """How to start it."""
+    """The command that starts it."""
     return [sys.executable, "-m", __name__, *arguments]
 
 

@@ -26,7 +26,7 @@ T = TypeVar("T")
 
 
 def device(label: str = "wg0", added: Sequence[str] = ()) -> DeviceFrame:
-    """An interface of which nothing is told but the peers that it added."""
+    """The frame of an interface with added peers and nothing else."""
     return DeviceFrame(label, "kernel", "", 0, 0, "boot/1", len(added), added, *[()] * 9)
 
 
@@ -39,20 +39,21 @@ def frame(
     taken_at: float = 0.0,
     lost: Sequence[Lost] = (),
 ) -> Frame:
-    """A frame of epoch 1, taken a second after the one before."""
+    """A frame of epoch 1, one second after the previous one."""
     at = taken_at or 1_700_000_000.0 + sequence
     return Frame(run, sequence, epoch, at, "gw", "acme", 0, devices, (), (), lost)
 
 
 def blob(sequence: int, size: int) -> bytes:
-    """Bytes that no other sequence number has."""
+    """Bytes that are unique to a sequence number."""
     return random.Random(sequence).randbytes(size)
 
 
 def fill(
     spool: Spool, size: int, start: int = 1, check: Callable[[], None] = lambda: None
 ) -> tuple[int, StoreError]:
-    """Appends until it is refused, with a check after each: how many frames were kept, and the refusal."""
+    """Appends until a frame is refused, with a check after each. Returns the number of kept frames and the
+    refusal."""
     kept = 0
     while True:
         try:
@@ -64,7 +65,7 @@ def fill(
 
 
 def fail(error: int, *calls: str) -> None:
-    """From now on the kernel answers these system calls of this thread with an error number (seccomp)."""
+    """Makes the kernel answer these system calls of this thread with an error number (seccomp)."""
     numbers = {"x86_64": {"fsync": 74, "fdatasync": 75, "pwrite64": 18}}
     numbers["aarch64"] = {"fsync": 82, "fdatasync": 83, "pwrite64": 68}
     if platform.machine() not in numbers:
@@ -82,7 +83,7 @@ def fail(error: int, *calls: str) -> None:
 
 
 def on_small_disk(directory: Path, size: str) -> None:
-    """From now on this thread, and no other, sees a disk of that size in the directory."""
+    """Mounts a disk of that size on the directory, for this thread only."""
     libc = ctypes.CDLL(None, use_errno=True)
     private = 1 << 14 | 1 << 18  # MS_REC | MS_PRIVATE
     if libc.unshare(0x20000) or libc.mount(None, b"/", None, private, None):  # CLONE_NEWNS
@@ -92,13 +93,13 @@ def on_small_disk(directory: Path, size: str) -> None:
 
 
 def in_thread(work: Callable[[], T]) -> T:
-    """What the work returns, done in a thread that ends with it."""
+    """Runs `work` in a new thread and returns its result."""
     with ThreadPoolExecutor(1) as pool:
         return pool.submit(work).result()
 
 
 def append_for_ever(path: Path) -> None:
-    """A run of its own, a keyframe now and then, frames confirmed behind; tells what is kept."""
+    """The process: appends frames with keyframes in between, confirms them, and prints what is kept."""
     run, sequence, epoch = uuid4(), 0, 1
     spool = Spool(path, 64 * MIB)
     while True:

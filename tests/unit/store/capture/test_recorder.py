@@ -1,4 +1,4 @@
-"""The recorder: every tick is a frame in the spool, or told by the next one that is."""
+"""The recorder: every interval has a frame in the spool, or is reported as a gap by the next frame."""
 
 from __future__ import annotations
 
@@ -38,7 +38,7 @@ TICK = 0.05  # seconds between the snapshots of a recorder that runs
 
 
 class Frames(Tracker):
-    """A tracker of no interface, that remembers what it was given and what was confirmed."""
+    """A tracker without interfaces that records its arguments and the confirmed frames."""
 
     def __init__(self) -> None:
         super().__init__("gw", "acme", 0, uuid4(), "boot")
@@ -64,7 +64,7 @@ class Frames(Tracker):
 
 @dataclass
 class Watch:
-    """A directory that is replaced whenever somebody looks at it."""
+    """A directory that is replaced at each access."""
 
     generation: int = 0
 
@@ -76,7 +76,7 @@ class Watch:
 
 @dataclass
 class Rig:
-    """A daemon's recording, as far as the spool."""
+    """The recording of a daemon, up to the spool."""
 
     spool: Spool
     interval: float = 30.0
@@ -111,12 +111,12 @@ def at(seconds: float) -> Snapshot:
 
 
 async def now() -> Snapshot:
-    """A reading that takes no time."""
+    """A reading without duration."""
     return Snapshot("gw", time.time())
 
 
 async def run_until(recorder: Recorder, enough: Callable[[], bool]) -> None:
-    """Runs the recorder until it is enough, or until it ends by itself."""
+    """Runs the recorder until `enough`, or until it ends by itself."""
     task = asyncio.create_task(recorder.run())
     while not enough() and not task.done():
         await asyncio.sleep(TICK / 10)
@@ -137,7 +137,7 @@ def ids(frames: Sequence[Frame]) -> list[tuple[UUID, int]]:
 
 
 def test_a_kept_frame_is_confirmed(tmp_path: Path) -> None:
-    """Each snapshot is one frame in the spool, the first a keyframe, and the tracker builds on it."""
+    """Each snapshot becomes one frame in the spool, the first a keyframe, and is confirmed."""
     with rig(tmp_path) as daemon:
         for n in range(3):
             daemon.spooler.append(at(30 * n))
@@ -152,7 +152,7 @@ def test_a_kept_frame_is_confirmed(tmp_path: Path) -> None:
 
 
 def test_a_discarded_frame_asks_for_a_keyframe(tmp_path: Path) -> None:
-    """When a frame was taken out that others build on, the next one builds on nothing, and tells the loss."""
+    """After a frame was discarded, the next frame is a keyframe and reports the gap."""
     with rig(tmp_path) as daemon:
         assert [daemon.spooler.append(at(30 * n)).keyframe for n in range(3)] == [True, False, False]
         lost = daemon.spool.discard(daemon.spool.first(2)[-1].id)
@@ -162,7 +162,8 @@ def test_a_discarded_frame_asks_for_a_keyframe(tmp_path: Path) -> None:
 
 
 def test_a_refused_frame_is_told(tmp_path: Path) -> None:
-    """At the quota the tracker goes on from what is kept, and the next frame tells how many are missing."""
+    """At the quota the tracker continues from the kept frames, and the next frame reports the missing
+    ones."""
     with rig(tmp_path, quota=MIB) as daemon:
         daemon.spooler.append(at(0))
         daemon.encode = lambda _: bytes(2 * MIB)
@@ -179,7 +180,7 @@ def test_a_refused_frame_is_told(tmp_path: Path) -> None:
 
 @pytest.mark.parametrize(("later", "missing"), [(40, 0), (46, 1), (60, 1), (300, 9), (-3000, 0)])
 def test_the_time_without_a_daemon_is_told(tmp_path: Path, later: float, missing: int) -> None:
-    """The first frame of a run tells how many snapshots there would have been since the last one."""
+    """The first frame of a run reports the snapshots that are missing since the previous run."""
     with rig(tmp_path) as daemon:
         assert not daemon.spooler.append(at(0)).lost
     with rig(tmp_path) as daemon:
@@ -191,7 +192,7 @@ def test_the_time_without_a_daemon_is_told(tmp_path: Path, later: float, missing
 @settings(max_examples=100, deadline=None)
 @given(st.lists(st.sampled_from(("kept", "full", "unread", "late", "restart", "absent")), max_size=40))
 def test_every_tick_is_kept_or_told(tmp_path_factory: pytest.TempPathFactory, ticks: list[str]) -> None:
-    """Whatever happens in whatever order, frames and what they tell as lost add up to the ticks."""
+    """For any order of events, the frames and the reported gaps add up to the number of intervals."""
     path = tmp_path_factory.mktemp("spool") / "spool.sqlite"
     expected: Counter[str] = Counter()
     daemon = Rig(Spool(path, MIB))
@@ -226,7 +227,8 @@ def test_every_tick_is_kept_or_told(tmp_path_factory: pytest.TempPathFactory, ti
 
 
 def test_a_clock_that_is_set_back(tmp_path: Path, caplog: pytest.LogCaptureFixture) -> None:
-    """Over an hour back and a restart in it instants go on; the frame that is right again tells."""
+    """After a step back by an hour and a restart, instants advance; a gap is reported when the clock is
+    right."""
     with rig(tmp_path) as daemon, caplog.at_level(logging.INFO):
         daemon.spooler.append(at(0))
         daemon.spooler.append(at(30))
@@ -247,7 +249,7 @@ def test_a_clock_that_is_set_back(tmp_path: Path, caplog: pytest.LogCaptureFixtu
 
 
 def test_a_clock_that_is_set_back_by_days(tmp_path: Path, caplog: pytest.LogCaptureFixture) -> None:
-    """Then it is believed: instants go back once, and a gap without length says so."""
+    """After a step back by days, instants go back once, and a gap of no length is reported."""
     with rig(tmp_path) as daemon, caplog.at_level(logging.INFO):
         daemon.spooler.append(at(0))
         daemon.spooler.append(at(-1800))
@@ -260,7 +262,7 @@ def test_a_clock_that_is_set_back_by_days(tmp_path: Path, caplog: pytest.LogCapt
 
 
 def test_a_spool_set_aside_is_told(tmp_path: Path) -> None:
-    """When the file of the run before could not be read, the first frame says so."""
+    """The first frame reports a spool of the previous run that could not be read."""
     (tmp_path / "spool.sqlite").write_bytes(random.Random(1).randbytes(9000))
     with rig(tmp_path) as daemon:
         later = Snapshot("gw", time.time() + 9)
@@ -275,7 +277,7 @@ def test_a_spool_set_aside_is_told(tmp_path: Path) -> None:
 
 @pytest.mark.parametrize("takes", [0.0, 0.7, 2.4], ids=["quick", "slow", "too slow"])
 def test_the_schedule_does_not_drift(tmp_path: Path, takes: float) -> None:
-    """However long readings take, each tick has one, or it is told as lost: none drifts, none bunches."""
+    """For any duration of readings, each interval has one reading or a reported gap, without drift."""
     starts: list[float] = []
     ends: list[float] = []
 
@@ -299,12 +301,12 @@ def test_the_schedule_does_not_drift(tmp_path: Path, takes: float) -> None:
 
 
 def off(seconds: float) -> float:
-    """How far from a tick, in ticks."""
+    """The distance from the start of an interval, in intervals."""
     return abs(seconds / TICK - round(seconds / TICK))
 
 
 def test_a_late_snapshot_tells_of_those_before(tmp_path: Path) -> None:
-    """What was due while a reading took too long is missing between the snapshot before and its own."""
+    """Snapshots that were due during a slow reading are reported as a gap before its snapshot."""
     takes = [0.0, 0.0, 3.5]
 
     async def read() -> Snapshot:
@@ -320,7 +322,7 @@ def test_a_late_snapshot_tells_of_those_before(tmp_path: Path) -> None:
 
 
 def test_it_says_how_it_goes(tmp_path: Path) -> None:
-    """Each frame is counted, announced, and seen in the numbers of the spool."""
+    """Each frame is counted, announced, and part of the figures of the spool."""
     with rig(tmp_path, TICK) as daemon:
         recorder = daemon.recorder(now)
         assert (daemon.recording.interval, daemon.recording.spool_quota) == (TICK, 64 * MIB)
@@ -334,7 +336,7 @@ def test_it_says_how_it_goes(tmp_path: Path) -> None:
 
 
 def test_a_reading_that_fails(tmp_path: Path, caplog: pytest.LogCaptureFixture) -> None:
-    """It is logged once for all in a row, counted, and told by the next frame as lost."""
+    """A series of failed readings is logged once, counted, and reported by the next frame."""
     results: list[str] = ["", "bad", "bad", "bad", "", ""]
 
     async def read() -> Snapshot:
@@ -354,7 +356,7 @@ def test_a_reading_that_fails(tmp_path: Path, caplog: pytest.LogCaptureFixture) 
 
 
 def test_a_spool_that_is_full(tmp_path: Path, caplog: pytest.LogCaptureFixture) -> None:
-    """While it is full that is shown, and logged once; when there is room again, too."""
+    """A full spool is shown and logged once, and so is its end."""
     with rig(tmp_path, TICK, quota=MIB) as daemon, caplog.at_level(logging.INFO):
         recording = daemon.recording
         daemon.encode = lambda made: encode(made) + bytes(200_000)
@@ -375,7 +377,7 @@ def test_a_spool_that_is_full(tmp_path: Path, caplog: pytest.LogCaptureFixture) 
 
 
 def test_a_spool_that_is_broken(tmp_path: Path, caplog: pytest.LogCaptureFixture) -> None:
-    """After a failed fsync the recording ends, says why, and says it once."""
+    """After a failed fsync the recording ends and logs the reason once."""
 
     def failing(made: Frame) -> bytes:
         if made.sequence == 3:
@@ -393,7 +395,7 @@ def test_a_spool_that_is_broken(tmp_path: Path, caplog: pytest.LogCaptureFixture
 
 
 def test_the_end_waits_for_the_frame_under_way(tmp_path: Path) -> None:
-    """A frame that is being written when the daemon stops is kept, and the spool can be closed behind it."""
+    """A frame that is being written when the daemon stops is kept before the spool is closed."""
     with rig(tmp_path, TICK) as daemon:
         begun = False
 

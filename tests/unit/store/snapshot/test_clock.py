@@ -1,4 +1,4 @@
-"""Instants that are later than all before, whatever the wall clock does."""
+"""Instants are monotone, whatever the wall clock does."""
 
 from __future__ import annotations
 
@@ -13,8 +13,8 @@ DAY = 86_400.0
 
 @given(st.integers(0, 2 * 10**12), st.lists(st.integers(-(10**8), 10**8), max_size=20))
 def test_instants_are_whole_milliseconds_and_go_on(first: int, steps: list[int]) -> None:
-    """Each is later than the one before, or the clock is believed, which is only then and told; and each is
-    the clock's, or later by what is told."""
+    """Each instant is later than the previous one, or a step of more than a day is reported; and each equals
+    the wall clock plus the reported delay."""
     clock, wall, last = MonotoneClock(first / 1000), first, first
     for step in steps:
         wall = max(0, wall + step)
@@ -28,27 +28,27 @@ def test_instants_are_whole_milliseconds_and_go_on(first: int, steps: list[int])
 
 
 def test_instants_follow_the_clock() -> None:
-    """Cut to milliseconds, the wall clock's time is the instant."""
+    """The instant is the wall clock's time in whole milliseconds."""
     clock = MonotoneClock()
     assert [clock.next(NOON + 0.0004), clock.next(NOON + 30)] == [NOON, NOON + 30]
     assert (clock.behind, clock.went_back) == (0, 0)
 
 
 def test_two_in_one_millisecond_differ() -> None:
-    """The second is a millisecond later."""
+    """Two snapshots in one millisecond get instants one millisecond apart."""
     clock = MonotoneClock()
     assert [clock.next(NOON), clock.next(NOON)] == [NOON, NOON + 0.001]
 
 
 def test_instants_stand_still_until_the_clock_has_caught_up() -> None:
-    """Set back by an hour, the clock is an hour behind, then less, then right again."""
+    """After a step back by an hour, `behind` is an hour, then decreases to zero."""
     clock = MonotoneClock(NOON)
     told = [(clock.next(wall), clock.behind) for wall in (NOON - 3600, NOON - 1, NOON + 1)]
     assert told == [(NOON + 0.001, 3600.001), (NOON + 0.002, 1.002), (NOON + 1, 0)]
 
 
 def test_a_clock_that_is_days_behind_is_believed() -> None:
-    """Up to a day it is not; beyond, instants go back by what is told, once."""
+    """A step back by more than a day makes the instants go back once, by the reported amount."""
     clock = MonotoneClock(NOON)
     assert clock.next(NOON - DAY) == NOON + 0.001
     assert clock.next(NOON - DAY - 1) == NOON - DAY - 1

@@ -1,4 +1,4 @@
-"""A frame comes back as it was, and never as another one."""
+"""An encoded frame is decoded to the same frame, and damaged bytes to none."""
 
 from __future__ import annotations
 
@@ -55,7 +55,7 @@ NOTHING = DeviceFrame("wg0", "kernel", key(9), 51820, 0, "boot:4", 0, *([] for _
 
 
 def busy(peers: int, changed: int) -> Frame:
-    """A delta in which some peers moved, with counters as they are after months of use."""
+    """A delta with some changed peers, and counters as they are after months of use."""
     seeded = random.Random(1)
     slots = sorted(seeded.sample(range(peers), changed))
     handshakes = [START - seeded.randrange(180) for _ in slots]
@@ -67,12 +67,12 @@ def busy(peers: int, changed: int) -> Frame:
 
 @given(FRAMES)
 def test_a_frame_comes_back_as_it_was(frame: Frame) -> None:
-    """Whatever a frame holds: decoded, it equals the one that was encoded."""
+    """Any frame equals itself after encoding and decoding."""
     assert decode(encode(frame)) == frame
 
 
 def test_a_keyframe_of_many_peers_comes_back() -> None:
-    """More peers are configured than go into one piece."""
+    """A keyframe with more configurations than one chunk holds equals itself after decoding."""
     slots = list(range(10_000))
     configured = [(slot, replace(CONFIG, name=f"peer-{slot}")) for slot in slots]
     device = replace(busy(10_000, 10_000).devices[0], added=[*map(key, slots)], configured=configured)
@@ -92,7 +92,7 @@ def test_every_flipped_bit_is_noticed() -> None:
 
 
 def test_every_truncation_is_noticed() -> None:
-    """A frame without its end, or with something behind it, is none."""
+    """A truncated frame, or one with extra bytes, raises FrameCorrupt."""
     data = encode(SMALL)
     for length in range(len(data)):
         with pytest.raises(FrameCorrupt):
@@ -102,28 +102,28 @@ def test_every_truncation_is_noticed() -> None:
 
 
 def sealed(content: bytes, body: int) -> bytes:
-    """What follows a frame's head, of that many bytes of body, with length and checksum right."""
+    """A frame with this content after its head, a body of `body` bytes, and a right length and checksum."""
     about = struct.pack("=Q16sQQqQ", 64 + len(content), RUN.bytes, 1, 1, 0, body)
     return b"AWF1" + struct.pack("=I", zlib.crc32(about + content)) + about + content
 
 
 @given(st.binary(max_size=200), st.integers(0, 250))
 def test_other_bytes_are_no_frame(content: bytes, body: int) -> None:
-    """Even with a checksum and a length that are right, what no encoder wrote is FrameCorrupt."""
+    """Content that cannot be decompressed raises FrameCorrupt, even with a right length and checksum."""
     with pytest.raises(FrameCorrupt, match="frame 1 of 6f9619ff"):
         decode(sealed(content, body))
 
 
 @pytest.mark.parametrize("text", ["", "[]", "{}", '"', '{"devices":[[[],[1]]]}', "\xff"])
 def test_a_body_of_other_content_is_no_frame(text: str) -> None:
-    """Nor is what can be decompressed, and is not what a frame holds."""
+    """Content that decompresses to something else raises FrameCorrupt."""
     body = zlib.compress(text.encode("latin-1") + b"\n\n")
     with pytest.raises(FrameCorrupt, match="has contents that this version cannot read"):
         decode(sealed(body, len(body)))
 
 
 def test_a_key_that_is_none_is_refused() -> None:
-    """What is not the base64 of 32 bytes would shift the keys behind it."""
+    """A key that is not the base64 of 32 bytes is refused; it would shift the following keys."""
     for wrong in ("", "AAAA", key(1)[:-1]):
         frame = replace(SMALL, devices=[replace(SMALL.devices[0], added=[wrong])])
         with pytest.raises(ValueError, match=r"32 bytes|[Pp]adding"):
@@ -131,5 +131,5 @@ def test_a_key_that_is_none_is_refused() -> None:
 
 
 def test_a_delta_is_small() -> None:
-    """With a fifth of 10,000 peers changed, at most 2.8 bytes for each peer of the interface."""
+    """With a fifth of 10,000 peers changed, a frame has at most 2.8 bytes per peer of the interface."""
     assert len(encode(busy(10_000, 2_000))) <= 28_000

@@ -1,4 +1,4 @@
-"""Frames say what snapshots said: all of it, once, also when some of the frames were not kept."""
+"""Frames contain everything that snapshots contain, once, also when some frames were not kept."""
 
 from __future__ import annotations
 
@@ -57,8 +57,8 @@ def only(frame: Frame) -> DeviceFrame:
 @settings(deadline=None)
 @given(seed=st.randoms(use_true_random=False), share=st.sampled_from([1, 0.7, 0.4]))
 def test_frames_say_what_the_snapshots_said(seed: random.Random, share: float) -> None:
-    """Whatever happens on a gateway, and whichever frames are not kept: who reads the others knows who is
-    there, how each is configured, where its counters are, and how much it moved in all."""
+    """For any events on a gateway and any frames that are not kept, the kept frames give the present peers,
+    their configurations, their counters and their total bytes."""
     frames, gateway = tracker(keyframe_every=10), LivingGateway(seed)
     witness, replica = Witness("default", 1), Replica()
     for _ in range(30):
@@ -76,7 +76,7 @@ def test_frames_say_what_the_snapshots_said(seed: random.Random, share: float) -
 
 
 def test_a_frame_says_whose_it_is() -> None:
-    """The head of a frame is the run's, and what was lost before it is told with it."""
+    """A frame has the identity of its run, and reports the gaps before it."""
     lost = [Lost(1.0, 2.0, "late", 1)]
     frame = tracker(clearance=3).take(Snapshot("gw", 1.0), NOBODY, 0, 2.5, lost)
     assert (frame.run, frame.gateway, frame.organisation, frame.clearance) == (RUN, "gw", "default", 3)
@@ -84,7 +84,7 @@ def test_a_frame_says_whose_it_is() -> None:
 
 
 def test_keyframes_are_first_regular_and_on_request() -> None:
-    """The first frame that is kept is one, then every so many, and whenever it is asked for."""
+    """The first kept frame is a keyframe, then every n-th one, and one on request."""
     frames = tracker(keyframe_every=3)
     taken = [kept(frames, wg0(row(1)), keyframe=number == 5) for number in range(1, 10)]
     assert [frame.sequence for frame in taken if frame.keyframe] == [1, 4, 5, 8]
@@ -92,7 +92,7 @@ def test_keyframes_are_first_regular_and_on_request() -> None:
 
 
 def test_no_epoch_begins_while_a_frame_is_not_kept() -> None:
-    """Until the first frame is kept each is a keyframe; later, one that was not kept is made up for first."""
+    """Every frame is a keyframe until one is kept; later a keyframe waits until a frame was kept."""
     frames = tracker()
     assert take(frames, wg0(row(1))).keyframe
     assert kept(frames, wg0(row(1))).epoch == 2
@@ -102,7 +102,8 @@ def test_no_epoch_begins_while_a_frame_is_not_kept() -> None:
 
 
 def test_every_take_has_a_number_of_its_own() -> None:
-    """A frame of which nobody knows whether it was kept is not mistaken for the next one."""
+    """No two frames share a sequence number, so a frame that may have been kept is not confused with the
+    next."""
     frames = tracker()
     first, second = take(frames, wg0()), take(frames, wg0())
     assert (first.sequence, second.sequence) == (1, 2)
@@ -114,7 +115,7 @@ def test_every_take_has_a_number_of_its_own() -> None:
 
 
 def test_what_stays_is_not_told() -> None:
-    """An interface on which nothing is new is in the frame, and nothing of its peers."""
+    """An interface without changes is in the frame, without any peer."""
     frames = tracker()
     kept(frames, wg0(row(1, 5, 6, 7), row(2)))
     same = only(kept(frames, wg0(row(1, 5, 6, 7), row(2))))
@@ -122,7 +123,7 @@ def test_what_stays_is_not_told() -> None:
 
 
 def test_only_what_changed_is_told() -> None:
-    """A peer is told when its bytes or its handshake are new."""
+    """A peer with new bytes or a new handshake is in `changed`."""
     frames = tracker()
     kept(frames, wg0(row(1, 5, 6, 7), row(2, 5, 6, 7), row(3, 5, 6, 7), row(4, 5, 6, 7)))
     frame = only(kept(frames, wg0(row(1, 9, 6, 7), row(2, 5, 9, 7), row(3, 5, 6, 9), row(4, 5, 6, 7))))
@@ -133,7 +134,7 @@ def test_only_what_changed_is_told() -> None:
 
 @pytest.mark.parametrize("after", [row(1, 5, 5, 7), row(1, 5, 6, 6), row(1, 0, 6, 7)])
 def test_smaller_counters_began_anew(after: Row) -> None:
-    """So did those of a peer that has no handshake any more; a handshake of a clock set back says nothing."""
+    """A peer that lost its handshake was reset; an earlier handshake after a clock step is no reset."""
     frames = tracker()
     kept(frames, wg0(row(1, 5, 6, 7), row(2, 5, 6, 7)))
     frame = only(kept(frames, wg0(after, row(2, 4, 6, 7))))
@@ -141,7 +142,7 @@ def test_smaller_counters_began_anew(after: Row) -> None:
 
 
 def test_a_peer_that_comes_back_has_a_new_slot() -> None:
-    """It was away, so its counters began anew, even where they are larger."""
+    """A peer that was removed and came back was reset, even if its counters are larger."""
     frames = tracker()
     kept(frames, wg0(row(1, 5, 6, 7), row(2)))
     away = only(kept(frames, wg0(row(2))))
@@ -160,7 +161,7 @@ def test_the_order_of_peers_is_not_news() -> None:
 
 
 def test_what_came_and_went_between_two_kept_frames_is_told() -> None:
-    """A peer seen only by a snapshot that was not kept takes a slot, with what it counted, and leaves it."""
+    """A peer that only an unkept snapshot contained gets a slot with its bytes, and is removed again."""
     frames = tracker()
     kept(frames, wg0(row(1, 5, 6, 7)))
     take(frames, wg0(row(1, 5, 6, 7), row(2, 1, 2, 3)))
@@ -171,7 +172,7 @@ def test_what_came_and_went_between_two_kept_frames_is_told() -> None:
 
 
 def test_bytes_counted_before_a_restart_are_carried() -> None:
-    """From 100, 150 was seen and 20 after a restart, 30 and 5 after another: 50 and 30 are carried."""
+    """100, 150, reset to 20, 30, reset to 5: the frame carries 50 and then 30 bytes."""
     frames = tracker()
     kept(frames, wg0(row(1, 1, 100, 1000)))
     for received in (150, 20, 30, 5):
@@ -181,7 +182,7 @@ def test_bytes_counted_before_a_restart_are_carried() -> None:
 
 
 def test_a_peer_that_is_back_before_a_frame_is_kept_stands_once() -> None:
-    """Known or new, it has one slot in the frame, its last counters, and what it had counted besides."""
+    """A peer that came and went has one slot in the frame, its last counters and its carried bytes."""
     frames = tracker()
     kept(frames, wg0(row(1, 1, 100, 0), row(2)))
     take(frames, wg0(row(2), row(3, 1, 40, 0)))
@@ -193,7 +194,7 @@ def test_a_peer_that_is_back_before_a_frame_is_kept_stands_once() -> None:
 
 
 def test_an_interface_that_came_and_went_is_told() -> None:
-    """It is told as it was, and as gone, once; later frames do not speak of it."""
+    """An interface that came and went is in one frame with its peers and in `gone`, and in no later frame."""
     frames = tracker()
     kept(frames, moment())
     take(frames, wg0(row(1, 1, 2, 3)))
@@ -204,7 +205,7 @@ def test_an_interface_that_came_and_went_is_told() -> None:
 
 
 def test_an_interface_that_is_back_adds_its_peers_anew() -> None:
-    """At slots that the epoch has not used; the counters of the same interface went on."""
+    """The peers of an interface that returns get unused slots, and their counters continue."""
     frames = tracker()
     kept(frames, wg0(row(1, 1, 2, 3), row(2)))
     gone = kept(frames, moment())
@@ -214,7 +215,7 @@ def test_an_interface_that_is_back_adds_its_peers_anew() -> None:
 
 
 def test_a_keyframe_tells_an_interface_as_gone() -> None:
-    """A keyframe, too, says which interfaces are gone since the frame before, and nothing else of them."""
+    """A keyframe also lists the interfaces removed since the previous frame, without their peers."""
     frames = tracker()
     kept(frames, wg0(row(1, 1, 2, 3)))
     frame = kept(frames, moment(), keyframe=True)
@@ -223,7 +224,7 @@ def test_a_keyframe_tells_an_interface_as_gone() -> None:
 
 
 def test_another_index_is_another_interface() -> None:
-    """With it, all counters began anew; an index that cannot be read is the one it was."""
+    """A new instance resets all counters; an unreadable index is assumed to be unchanged."""
     frames = tracker()
     nameless, other = replace(WG0, link=None), replace(WG0, link=Link(True, index=5))
     instances, restarts = [], []
@@ -236,7 +237,7 @@ def test_another_index_is_another_interface() -> None:
 
 
 def test_what_an_instance_counted_ends_with_it() -> None:
-    """Of a peer that is not on the interface any more when it is made again, the bytes seen are carried."""
+    """The bytes of a peer that is missing from a new instance of the interface are carried."""
     frames = tracker()
     kept(frames, wg0(row(1, 1, 100, 0), row(2)))
     take(frames, wg0(row(1, 1, 150, 0), row(2)))
@@ -259,13 +260,13 @@ def test_what_an_instance_counted_ends_with_it() -> None:
     ],
 )
 def test_instances_are_compared_as_far_as_they_are_known(before: str, after: str, other: bool) -> None:
-    """Index 0 is not known, and says nothing; another boot is another instance of everything."""
+    """Index 0 is unknown and proves nothing; another boot is another instance of every interface."""
     assert is_other_instance(before, after) is other
 
 
 def test_an_interface_that_cannot_be_read_keeps_its_state() -> None:
-    """Its own reading failed, or the listing of its source, or that of all namespaces: it is not gone, and
-    others may be there."""
+    """An interface whose reading, source or namespaces failed is unread and not gone, and others may
+    exist."""
     blue, utun = replace(WG0, namespace="blue"), Device("utun", "userspace")
     all_three = moment(*(with_peers(device, [row(1, 1, 2, 3)]) for device in (WG0, blue, utun)))
     frames = tracker()
@@ -278,7 +279,7 @@ def test_an_interface_that_cannot_be_read_keeps_its_state() -> None:
 
 
 def test_a_failed_listing_hides_nothing_that_was_read() -> None:
-    """What was read in spite of it is told as read, and what was gone before stays gone."""
+    """An interface that was read despite a failed listing is read, and a removed one stays removed."""
     frames = tracker()
     kept(frames, wg0(row(1)))
     read = kept(frames, moment(WG0, failed=failure("netlink") + failure("netlink", "wg0")))
@@ -288,7 +289,7 @@ def test_a_failed_listing_hides_nothing_that_was_read() -> None:
 
 
 def test_an_interface_unread_at_a_keyframe_is_told_later() -> None:
-    """Its first frame in the epoch says all of it, and which counters began anew since it was last read."""
+    """Its first frame in the epoch contains all of its peers, and the resets since it was last read."""
     frames = tracker()
     kept(frames, wg0(row(1, 1, 20, 30), row(2, 1, 20, 30), row(3)))
     kept(frames, moment(failed=failure("netlink", "wg0")), keyframe=True)
@@ -298,7 +299,8 @@ def test_an_interface_unread_at_a_keyframe_is_told_later() -> None:
 
 
 def test_a_peer_is_its_organisations() -> None:
-    """The directory says whose a peer is and who may see it, or else the gateway; never below the gateway."""
+    """Organisation and clearance come from the directory or the gateway, never below the gateway's
+    clearance."""
     entries = {
         key(1): Entry(key(1), "one", "berlin", "", "noc", "acme", 5),
         key(2): Entry(key(2), "two", clearance=1),
@@ -318,7 +320,7 @@ def test_a_peer_is_its_organisations() -> None:
 
 
 def test_another_directory_configures_whom_it_changes() -> None:
-    """What does not concern a peer's records is no change, nor is a directory given under an old number."""
+    """Fields that are not recorded cause no change; a directory under an old generation is not looked at."""
     frames, snapshot = tracker(), wg0(row(1), row(2), row(3)).snapshot
     before = Directory({key(number): Entry(key(number), f"peer-{number}") for number in (1, 2)})
     after = Directory({key(1): Entry(key(1), "peer-1", role="hub"), key(3): Entry(key(3), "peer-3")})
@@ -334,7 +336,7 @@ def test_another_directory_configures_whom_it_changes() -> None:
 
 
 def test_counters_are_what_the_database_can_hold() -> None:
-    """A counter, and a sum that is carried, ends at the largest number of eight bytes with a sign."""
+    """Counters and carried sums are limited to the largest signed 64-bit number."""
     frames = tracker()
     kept(frames, wg0(row(1, 1, 2**64 - 1, 0)))
     for received in (0, MOST, 5):

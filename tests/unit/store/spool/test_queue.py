@@ -1,4 +1,4 @@
-"""The spool: what was appended is there, once and in order, whatever happens to the process and the disk."""
+"""The spool: every appended frame is in it, once and in order, after any failure of process and disk."""
 
 from __future__ import annotations
 
@@ -46,7 +46,7 @@ def opened(path: Path, quota: int = 64 * MIB) -> Iterator[Spool]:
 
 
 def sequences(spool: Spool) -> list[int]:
-    """Of all the frames that are there; each must be what was appended."""
+    """The frames in the spool, each compared with the appended one."""
     entries = spool.first(ALL)
     assert all(entry.intact and entry.data == blob(entry.sequence, len(entry.data)) for entry in entries)
     assert len(entries) == spool.depth
@@ -54,7 +54,7 @@ def sequences(spool: Spool) -> list[int]:
 
 
 def files(path: Path) -> int:
-    """Bytes of all the spool's files."""
+    """Total size of the spool's files in bytes."""
     return sum(file.stat().st_size for file in path.parent.iterdir())
 
 
@@ -69,7 +69,7 @@ def files(path: Path) -> int:
 def test_it_is_a_queue(
     tmp_path_factory: pytest.TempPathFactory, steps: list[str], draw: random.Random
 ) -> None:
-    """Whatever is done to it in whatever order, it holds what a list would; each frame finds its keys."""
+    """For any operations in any order, the spool equals a list, and each frame finds its keys."""
     path = tmp_path_factory.mktemp("spool") / "spool.sqlite"
     spool = Spool(path, 64 * MIB)
     installation, epoch, expected = spool.installation, 1, list[tuple[int, int]]()
@@ -106,7 +106,7 @@ def test_it_is_a_queue(
 
 
 def check_keys(keys: dict[str, list[str]], entry: SpooledFrame) -> None:
-    """A sequence number that was no append added nothing, so the keys are a subsequence from the epoch on."""
+    """The expected keys: those of the appended frames since the start of the epoch."""
     numbers = [int(key.removeprefix("key ")) for key in keys.get("wg0", [])]
     assert numbers == sorted(set(numbers))
     assert numbers[:1] == ([entry.epoch] if entry.sequence > entry.epoch else [])
@@ -115,7 +115,8 @@ def check_keys(keys: dict[str, list[str]], entry: SpooledFrame) -> None:
 
 
 def test_keys_outlive_their_frames(path: Path) -> None:
-    """A frame is readable when all before it are gone; keys go when a newer epoch is there."""
+    """A frame stays readable after all earlier ones are deleted; keys are deleted after a newer epoch
+    starts."""
     with opened(path) as spool:
         spool.append(b"1", frame(1, devices=[device(added=["a", "b"])]))
         spool.append(b"2", frame(2, devices=[device(added=["c"])]))
@@ -135,7 +136,7 @@ def test_keys_outlive_their_frames(path: Path) -> None:
 
 @pytest.mark.parametrize("strange", [frame(2, epoch=7), frame(2, run=uuid4())], ids=["epoch", "run"])
 def test_a_delta_needs_its_keyframe(path: Path, strange: object) -> None:
-    """A delta to another keyframe than the last is refused: its keys would not be found."""
+    """A delta to another keyframe than the last one is refused."""
     with opened(path) as spool:
         spool.append(b"1", frame(1))
         with pytest.raises(ValueError, match="which is not the last one"):
@@ -144,7 +145,7 @@ def test_a_delta_needs_its_keyframe(path: Path, strange: object) -> None:
 
 
 def test_it_remembers_the_last_instant(path: Path) -> None:
-    """The newest instant stays when its frame is gone, to the millisecond, and over a restart."""
+    """The last instant survives the deletion of its frame and a restart, to the millisecond."""
     with opened(path) as spool:
         assert spool.last_instant == 0
         spool.append(b"1", frame(1, taken_at=1_700_000_000.123))
@@ -154,7 +155,7 @@ def test_it_remembers_the_last_instant(path: Path) -> None:
 
 
 def test_two_threads_share_it(path: Path) -> None:
-    """While one thread appends and another takes out, each frame comes out once and in order."""
+    """With one thread appending and another confirming, each frame comes out once and in order."""
     taken: list[int] = []
     with opened(path) as spool:
 
@@ -176,7 +177,7 @@ def test_two_threads_share_it(path: Path) -> None:
 
 
 def test_what_is_lost_is_told_once(path: Path) -> None:
-    """Losses of one reason join while they go on, outlive a restart, and end with a frame that tells them."""
+    """Gaps of one reason are joined, survive a restart, and end with a frame that reports them."""
     with opened(path) as spool:
         spool.lose(Lost(5.0, 0.0, "spool-full", 1))
         spool.lose(Lost(6.0, 0.0, "read-failed", 1))
@@ -192,7 +193,7 @@ def test_what_is_lost_is_told_once(path: Path) -> None:
 
 
 def test_rot_is_recognised_and_told(path: Path) -> None:
-    """A changed byte of a frame is found; the frame is discarded, told as lost, and a keyframe asked for."""
+    """A damaged frame is detected, discarded and noted as a gap, and a keyframe is requested."""
     with opened(path) as spool:
         for sequence in (1, 2, 3):
             spool.append(blob(sequence, 9000), frame(sequence))
@@ -214,7 +215,7 @@ def test_rot_is_recognised_and_told(path: Path) -> None:
 
 
 def test_rot_of_keys_is_recognised(path: Path) -> None:
-    """A changed byte of a public key is not handed out as another peer's."""
+    """A damaged public key raises FrameCorrupt instead of being read as another key."""
     with opened(path) as spool:
         spool.append(b"1", frame(1, devices=[device(added=["first key"])]))
         spool.append(b"2", frame(2))
@@ -224,7 +225,7 @@ def test_rot_of_keys_is_recognised(path: Path) -> None:
 
 
 def rot(path: Path, place: bytes) -> None:
-    """Changes a byte in the file, within bytes that are there once."""
+    """Changes one byte in the file, within bytes that occur once."""
     content = path.read_bytes()
     assert content.count(place) == 1
     changed = content.replace(place, place[:-1] + bytes([place[-1] ^ 1]))
@@ -235,7 +236,7 @@ def rot(path: Path, place: bytes) -> None:
 
 
 def test_the_quota_bounds_all_its_files(path: Path) -> None:
-    """At the quota a frame is refused, what is there stays, no file grows past it; space is used again."""
+    """At the quota a frame is refused, the others stay, the files stay within it, and space is reused."""
 
     def check() -> None:
         assert files(path) <= 2 * MIB
@@ -243,7 +244,7 @@ def test_the_quota_bounds_all_its_files(path: Path) -> None:
     with opened(path, 2 * MIB) as spool:
         kept, refusal = fill(spool, 28_000, check=check)
         assert isinstance(refusal, SpoolFull)
-        assert f"quota of 2 MiB is full; {kept} snapshots" in str(refusal)
+        assert f"quota of 2 MiB is full, {kept} snapshots" in str(refusal)
         assert kept > 40
         last = kept
         for _ in range(30):
@@ -257,7 +258,7 @@ def test_the_quota_bounds_all_its_files(path: Path) -> None:
 
 
 def test_a_drained_spool_gives_its_space_back(path: Path) -> None:
-    """After a long outage the file does not stay as large as it was."""
+    """The file shrinks after a long outage."""
     with opened(path, 128 * MIB) as spool:
         for sequence in range(1, 41):
             spool.append(blob(sequence, 1_000_000), frame(sequence))
@@ -269,7 +270,7 @@ def test_a_drained_spool_gives_its_space_back(path: Path) -> None:
 
 
 def test_a_smaller_quota_is_heeded(path: Path) -> None:
-    """A quota that was lowered below the size of the drained file shrinks it before it refuses anything."""
+    """With a quota below the size of an empty file, the file shrinks before a frame is refused."""
     with opened(path) as spool:
         for sequence in range(1, 9):
             spool.append(blob(sequence, 500_000), frame(sequence))
@@ -282,7 +283,7 @@ def test_a_smaller_quota_is_heeded(path: Path) -> None:
 
 
 def test_a_small_disk_that_is_full(path: Path) -> None:
-    """On a disk of 2 MB, frames are refused while what takes them out still works, again and again."""
+    """On a full disk of 2 MB, frames are refused and frames can be confirmed, repeatedly."""
 
     def drill() -> None:
         on_small_disk(path.parent, "2m")
@@ -302,7 +303,7 @@ def test_a_small_disk_that_is_full(path: Path) -> None:
 
 
 def take_the_rest(directory: Path) -> Path:
-    """A file of another program that leaves no room."""
+    """A file of another program that fills the disk."""
     other = directory / "other"
     with other.open("wb", buffering=0) as file, contextlib.suppress(OSError):
         while True:
@@ -311,7 +312,7 @@ def take_the_rest(directory: Path) -> Path:
 
 
 def test_a_disk_that_others_fill(path: Path) -> None:
-    """When another program takes the last byte, frames still come out, and go in again when there is room."""
+    """On a disk that another program filled, frames can be confirmed, and appended once there is room."""
 
     def drill() -> None:
         on_small_disk(path.parent, "4m")
@@ -334,7 +335,7 @@ def test_a_disk_that_others_fill(path: Path) -> None:
 
 
 def test_a_full_disk_without_need_of_more(path: Path) -> None:
-    """With no byte left, frames go out for good while the log has room, which merging it makes."""
+    """With no free byte, confirmed frames are deleted as long as merging the log makes room."""
 
     def drill() -> None:
         on_small_disk(path.parent, "4m")
@@ -356,7 +357,7 @@ def test_a_full_disk_without_need_of_more(path: Path) -> None:
 
 @pytest.mark.parametrize("error", [errno.ENOSPC, errno.EDQUOT], ids=os.strerror)
 def test_a_write_without_space(path: Path, error: int) -> None:
-    """A full disk or a file system's quota that SQLite runs into: nothing is kept, nothing else is harmed."""
+    """A frame that meets a full disk or quota is not kept, and all others stay."""
     with opened(path) as spool:
         for sequence in (1, 2, 3):
             spool.append(blob(sequence, 28_000), frame(sequence, devices=[device(added=["key"])]))
@@ -379,7 +380,7 @@ def test_a_write_without_space(path: Path, error: int) -> None:
 
 
 def test_a_limit_of_file_sizes(path: Path) -> None:
-    """The longest file that the process may write is a quota, and no failure of the disk."""
+    """The process's limit of file sizes acts as a quota, not as a failure of the disk."""
     _, hard = resource.getrlimit(resource.RLIMIT_FSIZE)
     try:
         with opened(path) as spool:
@@ -400,7 +401,7 @@ def test_a_limit_of_file_sizes(path: Path) -> None:
 
 @pytest.mark.parametrize("calls", [("fsync", "fdatasync"), ("pwrite64",)], ids=["fsync", "write"])
 def test_after_an_error_of_the_disk_it_stops(path: Path, calls: tuple[str, ...]) -> None:
-    """When a write or an fsync fails, nothing is acknowledged any more; what was stays."""
+    """After a failed write or fsync, nothing is acknowledged any more, and acknowledged frames stay."""
     with opened(path) as spool:
         spool.append(blob(1, 28_000), frame(1))
 
@@ -429,7 +430,8 @@ def test_after_an_error_of_the_disk_it_stops(path: Path, calls: tuple[str, ...])
 
 
 def test_killed_at_any_instant(path: Path) -> None:
-    """Over many SIGKILLs of a process that appends and confirms: what it told of is there, once, in order."""
+    """After many SIGKILLs of a process that appends and confirms, each acknowledged frame is there, once, in
+    order."""
     known: list[tuple[str, int]] = []  # every frame that was ever kept, in order
     gone = confirms = 0  # how many of them were certainly taken out; rounds in which some were
     for round in range(KILLS):
@@ -457,7 +459,7 @@ def test_killed_at_any_instant(path: Path) -> None:
 
 
 def lines_until_killed(path: Path, wait_for: int) -> list[list[str]]:
-    """What the process told until it was killed: while it starts, or after so many lines."""
+    """The output of the process until it was killed, at its start or after some lines."""
     command = [sys.executable, "-m", "tests.kit.spool", str(path)]
     with subprocess.Popen(command, stdout=subprocess.PIPE, text=True) as process:
         assert process.stdout is not None
@@ -472,7 +474,7 @@ def lines_until_killed(path: Path, wait_for: int) -> list[list[str]]:
 
 @pytest.mark.parametrize("garbage", [False, True], ids=["cut", "garbled"])
 def test_a_torn_tail(path: Path, tmp_path: Path, garbage: bool) -> None:
-    """Wherever the log ends or turns into garbage, exactly the frames that are whole before it are there."""
+    """Wherever the log ends or is damaged, exactly the complete frames before that place are there."""
     log = path.with_name(f"{path.name}-wal")
     with opened(path) as spool:
         empty = log.stat().st_size
@@ -501,7 +503,7 @@ def test_a_torn_tail(path: Path, tmp_path: Path, garbage: bool) -> None:
 
 
 def test_a_file_that_is_no_database_is_set_aside(path: Path, caplog: pytest.LogCaptureFixture) -> None:
-    """Garbage is kept under another name, told in the log and as a gap, and a spool is begun."""
+    """A file of garbage is moved, logged and noted as a gap, and a new spool is created."""
     garbage = random.Random(1).randbytes(100_000)
     path.write_bytes(garbage)
     os.utime(path, (1000.0, 1000.0))
@@ -517,7 +519,7 @@ def test_a_file_that_is_no_database_is_set_aside(path: Path, caplog: pytest.LogC
 
 
 def damage(path: Path) -> None:
-    """Overwrites all pages of the file but the first ones, as they are on the disk."""
+    """Overwrites all pages of the file on the disk except the first ones."""
     with path.open("r+b") as file:
         length = file.seek(0, os.SEEK_END)
         start = 16 * 4096
@@ -526,7 +528,7 @@ def damage(path: Path) -> None:
 
 
 def test_a_damaged_file_is_set_aside(path: Path) -> None:
-    """Whose the file is, its last instant and what was lost before are saved from broken pages."""
+    """The installation, the last instant and the noted gaps are recovered from a damaged file."""
     with opened(path) as spool:
         installation = spool.installation
         spool.lose(Lost(5.0, 0.0, "spool-full", 1))
@@ -543,7 +545,8 @@ def test_a_damaged_file_is_set_aside(path: Path) -> None:
 
 
 def test_a_file_damaged_while_it_is_open(path: Path) -> None:
-    """It is set aside when that is found, nothing is acknowledged any more, and a restart has a new one."""
+    """A file that is damaged while it is open is moved, nothing more is acknowledged, and a restart creates
+    a new one."""
     with opened(path) as spool:
         for sequence in range(1, 301):
             spool.append(blob(sequence, 28_000), frame(sequence))
@@ -567,7 +570,7 @@ def refusal(path: Path) -> str:
 
 
 def test_a_spool_of_a_newer_version_is_refused(path: Path) -> None:
-    """A downgrade says so, and leaves the file as it is."""
+    """A downgrade is refused with the reason, and the file stays unchanged."""
     with opened(path) as spool:
         spool.append(b"1", frame(1))
     with contextlib.closing(sqlite3.connect(path)) as file:
@@ -587,7 +590,7 @@ def test_a_database_of_another_program_is_left_alone(path: Path) -> None:
 
 
 def test_only_one_process_has_it(path: Path) -> None:
-    """A second daemon on the same state directory is told so."""
+    """A second daemon on the same state directory is refused with the reason."""
     command = [sys.executable, "-m", "tests.kit.spool", str(path)]
     with subprocess.Popen(command, stdout=subprocess.PIPE, text=True) as process:
         assert process.stdout is not None
@@ -600,19 +603,19 @@ def test_only_one_process_has_it(path: Path) -> None:
 
 
 def test_a_directory_that_is_not_there(tmp_path: Path) -> None:
-    """What cannot be opened is named with its reason."""
+    """A path that cannot be opened is named with the reason."""
     assert "cannot be opened: No such file or directory" in refusal(tmp_path / "none" / "spool.sqlite")
 
 
 def test_a_directory_that_is_not_ours(tmp_path: Path) -> None:
-    """A directory without the right to write is named with its reason."""
+    """A directory that cannot be written is named with the reason."""
     tmp_path.chmod(0o555)
     with without_privilege():
         assert "cannot be opened: Permission denied" in refusal(tmp_path / "spool.sqlite")
 
 
 def test_nobody_else_reads_it(path: Path) -> None:
-    """All its files are the daemon's alone, whatever the umask, also one that was loosened."""
+    """All files of the spool have mode 0600, for any umask, and after the mode was widened."""
     before = os.umask(0)
     try:
         with opened(path) as spool:
@@ -627,7 +630,7 @@ def test_nobody_else_reads_it(path: Path) -> None:
 
 
 def test_a_closed_spool_says_so(path: Path) -> None:
-    """A call after the end is an error of the program, and looks like none of the disk."""
+    """A call after `close` raises an error that does not blame the disk."""
     with opened(path) as spool:
         pass
     with pytest.raises(StoreError, match="is closed"):
