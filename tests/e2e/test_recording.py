@@ -1,4 +1,5 @@
-"""The recording under failure: a daemon and a PostgreSQL as they run; then every snapshot is counted."""
+"""The recording during failures, with a real daemon and PostgreSQL; afterwards every snapshot is accounted
+for."""
 
 from __future__ import annotations
 
@@ -61,7 +62,7 @@ SLOW = {"late"}  # on a machine that has more to do
 
 @pytest.fixture(scope="module")
 def server(_templates: None) -> Iterator[PostgresServer]:
-    """What it confirms is on the disk: every test may kill it, and starts it again."""
+    """A server that fsyncs; each test may kill and restart it."""
     with postgres.running(postgres.available("15"), {}) as running:
         yield running
 
@@ -74,7 +75,7 @@ def berlin(tmp_path: Path, server: PostgresServer) -> Iterator[Site]:
 
 @contextlib.contextmanager
 def killed(server: PostgresServer) -> Iterator[None]:
-    """The server is killed as a failing machine would, and starts again afterwards."""
+    """Kills the server as a failing machine would, and restarts it afterwards."""
     server.kill()
     try:
         yield
@@ -84,7 +85,7 @@ def killed(server: PostgresServer) -> Iterator[None]:
 
 @contextlib.contextmanager
 def locked(target: Target, table: str) -> Iterator[None]:
-    """Another session holds a lock on the table: nobody reads or writes it."""
+    """Holds a lock on a table, so that no other session reads or writes it."""
     with asyncio.Runner() as runner:
         connection = runner.run(connect(target, application="test"))
         try:
@@ -95,7 +96,7 @@ def locked(target: Target, table: str) -> Iterator[None]:
 
 
 def recorded(running: Daemon) -> float:
-    """Snapshots that this daemon has written."""
+    """The number of snapshots that this daemon has recorded."""
     return value(running, 'snapshots_total{result="recorded"}')
 
 
@@ -113,7 +114,7 @@ def is_failing(running: Daemon, reason: str) -> bool:
 
 
 def end(running: Daemon, within: float = PATIENCE) -> None:
-    """Told to stop, it stops, in good order and within so many seconds."""
+    """Stops the daemon, and checks its exit code and the time it takes."""
     running.process.send_signal(signal.SIGTERM)
     assert running.process.wait(within) == 0
     assert "Traceback" not in running.log()
@@ -123,8 +124,8 @@ def end(running: Daemon, within: float = PATIENCE) -> None:
 
 
 def test_the_server_is_killed_amid_writes(berlin: Site, server: PostgresServer) -> None:
-    """Killed and started again, over and over, it has all that the daemon took out of its spool, and gets the
-    rest. Each loss is logged once, and so is each return."""
+    """A server that is killed repeatedly has every snapshot that left the spool, and gets the rest. Each
+    loss of the connection is logged once, and so is its return."""
     with berlin.daemon() as running:
         for kill in range(1, 4):
             until_recorded(running, 5)
@@ -140,7 +141,8 @@ def test_the_server_is_killed_amid_writes(berlin: Site, server: PostgresServer) 
 
 
 def test_the_server_is_away_for_fifty_snapshots(berlin: Site, server: PostgresServer) -> None:
-    """Meanwhile scrapes are answered and the daemon is ready, for nothing is lost; then all fifty go in."""
+    """While the database is away for fifty snapshots, scrapes work and the daemon is ready; then all are
+    recorded."""
     with berlin.daemon() as running:
         until_recorded(running, 1)
         with killed(server):
@@ -157,7 +159,7 @@ def test_the_server_is_away_for_fifty_snapshots(berlin: Site, server: PostgresSe
 
 
 def test_connections_are_cut_amid_transactions(berlin: Site, server: PostgresServer) -> None:
-    """Cut after any number of bytes, a transaction is there as a whole, once, or not yet."""
+    """A connection that is cut after any number of bytes leaves a transaction recorded once or not at all."""
     with Proxy(server.socket) as proxy:
         through = berlin.at(f"127.0.0.1:{proxy.port}")
         with berlin.daemon(database=through) as running:
@@ -171,8 +173,8 @@ def test_connections_are_cut_amid_transactions(berlin: Site, server: PostgresSer
 
 
 def test_another_session_holds_a_lock(berlin: Site) -> None:
-    """While nothing can be written the page is served and the spool grows; each try waits as long as it may,
-    and all of them are one line of the log."""
+    """With a locked table the page is served and the spool grows; all tries together are one line of the
+    log."""
     with berlin.daemon() as running:
         until_recorded(running, 1)
         with locked(berlin.records, "argus.peer_state"):
@@ -189,7 +191,7 @@ def test_another_session_holds_a_lock(berlin: Site) -> None:
 
 
 def test_the_daemon_is_killed_at_random(berlin: Site) -> None:
-    """Killed at any instant, over and over, it goes on where it was, and says how long it was away."""
+    """A daemon that is killed repeatedly continues after each start, and records how long it was away."""
     for _ in range(5):
         with berlin.daemon():
             time.sleep(random.uniform(0, 8 * TICK))
@@ -202,7 +204,7 @@ def test_the_daemon_is_killed_at_random(berlin: Site) -> None:
 
 
 def test_it_is_told_to_stop_amid_a_write(berlin: Site) -> None:
-    """With a transaction that waits for a lock, SIGTERM ends the daemon at once; the next one writes it."""
+    """SIGTERM ends a daemon whose transaction waits for a lock; the next daemon records the snapshot."""
     waiting = "select true from pg_stat_activity where wait_event_type = 'Lock' and application_name = $1"
     with berlin.daemon("interval: 1s", hurried=False) as running:
         until_recorded(running, 1)
@@ -217,7 +219,7 @@ def test_it_is_told_to_stop_amid_a_write(berlin: Site) -> None:
 
 
 def test_it_is_told_to_stop_when_the_server_hangs(berlin: Site, server: PostgresServer) -> None:
-    """A server that stands still, as one behind a cut line does, does not keep the daemon from its end."""
+    """A server that does not answer does not delay the daemon's end."""
     writers = "select pid from pg_stat_activity where application_name = 'argus-wg recorder'"
     with berlin.daemon() as running:
         until_recorded(running, 1)
@@ -237,7 +239,7 @@ def test_it_is_told_to_stop_when_the_server_hangs(berlin: Site, server: Postgres
 
 
 def test_lifetime_counters_never_go_back(berlin: Site) -> None:
-    """Through restarts of the counters, of the daemon and of both, they are what was counted."""
+    """Lifetime counters equal the counted bytes after resets of counters, of the daemon, and of both."""
     last: dict[str, tuple[int, ...]] = dict.fromkeys(berlin.gateway.counted, (0, 0))
 
     def look(running: Daemon, times: int = 1) -> None:
@@ -265,7 +267,7 @@ def test_lifetime_counters_never_go_back(berlin: Site) -> None:
 
 
 def lifetime(running: Daemon) -> dict[str, tuple[int, ...]]:
-    """The lifetime counters of each peer: received and sent."""
+    """The lifetime counters of each peer: (received, sent)."""
     pattern = r'^wireguard_peer_lifetime_{}_bytes_total{{interface="wg0",public_key="(.*)"}} (\S+)$'
     page = running.metrics()
     both = [dict(re.findall(pattern.format(way), page, re.MULTILINE)) for way in ("receive", "transmit")]
@@ -276,8 +278,8 @@ def lifetime(running: Daemon) -> dict[str, tuple[int, ...]]:
 
 
 def test_the_spool_is_on_a_full_disk(tmp_path: Path, server: PostgresServer) -> None:
-    """With the server away and the disk full, snapshots are lost and the daemon says so; when the server is
-    back it is well again, and a gap tells how many."""
+    """With the server away and the disk full, lost snapshots are reported; when the server returns, the
+    daemon recovers and a gap has their number."""
     (tmp_path / "state").mkdir()
 
     def drill() -> None:
@@ -312,8 +314,7 @@ def test_the_spool_is_on_a_full_disk(tmp_path: Path, server: PostgresServer) -> 
 
 
 def test_the_clock_is_set_back_an_hour(berlin: Site) -> None:
-    """Instants stand still until the clock is right again: nothing is lost or mixed up, and a gap says when
-    instants are not to be believed."""
+    """After a step back of the clock nothing is lost or reordered, and a gap covers the inexact instants."""
     file = berlin.folder / "argus.yml"
     file.write_text(
         f"gateway: gw\nstate_directory: {berlin.state}\ndirectory: {{wg_quick: []}}\n{berlin.database}"
@@ -355,8 +356,8 @@ def test_the_clock_is_set_back_an_hour(berlin: Site) -> None:
 
 
 def test_the_private_server_and_its_daemon() -> None:
-    """Where no database is configured one is made. It ends with a daemon that is killed; killed itself, it is
-    started again; told to stop, both stop. Nothing is lost with either."""
+    """The private PostgreSQL ends with a killed daemon, is restarted when it is killed itself, and stops
+    with the daemon. Nothing is lost."""
     gateway = Gateway()
     with state_directory() as folder, interface(folder, "wg0", gateway.reply):
         state = folder / "state"
@@ -381,7 +382,7 @@ def test_the_private_server_and_its_daemon() -> None:
 
 
 def postmaster(state: Path) -> int:
-    """The private server's first process."""
+    """The process of the private server."""
     return int((state / "postgres/data/postmaster.pid").read_text().split()[0])
 
 
@@ -397,8 +398,8 @@ async def read_privately(embedded: PrivatePostgres) -> Records:
 
 
 def test_a_state_directory_that_cannot_be(tmp_path: Path) -> None:
-    """Where the spool can be nowhere nothing is recorded: the page says so, is served, and the end is a good
-    one."""
+    """Without a usable state directory nothing is recorded; the page is served, says so, and the exit is
+    clean."""
     (tmp_path / "state").write_text("a file\n")
     with (
         interface(tmp_path, "wg0", Gateway().reply),
@@ -413,14 +414,14 @@ def test_a_state_directory_that_cannot_be(tmp_path: Path) -> None:
 
 
 def test_a_state_directory_out_of_reach(tmp_path: Path) -> None:
-    """A directory that may not even be looked into is one that cannot be used, like any other."""
+    """A state directory that the daemon cannot enter is reported like any unusable one."""
     (tmp_path / "closed").mkdir(mode=0)
     with without_privilege(), pytest.raises(SpoolBroken, match="Permission denied; name a state_directory"):
         make_state_directory(tmp_path / "closed/state")
 
 
 def test_a_private_server_that_cannot_be(tmp_path: Path) -> None:
-    """Without any database the page is served and snapshots are kept; what is wrong is said once."""
+    """Without a database the page is served, snapshots are kept, and the problem is logged once."""
     gateway, recording = Gateway(), "recording: {interval: 1s}\n"
     prepare_state(tmp_path / "state")
     (tmp_path / "state/postgres").write_text("a file\n")
@@ -435,7 +436,7 @@ def test_a_private_server_that_cannot_be(tmp_path: Path) -> None:
 
 
 def test_a_database_that_is_not_there(berlin: Site) -> None:
-    """The page is served and the daemon ready, for snapshots are kept; what is wrong is said once."""
+    """With a refused login the daemon is ready, snapshots are kept, and the problem is logged once."""
     with berlin.daemon(database=berlin.at(str(berlin.folder))) as running:
         until(lambda: value(running, 'database_errors_total{reason="unreachable"}') >= 2)
         until(lambda: value(running, "spool_snapshots") > 10)
@@ -451,7 +452,7 @@ def test_a_database_that_is_not_there(berlin: Site) -> None:
 
 
 def test_a_database_of_a_newer_version(berlin: Site, server: PostgresServer) -> None:
-    """Nothing is written to a schema that this program does not know, until it does."""
+    """Nothing is written to a schema of another version until the versions match."""
     name = berlin.records.database
     with berlin.daemon() as running:
         until_recorded(running, 1)
@@ -475,7 +476,7 @@ def test_a_database_of_a_newer_version(berlin: Site, server: PostgresServer) -> 
 
 
 def test_an_older_schema_is_brought_up_to_date(berlin: Site, monkeypatch: pytest.MonkeyPatch) -> None:
-    """A daemon that may migrates what it finds at its start, and what was there stays."""
+    """A daemon with the right to migrate migrates the schema at its start and keeps its rows."""
     every = migrate.migrations()
     login = replace(berlin.records, user=LOGIN)
 
@@ -497,8 +498,8 @@ def test_an_older_schema_is_brought_up_to_date(berlin: Site, monkeypatch: pytest
 
 
 def test_a_name_that_another_gateway_has(berlin: Site, tmp_path: Path) -> None:
-    """Who comes second is refused, in one sentence, and keeps its snapshots; the first notices nothing. Under
-    a name of its own the second brings all that it kept."""
+    """A second daemon under the same name is refused in one sentence and keeps its snapshots; under its own
+    name it records them. The first daemon is not affected."""
     folder = tmp_path / "other"
     (folder / "wg").mkdir(parents=True)
     prepare_state(folder / "state")

@@ -1,4 +1,4 @@
-"""A gateway that counts, the daemon that records it, and what must be true of the records afterwards."""
+"""A gateway with moving counters, the daemon that records it, and the conservation check of the records."""
 
 from __future__ import annotations
 
@@ -38,7 +38,7 @@ Identity = tuple[UUID, int]  # run and sequence
 
 
 class Gateway:
-    """The interface wg0, played. Between two answers about half of its peers moved."""
+    """A simulated interface wg0. About half of its peers change between two answers."""
 
     def __init__(self, peers: int = 20) -> None:
         self._now = {key(peer): (0, 0) for peer in range(1, peers + 1)}
@@ -57,12 +57,12 @@ class Gateway:
             return "".join([*lines, "errno=0\n\n"])
 
     def rest(self) -> None:
-        """From now on nothing moves."""
+        """Stops all counters."""
         with self._lock:
             self._rests = True
 
     def go_on(self, *, anew: bool = False) -> None:
-        """Peers move again; with `anew` their counters began from 0."""
+        """Lets the counters change again; with `anew` they start from 0."""
         with self._lock:
             self._rests = False
             if anew:
@@ -71,11 +71,11 @@ class Gateway:
 
     @property
     def counted(self) -> dict[str, Bytes]:
-        """What each peer counted, through every restart of its counters."""
+        """The bytes of each peer, through every reset of its counters."""
         return {peer: _sum(self._before[peer], now) for peer, now in self._now.items()}
 
     def told(self, peer: str, counted: Bytes) -> bool:
-        """Was this ever what it had counted?"""
+        """Whether the total of a peer was ever this number."""
         return counted in self._told[peer]
 
     def _move(self) -> None:
@@ -91,7 +91,7 @@ def _sum(one: Bytes, other: Bytes) -> Bytes:
 
 @dataclass(frozen=True)
 class Site:
-    """A gateway, what its daemon is told, and whose superuser may look at its records."""
+    """A gateway, the configuration of its daemon, and a superuser who reads its records."""
 
     folder: Path
     gateway: Gateway
@@ -108,33 +108,33 @@ class Site:
 
     @property
     def login(self) -> str:
-        """How metrics call the database."""
+        """The label of the database in metrics."""
         return f"{LOGIN}@{self.records.host}:{self.records.port}/{self.records.database}"
 
     def at(self, address: str) -> str:
-        """The section of the configuration, with another way to the server."""
+        """The section of the configuration, with another address of the server."""
         return f"database: {{address: {address}, name: {self.records.database}, user: {LOGIN}}}\n"
 
     @contextlib.contextmanager
     def daemon(
         self, recording: str = "interval: 1s", *, database: str = "", name: str = NAME, hurried: bool = True
     ) -> Iterator[Daemon]:
-        """A daemon that is killed at the end, by SIGKILL. One in a hurry takes a snapshot on every TICK."""
+        """A daemon that is killed with SIGKILL at the end. A hurried one takes a snapshot in every TICK."""
         config = f"gateway: {name}\nrecording: {{{recording}}}\n{database or self.database}"
         program = hurrieddaemon.command if hurried else daemonkit.command
         with daemonkit.daemon(self.folder, config, program=program) as running:
             yield running
 
     def check(self, *, tick: float | None = TICK, name: str = NAME) -> Counter[str]:
-        """Asserts what must be true of the records once nothing moves and no daemon runs. Gives what gaps
-        tell: how many snapshots are missing, by reason. `tick`: seconds between two, if that is known."""
+        """Asserts the conservation rules once the counters stand still and no daemon runs. Returns the
+        missing snapshots by reason, as the gaps report them. `tick`: the interval in seconds, if known."""
         records = with_connection(self.records, lambda connection: read(connection, name))
         return conserved(self.gateway, kept_by(self.state), records, tick)
 
 
 @contextlib.contextmanager
 def site(folder: Path, server: PostgresServer, *, peers: int = 20) -> Iterator[Site]:
-    """A gateway, and a database without a schema: the daemon's login may make it."""
+    """A gateway, and a database without a schema; the daemon's login may create the schema."""
     gateway = Gateway(peers)
     prepare_state(folder / "state")
     with database(server) as target, interface(folder, "wg0", gateway.reply):
@@ -143,7 +143,7 @@ def site(folder: Path, server: PostgresServer, *, peers: int = 20) -> Iterator[S
 
 
 def until(condition: Callable[[], bool]) -> None:
-    """Looks once in a while: to look costs the daemon a reading."""
+    """Polls slowly, because each look costs the daemon a reading."""
     deadline = time.monotonic() + PATIENCE
     while not condition():
         assert time.monotonic() < deadline, "it never happened"
@@ -151,14 +151,14 @@ def until(condition: Callable[[], bool]) -> None:
 
 
 def come_to_rest(gateway: Gateway, running: Daemon) -> None:
-    """Nothing moves any more, and the database has all of it."""
+    """Stops the counters, and waits until the database has everything."""
     gateway.rest()
     now = time.time()
     until(lambda: value(running, "snapshot_last_success_timestamp_seconds") > now)
 
 
 def value(running: Daemon, series: str) -> float:
-    """A sample of `wireguard_exporter_…`; NaN where there is none."""
+    """The value of a metric `wireguard_exporter_…`; NaN if there is none."""
     found = re.findall(rf"^wireguard_exporter_{re.escape(series)} (\S+)$", running.metrics(), re.MULTILINE)
     return float(found[0]) if found else float("nan")
 
@@ -168,14 +168,14 @@ def value(running: Daemon, series: str) -> float:
 
 @dataclass(frozen=True)
 class Kept:
-    """Every snapshot that was ever in the spool, in order, and which of them still are."""
+    """All snapshots that were ever in the spool, in order, and those that still are."""
 
     frames: Sequence[tuple[UUID, int, int]]  # run, sequence, UNIX milliseconds
     waiting: set[Identity]
 
 
 def prepare_state(state: Path) -> None:
-    """A state directory whose spool notes each frame that it keeps, in the transaction that keeps it."""
+    """A state directory whose spool logs each frame in the transaction that keeps the frame."""
     make_state_directory(state)
     path = state / "spool.sqlite"
     Spool(path, 1 << 20).close()
@@ -190,7 +190,7 @@ def prepare_state(state: Path) -> None:
 
 
 def kept_by(state: Path) -> Kept:
-    """Of a daemon that does not run."""
+    """Of a daemon that is stopped."""
     with contextlib.closing(sqlite3.connect(state / "spool.sqlite")) as spool:
         frames = spool.execute("select run, sequence, taken_at from kept order by rowid").fetchall()
         query = "select e.run, f.sequence from frame f join epoch e on e.id = f.epoch"
@@ -210,7 +210,7 @@ class Records:
 
 
 async def read(connection: Connection, gateway: str = NAME) -> Records:
-    """All that the database holds of a gateway. `connection`: a superuser's."""
+    """Everything that the database holds of a gateway. `connection` is a superuser's."""
     of_it = "where gateway_id in (select gateway_id from argus.gateway where name = $1)"
     totals = await connection.fetch("select * from argus.peer_latest where gateway = $1", gateway)
     return Records(
@@ -240,7 +240,7 @@ def conserved(gateway: Gateway, kept: Kept, records: Records, tick: float | None
 
 
 def every_snapshot_once(kept: Kept, records: Records) -> None:
-    """What was kept is in the database, once, as it was; or, the last of it, still in the spool."""
+    """Every kept snapshot is in the database once and unchanged, or, the last ones, still in the spool."""
     recorded = [(row["run"], row["sequence"], _milliseconds(row["taken_at"])) for row in records.snapshots]
     assert recorded
     assert sorted(recorded) == sorted(kept.frames[: len(recorded)])
@@ -248,13 +248,13 @@ def every_snapshot_once(kept: Kept, records: Records) -> None:
 
 
 def every_hole_told(records: Records, told: Counter[str]) -> None:
-    """As many sequence numbers are missing as gaps say."""
+    """The number of missing sequence numbers equals the snapshots of the gaps."""
     last = {row["run"]: row["sequence"] for row in sorted(records.snapshots, key=lambda row: row["sequence"])}
     assert sum(last.values()) == len(records.snapshots) + told["spool-full"] + told["frame-corrupt"]
 
 
 def every_tick_told(records: Records, told: Counter[str], tick: float) -> None:
-    """All the time that passed is in snapshots and gaps."""
+    """Snapshots and gaps cover the whole time."""
     first, last = records.snapshots[0]["taken_at"], records.snapshots[-1]["taken_at"]
     runs = len({row["run"] for row in records.snapshots})
     ticks = (last - first).total_seconds() / tick + 1
@@ -262,8 +262,8 @@ def every_tick_told(records: Records, told: Counter[str], tick: float) -> None:
 
 
 def every_byte_counted(gateway: Gateway, records: Records) -> None:
-    """The last totals are the gateway's; each before is one that it had, and never goes back. An instant has
-    all its samples or none."""
+    """The last totals are the gateway's, earlier ones are totals that it had, and none decreases. An instant
+    has all of its samples or none."""
     assert records.totals == gateway.counted
     last: dict[str, Bytes] = {}
     active = Counter[datetime]()

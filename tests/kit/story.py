@@ -1,4 +1,4 @@
-"""A gateway's days, told twice: as snapshots, and as what readers must find of them later."""
+"""A random history of a gateway over several days: its snapshots, and the records that readers must find."""
 
 from __future__ import annotations
 
@@ -24,7 +24,7 @@ AMOUNTS = (1, 100, 10**6, 3 * 2**30, 2**40)  # bytes between two snapshots, at m
 
 
 class Reader(NamedTuple):
-    """Who asks."""
+    """The organisation and clearance of a reader."""
 
     organisation: str
     clearance: int
@@ -32,7 +32,7 @@ class Reader(NamedTuple):
 
 @dataclass(frozen=True, slots=True)
 class Recorded:
-    """A sample of a peer, as it must be found."""
+    """An expected sample of a peer."""
 
     at: int
     receive: int
@@ -53,7 +53,7 @@ class Recorded:
 
 @dataclass(slots=True)
 class Subject:
-    """A peer. `row` is what its interface says of it; None = it is away. `clearance` is the directory's."""
+    """A peer. `row` has its counters and handshake; None = it is removed. `clearance` is the directory's."""
 
     number: int
     organisation: str
@@ -66,11 +66,11 @@ class Subject:
     compacted: set[int] = field(default_factory=set)  # instants of samples
 
     def until(self, instant: int) -> Recorded | None:
-        """The last sample until an instant."""
+        """The last sample up to an instant."""
         return next((sample for sample in reversed(self.samples) if sample.at <= instant), None)
 
     def secrecy(self, sample: Recorded) -> int:
-        """What a reader needs for a sample: of a compacted day, what the whole of it needs."""
+        """The clearance needed for a sample; for a compacted day, the highest one of the day."""
         if sample.at not in self.compacted:
             return sample.clearance
         return max(
@@ -81,7 +81,7 @@ class Subject:
 
 
 class Story:
-    """`numbers` decides what happens: traffic, much and little, handshakes and peers that never made one,
+    """`numbers` decides the events: traffic, handshakes, peers without handshakes,
     counters that begin anew, peers that come, go and come back, clearances that rise; from one millisecond
     to three days lie between two snapshots, and some are taken at midnight or just before."""
 
@@ -95,7 +95,7 @@ class Story:
         self.peers = [Subject(number, numbers.choice(ORGANISATIONS), LEAST) for number in range(1, peers + 1)]
 
     def tell(self, snapshots: int) -> Iterator[Moment]:
-        """So many snapshots more."""
+        """Adds this number of snapshots."""
         for _ in range(snapshots):
             self._pass_time()
             anew = self._random.random() < 0.05
@@ -132,7 +132,7 @@ class Story:
             peer.row = self._counted(*peer.row)
 
     def _counted(self, peer: Peer, handshake: int, received: int, sent: int) -> Row:
-        """With more bytes, or a new handshake, or nothing more."""
+        """Gives the peer more bytes, a new handshake, or neither."""
         if self._random.random() < 0.5:
             handshake = max(handshake, self._now // 1000 - self._random.randrange(-5, 180))
         if self._random.random() < 0.7:
@@ -155,8 +155,8 @@ class Story:
         return Moment(snapshot, Directory(entries), self._generation)
 
     def _record(self, peer: Subject, anew: bool) -> None:
-        """By the rules of the records: totals run through restarts; who did nothing has a sample on its
-        first day, when it comes back, and with the first snapshot of each day."""
+        """Adds samples by the rules of the records: totals continue after resets; an idle peer has a sample
+        on its first day, when it comes back, and with the first snapshot of each day."""
         if peer.row is None:
             peer.was_away = True
             return
@@ -178,14 +178,14 @@ class Story:
             peer.samples.append(Recorded(self._now, *totals, handshake, moved, news, peer.clearance))
 
     def compact(self, first: date) -> None:
-        """The days before `first` are compacted, as far as they have been told."""
+        """Notes that the days before `first` are compacted."""
         for peer in self.peers:
             peer.compacted |= {sample.at for sample in peer.samples if sample.day < first}
 
     # What readers must find
 
     def seen(self, reader: Reader) -> list[Subject]:
-        """The peers that a reader sees."""
+        """The peers that a reader may see."""
         return [
             peer
             for peer in self.peers
@@ -193,12 +193,12 @@ class Story:
         ]
 
     def totals(self, reader: Reader, instant: int) -> dict[int, Bytes]:
-        """Bytes until an instant, of those who were there by then."""
+        """Total bytes up to an instant, of the peers that existed by then."""
         last = ((peer, peer.until(instant)) for peer in self.seen(reader))
         return {peer.number: sample.totals for peer, sample in last if sample}
 
     def active(self, reader: Reader, start: int, end: int) -> set[int]:
-        """Whose counters or handshake moved."""
+        """The peers whose counters or handshake changed in a span."""
         return {
             peer.number
             for peer in self.seen(reader)
@@ -206,7 +206,7 @@ class Story:
         }
 
     def bytes_per_day(self, reader: Reader, first: date, last: date) -> dict[tuple[int, date], Bytes]:
-        """From the last sample before a day, or else its first one, to its last."""
+        """Bytes of a day: from the last sample before it, or else its first one, to its last one."""
         found = {}
         for peer in self.seen(reader):
             for number in range((last - first).days + 1):
@@ -221,7 +221,7 @@ class Story:
         return found
 
     def history(self, reader: Reader, peer: Subject, start: int, end: int) -> list[Recorded]:
-        """A peer's samples."""
+        """The samples of a peer in a span."""
         return [
             sample
             for sample in peer.samples
