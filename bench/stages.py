@@ -34,7 +34,7 @@ class Clocked:
     spent: float = 0.0  # seconds
 
     def seconds(self, clock: float) -> float:
-        """Of all calls, calculated from those that were timed, less the seconds that reading the clock takes."""
+        """Of all calls, calculated from the timed ones, less the seconds that reading the clock takes."""
         return max(self.spent / self.timed - clock, 0.0) * self.calls if self.timed else 0.0
 
 
