@@ -1,3 +1,3 @@
-"""Argus WireGuard: what every peer of a WireGuard gateway is doing, told to Prometheus."""
+"""Argus WireGuard: exports every peer of a WireGuard gateway to Prometheus, and records snapshots of it."""
 
 __version__ = "0.2.0"
