@@ -1,51 +1,60 @@
-"""What one frame adds to the rows of one organisation."""
+"""What one frame changes in the rows of one organisation."""
 
 from __future__ import annotations
 
 from collections import defaultdict
 from dataclasses import dataclass, field
+from typing import Literal
 
 from exporter.store.snapshot.frame import PeerConfig
-from exporter.store.writer.mirror import InterfaceConfig, Place
+from exporter.store.writer.mirror import InterfaceConfig, InterfaceRow
+
+StateChange = Literal["insert", "update", "keep"]
 
 
 @dataclass(frozen=True, slots=True)
 class Batch:
-    """Peers whose state and samples are written in one way. `fresh` = they have no state yet; None = it is as
-    it was. `active` = counters or handshake changed."""
+    """Properties shared by peers that each get a sample, so that few statements write all of them."""
 
     clearance: int
-    fresh: bool | None
-    active: bool
+    state: StateChange  # what happens to their rows of `argus.peer_state`
+    active: bool  # their counters or their handshake changed
 
 
 @dataclass(slots=True)
 class Changeset:
-    """Peers are numbers of rows of the mirror. In the order in which they are to be written: whoever is in
-    several comes and goes within the frame."""
+    """Rows to insert and to update. Integers are indices into the mirror's `Peers`.
 
-    new_places: list[Place] = field(default_factory=list)
-    seen: list[Place] = field(default_factory=list)  # read, and to be noted as that
-    changed_places: list[Place] = field(default_factory=list)  # another instance, back again
-    raised_gateway: bool = False
-    raised_places: list[Place] = field(default_factory=list)
-    raised: dict[tuple[int, str], list[int]] = field(default_factory=lambda: defaultdict(list))
-    closed_interfaces: list[Place] = field(default_factory=list)
-    opened_interfaces: list[tuple[Place, InterfaceConfig]] = field(default_factory=list)
-    removed_places: list[Place] = field(default_factory=list)
-    # Peers
-    new: list[int] = field(default_factory=list)
-    returned: list[int] = field(default_factory=list)
-    closed: list[int] = field(default_factory=list)
-    opened: list[tuple[int, PeerConfig]] = field(default_factory=list)
-    removed: list[int] = field(default_factory=list)
+    The fields are in the order in which they are written. A peer can be in several: one that was added and
+    removed between two kept snapshots is in `new_peers` and in `removed_peers`.
+    """
+
+    raised_gateway: bool = False  # its clearance is raised
+    new_interfaces: list[InterfaceRow] = field(default_factory=list)
+    changed_interfaces: list[InterfaceRow] = field(default_factory=list)  # another instance, or back again
+    raised_interfaces: list[InterfaceRow] = field(default_factory=list)  # their clearance is raised
+    read_interfaces: list[InterfaceRow] = field(default_factory=list)  # `seen_until` becomes this snapshot
+    closed_interface_configs: list[InterfaceRow] = field(default_factory=list)
+    opened_interface_configs: list[tuple[InterfaceRow, InterfaceConfig]] = field(default_factory=list)
+    removed_interfaces: list[InterfaceRow] = field(default_factory=list)
+    new_peers: list[int] = field(default_factory=list)
+    returned_peers: list[int] = field(default_factory=list)  # were removed, and are present again
+    raised_peers: dict[tuple[int, str], list[int]] = field(  # (new clearance, interface) → peers
+        default_factory=lambda: defaultdict(list)
+    )
+    closed_configs: list[int] = field(default_factory=list)
+    opened_configs: list[tuple[int, PeerConfig]] = field(default_factory=list)
     batches: dict[Batch, list[int]] = field(default_factory=dict)
-    gaps_opened: list[tuple[Place, str]] = field(default_factory=list)
-    gaps_closed: list[tuple[Place, float]] = field(default_factory=list)  # with their start
-    interfaces: int = 0  # for the ledger: read, with a place here
-    peers: int = 0
-    unread: int = 0
+    removed_peers: list[int] = field(default_factory=list)
+    opened_gaps: list[tuple[InterfaceRow, str]] = field(default_factory=list)  # with the reason
+    closed_gaps: list[tuple[InterfaceRow, float]] = field(
+        default_factory=list
+    )  # with the start; UNIX seconds
+    # Numbers for the row of `argus.snapshot`
+    interfaces_read: int = 0
+    interfaces_unread: int = 0
+    peers_present: int = 0
 
     @property
-    def changed(self) -> int:
-        return sum(len(rows) for batch, rows in self.batches.items() if batch.active)
+    def peers_changed(self) -> int:
+        return sum(len(peers) for batch, peers in self.batches.items() if batch.active)

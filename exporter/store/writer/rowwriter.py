@@ -1,4 +1,4 @@
-"""The rows that one frame adds to one organisation, written in the transaction that is open."""
+"""Writes one organisation's changes of one frame, in the transaction that is open."""
 
 from __future__ import annotations
 
@@ -15,19 +15,22 @@ from exporter.store.snapshot.frame import Frame, PeerConfig
 from exporter.store.storable import storable
 from exporter.store.writer import statements as sql
 from exporter.store.writer.changeset import Batch, Changeset
-from exporter.store.writer.mirror import Member, Mirror, Place
+from exporter.store.writer.mirror import GatewayRow, InterfaceRow, Mirror
 
-CHUNK = 10_000  # rows to a statement: no bind holds the event loop for long
+CHUNK = 10_000  # rows per statement: encoding more would block the event loop for too long
 
 T = TypeVar("T")
 
 
-class Outdated(Exception):
-    """The database holds something else than the mirror: someone else wrote."""
+class MirrorOutdated(Exception):
+    """The database differs from the mirror: another session wrote."""
 
 
 class RowWriter:
-    """`merge`: samples of this instant may be there. Raises GatewayClaimed, Outdated, what asyncpg raises."""
+    """Writes changesets of one frame. `merge`: samples of the same instant may exist already.
+
+    Raises GatewayClaimed, MirrorOutdated and the driver's errors.
+    """
 
     def __init__(
         self,
@@ -47,133 +50,140 @@ class RowWriter:
         self._host = host
         self._merge = merge
 
-    async def write(self, member: Member, rows: Changeset) -> None:
-        """As the organisation whose rows they are: see `set_organisation`."""
-        await self._gateway(member, rows)
-        await self._interfaces(member, rows)
-        await self._ledger(member, rows)
-        await self._dimension(member.org_id, rows)
-        for batch, numbers in rows.batches.items():
-            for chunk in _chunks(numbers):
-                await self._batch(member.org_id, batch, chunk)
-        await self._remove(member.org_id, rows.removed)
-        await self._gaps(member, rows)
+    async def write(self, gateway: GatewayRow, changes: Changeset) -> None:
+        """Writes the changes. The connection must be set to the gateway's organisation."""
+        await self._write_gateway(gateway, changes)
+        await self._write_interfaces(gateway, changes)
+        await self._write_snapshot(gateway, changes)
+        await self._write_peers(gateway, changes)
+        for batch, indices in changes.batches.items():
+            for chunk in _chunks(indices):
+                await self._write_batch(gateway.org_id, batch, chunk)
+        await self._remove_peers(gateway.org_id, changes.removed_peers)
+        await self._write_gaps(gateway, changes)
 
     # The gateway
 
-    async def _gateway(self, member: Member, rows: Changeset) -> None:
-        run, name = self._connection, storable(self._mirror.gateway)
-        who = self._installation, self._host
-        if not member.gateway_id:
-            member.gateway_id = await run.fetchval(
-                sql.GATEWAY_INSERT, member.org_id, self._at, name, member.clearance, *who
+    async def _write_gateway(self, gateway: GatewayRow, changes: Changeset) -> None:
+        org, name = gateway.org_id, storable(self._mirror.gateway)
+        holder = self._installation, self._host
+        if not gateway.gateway_id:
+            gateway.gateway_id = await self._connection.fetchval(
+                sql.GATEWAY_INSERT, org, self._at, name, gateway.clearance, *holder
             )
-            if not member.gateway_id:
-                raise Outdated
+            if not gateway.gateway_id:
+                raise MirrorOutdated
             return
-        found = await run.fetchrow(
-            sql.GATEWAY_CLAIM, member.org_id, self._at, member.gateway_id, member.clearance, *who
+        claimed = await self._connection.fetchrow(
+            sql.GATEWAY_CLAIM, org, self._at, gateway.gateway_id, gateway.clearance, *holder
         )
-        if found is None:
-            raise await self._claimed(member)
-        if tuple(found) != (member.clearance, member.reclassified):
-            raise Outdated
-        if member.holder:
-            await self._audit(member, "gateway-claimed", name, {"from": member.holder, "to": self._host})
-            member.holder = ""
-        if rows.raised_gateway:
-            await self._audit(member, "clearance-raised", name, {"clearance": member.clearance})
+        if claimed is None:
+            raise await self._refusal(gateway)
+        if tuple(claimed) != (gateway.clearance, gateway.reclassified):
+            raise MirrorOutdated
+        if gateway.previous_holder:
+            detail: dict[str, object] = {"from": gateway.previous_holder, "to": self._host}
+            await self._audit(gateway, "gateway-claimed", name, detail)
+            gateway.previous_holder = ""
+        if changes.raised_gateway:
+            await self._audit(gateway, "clearance-raised", name, {"clearance": gateway.clearance})
 
-    async def _claimed(self, member: Member) -> Exception:
-        row = await self._connection.fetchrow(sql.GATEWAY_HOLDER, member.org_id, member.gateway_id)
+    async def _refusal(self, gateway: GatewayRow) -> Exception:
+        """Why the gateway's row could not be claimed."""
+        row = await self._connection.fetchrow(sql.GATEWAY_HOLDER, gateway.org_id, gateway.gateway_id)
         if row is None:
-            return Outdated()
-        name = self._mirror.gateway
+            return MirrorOutdated()
         return GatewayClaimed(
-            f"gateway {name}: {row['held_by']} records under this name in organisation "
-            f"{member.organisation}, the last time at {row['held_at']:%Y-%m-%d %H:%M:%S} UTC; give one of "
-            "the two another gateway name. If that host is no more, the name is taken over ten minutes later"
+            f"gateway {self._mirror.gateway}: {row['held_by']} records under this name in organisation "
+            f"{gateway.organisation}, last at {row['held_at']:%Y-%m-%d %H:%M:%S} UTC",
+            "set another gateway name on one of the two hosts; if the other host no longer exists, this host "
+            "takes the name over ten minutes after the other's last snapshot",
         )
 
-    async def _audit(self, member: Member, action: str, subject: str, detail: dict[str, object]) -> None:
+    async def _audit(self, gateway: GatewayRow, action: str, subject: str, detail: dict[str, object]) -> None:
         actor, text = f"argus-wg on {self._host}", json.dumps(detail)
         await self._connection.execute(
-            sql.AUDIT, member.org_id, actor, action, subject, text, member.clearance
+            sql.AUDIT, gateway.org_id, actor, action, subject, text, gateway.clearance
         )
 
     # Interfaces
 
-    async def _interfaces(self, member: Member, rows: Changeset) -> None:
-        run, org, at = self._connection.execute, member.org_id, self._at
-        gateway = storable(self._mirror.gateway)
-        for place in rows.new_places:
-            place.interface_id = await self._connection.fetchval(
+    async def _write_interfaces(self, gateway: GatewayRow, changes: Changeset) -> None:
+        run, org = self._connection.execute, gateway.org_id
+        for row in changes.new_interfaces:
+            row.interface_id = await self._connection.fetchval(
                 sql.INTERFACE_INSERT,
-                *(org, at, member.gateway_id, place.label, place.clearance, place.instance),
+                *(org, self._at, gateway.gateway_id, row.label, row.clearance, row.instance),
             )
-        for place in rows.changed_places:
-            await run(sql.INTERFACE_CHANGE, org, place.interface_id, place.instance)
-        for place in rows.raised_places:
-            await run(sql.INTERFACE_RAISE, org, place.clearance, place.interface_id)
-            await run(sql.INTERFACE_CONFIG_RAISE, org, place.clearance, place.interface_id)
-            detail: dict[str, object] = {"clearance": place.clearance}
-            await self._audit(member, "clearance-raised", f"{gateway}/{place.label}", detail)
-        await self._seen(member, rows.seen)
-        if rows.closed_interfaces:
-            await run(sql.INTERFACE_CONFIG_CLOSE, org, at, _ids(rows.closed_interfaces))
-        for place, config in rows.opened_interfaces:
+        for row in changes.changed_interfaces:
+            await run(sql.INTERFACE_CHANGE, org, row.interface_id, row.instance)
+        for row in changes.raised_interfaces:
+            await run(sql.INTERFACE_RAISE, org, row.clearance, row.interface_id)
+            await run(sql.INTERFACE_CONFIG_RAISE, org, row.clearance, row.interface_id)
+            subject = f"{storable(self._mirror.gateway)}/{row.label}"
+            await self._audit(gateway, "clearance-raised", subject, {"clearance": row.clearance})
+        await self._mark_read(org, changes.read_interfaces)
+        await self._write_interface_configs(org, changes)
+        if changes.removed_interfaces:
+            removed = _interface_ids(changes.removed_interfaces)
+            await run(sql.INTERFACE_REMOVE, org, self._at, removed)
+            await run(sql.INTERFACE_CONFIG_CLOSE, org, self._at, removed)
+
+    async def _mark_read(self, org: int, rows: Sequence[InterfaceRow]) -> None:
+        found = await self._connection.fetch(sql.INTERFACE_SEEN, org, self._at, _interface_ids(rows))
+        if {tuple(each) for each in found} != {(row.interface_id, row.clearance) for row in rows}:
+            raise MirrorOutdated
+
+    async def _write_interface_configs(self, org: int, changes: Changeset) -> None:
+        run = self._connection.execute
+        if changes.closed_interface_configs:
+            closed = _interface_ids(changes.closed_interface_configs)
+            await run(sql.INTERFACE_CONFIG_CLOSE, org, self._at, closed)
+        for row, config in changes.opened_interface_configs:
             await run(
                 sql.INTERFACE_CONFIG_INSERT,
-                *(org, at, place.interface_id, config.kind, config.public_key),
-                *(config.listen_port, config.fwmark, place.clearance),
+                *(org, self._at, row.interface_id, config.kind, config.public_key),
+                *(config.listen_port, config.fwmark, row.clearance),
             )
-        if rows.removed_places:
-            await run(sql.INTERFACE_REMOVE, org, at, _ids(rows.removed_places))
-            await run(sql.INTERFACE_CONFIG_CLOSE, org, at, _ids(rows.removed_places))
 
-    async def _seen(self, member: Member, places: Sequence[Place]) -> None:
-        found = await self._connection.fetch(sql.INTERFACE_SEEN, member.org_id, self._at, _ids(places))
-        if {tuple(row) for row in found} != {(place.interface_id, place.clearance) for place in places}:
-            raise Outdated
-
-    async def _ledger(self, member: Member, rows: Changeset) -> None:
-        frame = self._frame
-        recorded = await self._connection.fetchval(
-            sql.LEDGER,
-            *(member.org_id, self._at, member.gateway_id, frame.run, frame.sequence),
-            *(rows.interfaces, rows.peers, rows.changed, rows.unread, member.clearance),
+    async def _write_snapshot(self, gateway: GatewayRow, changes: Changeset) -> None:
+        is_new = await self._connection.fetchval(
+            sql.SNAPSHOT_INSERT,
+            *(gateway.org_id, self._at, gateway.gateway_id, self._frame.run, self._frame.sequence),
+            *(changes.interfaces_read, changes.peers_present, changes.peers_changed),
+            *(changes.interfaces_unread, gateway.clearance),
         )
-        if not recorded:
-            raise Outdated
+        if not is_new:
+            raise MirrorOutdated
 
     # Peers
 
-    async def _dimension(self, org: int, rows: Changeset) -> None:
-        run, at, peers = self._connection.execute, self._at, self._peers
-        for chunk in _chunks(rows.new):
-            keys = [peers.key[row] for row in chunk]
-            clearances = _column(peers.clearance, chunk)
-            await run(
-                sql.PEER_INSERT, org, at, self._ids(chunk), self._interface_ids(chunk), keys, clearances
-            )
-        for chunk in _chunks(rows.returned):
-            await run(sql.PEER_RETURN, org, self._numbers(chunk))
-        for (clearance, label), numbers in rows.raised.items():
-            await self._raise(self._peers.place[numbers[0]].member, label, clearance, numbers)
-        for chunk in _chunks(rows.closed):
-            await run(sql.CONFIG_CLOSE, org, at, self._numbers(chunk))
-        for opened in _chunks(rows.opened):
-            await self._configs(org, opened)
+    async def _write_peers(self, gateway: GatewayRow, changes: Changeset) -> None:
+        run, org, at, peers = self._connection.execute, gateway.org_id, self._at, self._peers
+        for chunk in _chunks(changes.new_peers):
+            keys = [peers.key[index] for index in chunk]
+            columns = self._peer_id_text(chunk), self._interface_id_text(chunk), keys
+            await run(sql.PEER_INSERT, org, at, *columns, _column(peers.clearance, chunk))
+        for chunk in _chunks(changes.returned_peers):
+            await run(sql.PEER_RETURN, org, self._peer_ids(chunk))
+        for (clearance, label), indices in changes.raised_peers.items():
+            await self._raise_peers(gateway, label, clearance, indices)
+        for chunk in _chunks(changes.closed_configs):
+            await run(sql.CONFIG_CLOSE, org, at, self._peer_ids(chunk))
+        for opened in _chunks(changes.opened_configs):
+            await self._open_configs(org, opened)
 
-    async def _raise(self, member: Member, label: str, clearance: int, numbers: Sequence[int]) -> None:
-        for chunk in _chunks(numbers):
+    async def _raise_peers(
+        self, gateway: GatewayRow, label: str, clearance: int, indices: Sequence[int]
+    ) -> None:
+        for chunk in _chunks(indices):
             for statement in sql.PEER_RAISE:
-                await self._connection.execute(statement, member.org_id, clearance, self._numbers(chunk))
-        keys = [self._peers.key[row] for row in numbers]
+                await self._connection.execute(statement, gateway.org_id, clearance, self._peer_ids(chunk))
+        keys = [self._peers.key[index] for index in indices]
         subject = f"{storable(self._mirror.gateway)}/{label}"
-        await self._audit(member, "clearance-raised", subject, {"clearance": clearance, "peers": keys})
+        await self._audit(gateway, "clearance-raised", subject, {"clearance": clearance, "peers": keys})
 
-    async def _configs(self, org: int, opened: Sequence[tuple[int, PeerConfig]]) -> None:
+    async def _open_configs(self, org: int, opened: Sequence[tuple[int, PeerConfig]]) -> None:
         configs = [config for _, config in opened]
 
         def column(name: str) -> list[object]:
@@ -181,77 +191,81 @@ class RowWriter:
 
         await self._connection.execute(
             sql.CONFIG_INSERT,
-            *(org, self._at, self._ids([row for row, _ in opened]), column("endpoint")),
+            *(org, self._at, self._peer_id_text([index for index, _ in opened]), column("endpoint")),
             [",".join(config.allowed_ips) for config in configs],
-            *(_text(column("persistent_keepalive")), column("has_preshared_key")),
-            *(column("name"), column("site"), column("owner"), _text(column("clearance"))),
+            *(_array_text(column("persistent_keepalive")), column("has_preshared_key")),
+            *(column("name"), column("site"), column("owner"), _array_text(column("clearance"))),
         )
 
-    async def _batch(self, org: int, batch: Batch, rows: Sequence[int]) -> None:
-        run, at, peers = self._connection.execute, self._at, self._peers
-        numbers = self._numbers(rows)
-        columns = [_text(numbers)]
+    async def _write_batch(self, org: int, batch: Batch, indices: Sequence[int]) -> None:
+        """Writes states and samples. A state that is missing, or has another clearance, is not counted by the
+        server: then another session wrote."""
+        run, peers, peer_ids = self._connection.execute, self._peers, self._peer_ids(indices)
+        columns = [_array_text(peer_ids)]
         columns += (
-            _column(values, rows) for values in (peers.handshake, peers.receive_total, peers.transmit_total)
+            _column(values, indices)
+            for values in (peers.handshake, peers.receive_total, peers.transmit_total)
         )
-        scope = org, at, batch.clearance
-        if batch.fresh is None:
-            count = await self._connection.fetchval(sql.STATE_COUNT, org, batch.clearance, numbers)
+        common = org, self._at, batch.clearance
+        if batch.state == "keep":
+            count = await self._connection.fetchval(sql.STATE_COUNT, org, batch.clearance, peer_ids)
         else:
-            counters = _column(peers.receive, rows), _column(peers.transmit, rows)
-            if batch.fresh:
-                status = await run(sql.STATE_INSERT, *scope, *columns, *counters, self._interface_ids(rows))
+            counters = _column(peers.receive, indices), _column(peers.transmit, indices)
+            if batch.state == "insert":
+                interface_ids = self._interface_id_text(indices)
+                status = await run(sql.STATE_INSERT, *common, *columns, *counters, interface_ids)
             else:
-                span = min(numbers), max(numbers)
-                status = await run(sql.STATE_UPDATE, *scope, *columns, *counters, *span)
-            count = int(status.rpartition(" ")[2])
-        if count != len(rows):
-            raise Outdated
+                bounds = min(peer_ids), max(peer_ids)
+                status = await run(sql.STATE_UPDATE, *common, *columns, *counters, *bounds)
+            count = int(status.rpartition(" ")[2])  # "UPDATE 17", "INSERT 0 17"
+        if count != len(indices):
+            raise MirrorOutdated
         statement = sql.SAMPLE_INSERT + (sql.SAMPLE_MERGE if self._merge else "")
-        await run(statement, *scope, *columns, batch.active, int(self._frame.taken_at))
+        await run(statement, *common, *columns, batch.active, int(self._frame.taken_at))
 
-    async def _remove(self, org: int, rows: Sequence[int]) -> None:
-        for chunk in _chunks(rows):
-            await self._connection.execute(sql.PEER_REMOVE, org, self._at, self._numbers(chunk))
-            await self._connection.execute(sql.CONFIG_CLOSE, org, self._at, self._numbers(chunk))
+    async def _remove_peers(self, org: int, indices: Sequence[int]) -> None:
+        for chunk in _chunks(indices):
+            peer_ids = self._peer_ids(chunk)
+            await self._connection.execute(sql.PEER_REMOVE, org, self._at, peer_ids)
+            await self._connection.execute(sql.CONFIG_CLOSE, org, self._at, peer_ids)
 
     # Gaps
 
-    async def _gaps(self, member: Member, rows: Changeset) -> None:
-        org, gateway = member.org_id, member.gateway_id
+    async def _write_gaps(self, gateway: GatewayRow, changes: Changeset) -> None:
+        run, org, gateway_id = self._connection.execute, gateway.org_id, gateway.gateway_id
         for lost in self._frame.lost:
             start, end = instant(lost.started_at), instant(lost.ended_at)
-            told = None, start, end, lost.reason, lost.snapshots, member.clearance
-            await self._connection.execute(sql.GAP_INSERT, org, gateway, *told)
-        for place, reason in rows.gaps_opened:
-            opened = place.interface_id, instant(place.gap), None, reason, 1, place.clearance
-            await self._connection.execute(sql.GAP_INSERT, org, gateway, *opened)
-        for place, start_seconds in rows.gaps_closed:
-            span = instant(start_seconds), self._at
-            count = await self._connection.fetchval(sql.GAP_SNAPSHOTS, org, gateway, *span)
-            await self._connection.execute(sql.GAP_CLOSE, org, self._at, place.interface_id, count)
+            values = None, start, end, lost.reason, lost.snapshots, gateway.clearance
+            await run(sql.GAP_INSERT, org, gateway_id, *values)
+        for row, reason in changes.opened_gaps:
+            opened = row.interface_id, instant(row.gap_start), None, reason, 1, row.clearance
+            await run(sql.GAP_INSERT, org, gateway_id, *opened)
+        for row, started_at in changes.closed_gaps:
+            span = instant(started_at), self._at
+            count = await self._connection.fetchval(sql.GAP_SNAPSHOTS, org, gateway_id, *span)
+            await run(sql.GAP_CLOSE, org, self._at, row.interface_id, count)
 
-    def _numbers(self, rows: Iterable[int]) -> list[int]:
-        return list(map(self._peers.peer_id.__getitem__, rows))
+    def _peer_ids(self, indices: Iterable[int]) -> list[int]:
+        return list(map(self._peers.peer_id.__getitem__, indices))
 
-    def _ids(self, rows: Iterable[int]) -> str:
-        return _column(self._peers.peer_id, rows)
+    def _peer_id_text(self, indices: Iterable[int]) -> str:
+        return _column(self._peers.peer_id, indices)
 
-    def _interface_ids(self, rows: Iterable[int]) -> str:
-        return _text([self._peers.place[row].interface_id for row in rows])
-
-
-def _column(values: Sequence[int], rows: Iterable[int]) -> str:
-    return _text(list(map(values.__getitem__, rows)))
+    def _interface_id_text(self, indices: Iterable[int]) -> str:
+        return _array_text([self._peers.interface[index].interface_id for index in indices])
 
 
-def _text(numbers: Sequence[object]) -> str:
-    """An array of integers as PostgreSQL reads it."""
+def _column(values: Sequence[int], indices: Iterable[int]) -> str:
+    return _array_text(list(map(values.__getitem__, indices)))
+
+
+def _array_text(numbers: Sequence[object]) -> str:
+    """Integers as the text of a PostgreSQL array, "{1, 2}": see statements.py for the reason."""
     return f"{{{repr(numbers)[1:-1]}}}"
 
 
-def _ids(places: Iterable[Place]) -> list[int]:
-    return [place.interface_id for place in places]
+def _interface_ids(rows: Iterable[InterfaceRow]) -> list[int]:
+    return [row.interface_id for row in rows]
 
 
 def _chunks(values: Sequence[T]) -> Iterator[Sequence[T]]:

@@ -1,27 +1,30 @@
 """The SQL of the writer.
 
-It keeps to what Citus does on one shard: each statement names org_id as its first parameter, rows arrive by
-unnest, and functions of columns are immutable (to_timestamp of a number is; extract and intervals are not).
-Columns of numbers go over as the text of an array: the driver takes 0.3 µs to encode a number, the repr of a
-list and the server's parsing of it 0.2 µs together. Not where a column is compared with `any` of them: the
-server would parse the text for each row that it looks at.
+The statements keep to what Citus executes on one shard: the first parameter is always org_id, rows are passed
+as arrays to unnest, and only immutable functions are applied to columns (to_timestamp of a number is
+immutable; extract and arithmetic with intervals are not).
+
+Columns of numbers are passed as the text of an array. The driver needs 0.3 µs to encode one number; repr of a
+list plus parsing by the server needs 0.2 µs. Arrays in `= any(...)` are passed as arrays: the server would
+parse the text again for each row it compares.
 """
 
 from __future__ import annotations
 
-# $1 org_id throughout; $2, where there is one, taken_at.
+# $1 is org_id, except in NUMBERS and PARTITIONS. Where $2 is a time, it is the instant of the snapshot.
 
 NUMBERS = "select nextval('argus.peer_number')::integer from generate_series(1, $1)"
 PARTITIONS = "select argus.ensure_partitions($1, 1)"
 RECORDED = """
 select true from argus.snapshot
 where org_id = $1 and taken_at = $2 and gateway_id = $3 and run = $4 and sequence = $5"""
-LEDGER = """
+SNAPSHOT_INSERT = """
 insert into argus.snapshot
     (org_id, taken_at, gateway_id, run, sequence, interfaces, peers, changed, unread, clearance)
 values ($1, $2, $3, $4, $5, $6, $7, $8, $9, $10) on conflict do nothing returning true"""
 
-# The gateway. held_at is the server's clock.
+# The gateway. held_at is by the server's clock: the clocks of two hosts may differ. The claim updates no row
+# while another installation holds the name and wrote in the last ten minutes.
 GATEWAY_INSERT = """
 insert into argus.gateway (org_id, first_seen, seen_until, name, clearance, holder, held_by, held_at)
 values ($1, $2, $2, $3, $4, $5, $6, now()) on conflict (org_id, name) do nothing returning gateway_id"""
@@ -41,7 +44,7 @@ update argus.interface set seen_until = $2 where org_id = $1 and interface_id = 
 returning interface_id, clearance"""
 INTERFACE_CHANGE = """
 update argus.interface set instance = $3, removed_at = null where org_id = $1 and interface_id = $2"""
-# A clearance is raised, whatever it is by now.
+# A clearance is raised, never lowered: an administrator may have raised the row further.
 INTERFACE_RAISE = """
 update argus.interface set clearance = greatest(clearance, $2) where org_id = $1 and interface_id = $3"""
 INTERFACE_REMOVE = "update argus.interface set removed_at = $2 where org_id = $1 and interface_id = any($3)"
@@ -65,11 +68,11 @@ PEER_RETURN = """
 update argus.peer set removed_at = null where org_id = $1 and peer_id = any($2::integer[])"""
 PEER_REMOVE = """
 update argus.peer set removed_at = $2 where org_id = $1 and peer_id = any($3::integer[])"""
-_PEERS = "set clearance = greatest(clearance, $2) where org_id = $1 and peer_id = any($3::integer[])"
+_RAISE_PEERS = "set clearance = greatest(clearance, $2) where org_id = $1 and peer_id = any($3::integer[])"
 PEER_RAISE = (
-    f"update argus.peer {_PEERS}",
-    f"update argus.peer_state {_PEERS}",
-    f"update argus.peer_config {_PEERS} and valid_to is null",
+    f"update argus.peer {_RAISE_PEERS}",
+    f"update argus.peer_state {_RAISE_PEERS}",
+    f"update argus.peer_config {_RAISE_PEERS} and valid_to is null",
 )
 CONFIG_CLOSE = """
 update argus.peer_config set valid_to = $2
@@ -82,9 +85,10 @@ from unnest($3::text::integer[], $4::text[], $5::text[], $6::text::integer[], $7
             $9::text[], $10::text[], $11::text::smallint[])
      u (p, endpoint, allowed, keepalive, preshared, name, site, owner, clearance)"""
 
-# $3 is the clearance that their rows must have: what someone else changed is noticed by the number of rows.
-# No sample of a peer is later than its state, even if the clock was set back: readers rely on that.
-# $10, $11: the least and the greatest of $4, so that not all that there are is read for each chunk of them.
+# $3 is the clearance that the mirror has: if another session changed a row's, fewer rows are updated than
+# sent, and the writer loads the mirror again. greatest: readers rely on no sample of a peer being later than
+# its state, also after the clock was set back. $10 and $11 are the smallest and the largest of $4: with them
+# the planner reads a range of the index, and not all states of the organisation for each chunk.
 STATE_UPDATE = """
 update argus.peer_state s
 set taken_at = greatest(s.taken_at, $2), last_handshake = to_timestamp(nullif(h, 0)),
@@ -101,7 +105,7 @@ from unnest($4::text::integer[], $5::text::bigint[], $6::text::bigint[], $7::tex
 STATE_COUNT = """
 select count(*) from argus.peer_state
 where org_id = $1 and clearance = $2 and peer_id = any($3::integer[])"""
-# $8 active, $9 taken_at in whole seconds
+# $8 is `active`, $9 the instant of the snapshot in whole seconds.
 SAMPLE_INSERT = """
 insert into argus.sample as s
     (org_id, taken_at, clearance, peer_id, receive_total, transmit_total, handshake_age, active)
@@ -109,6 +113,7 @@ select $1, $2, $3, p, rt, tt,
        case when h <> 0 then greatest(least($9::bigint - h, 2147483647), -2147483648)::integer end, $8
 from unnest($4::text::integer[], $5::text::bigint[], $6::text::bigint[], $7::text::bigint[])
      u (p, h, rt, tt)"""
+# Appended after the clock was set back by days, when a snapshot has the same instant as an older one.
 SAMPLE_MERGE = """
 on conflict (org_id, peer_id, taken_at) do update
 set receive_total = greatest(s.receive_total, excluded.receive_total),

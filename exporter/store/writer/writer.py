@@ -1,4 +1,4 @@
-"""Frames into the database, each exactly once."""
+"""Writes frames into the database, each exactly once."""
 
 from __future__ import annotations
 
@@ -14,22 +14,24 @@ from exporter.store.errors import StoreError
 from exporter.store.snapshot.frame import Frame
 from exporter.store.storable import storable
 from exporter.store.writer import statements as sql
-from exporter.store.writer.apply import fold, organisations
+from exporter.store.writer.apply import apply_frame, organisations
 from exporter.store.writer.changeset import Changeset
 from exporter.store.writer.load import load
 from exporter.store.writer.mirror import InterfaceTotals, Mirror
-from exporter.store.writer.rowwriter import Outdated, RowWriter
+from exporter.store.writer.rowwriter import MirrorOutdated, RowWriter
 
 Keys = Callable[[], Awaitable[Mapping[str, Sequence[str]]]]
 
-TRIES = 3  # of one frame, with a mirror that was just loaded
+ATTEMPTS = 3  # to write a frame; a later attempt loads the mirror again first
 
 
 class Writer:
-    """Frames in their order. `totals` is what the database holds, by interface: any thread may read it.
+    """Writes the frames of one gateway in order.
 
-    `installation` is who may write under the gateway's name, `host` is its name for people. Needs one
-    connection at a time, as a collector; after a failure another one will do.
+    `installation` is the identity of the state directory, the only one that may write under the gateway's
+    name; `host` is shown to people. `totals` is what the database holds, by interface, and is safe to read in
+    any thread. The writer uses one connection at a time, in the role of a collector; after a failure it can
+    be given another one.
     """
 
     totals: Mapping[str, InterfaceTotals]
@@ -38,62 +40,62 @@ class Writer:
         self.totals = {}
         self._installation = installation
         self._host = host
-        self._names = set[str]()  # of organisations, all that were ever told
-        self._days = set[date]()
+        self._organisations = set[str]()  # every organisation of the gateway so far
+        self._days = set[date]()  # days whose partitions exist
         self.forget()
 
     def forget(self) -> None:
-        """What the mirror says may be wrong: it is loaded again."""
+        """The mirror may be wrong: load it again before the next frame."""
         self._mirror: Mirror | None = None
-        self._apart = True
+        self._continues = False
 
     def skip(self) -> None:
-        """A frame is left out: those to come do not follow the last."""
-        self._apart = True
+        """A frame was left out: the next frame does not follow the last one written."""
+        self._continues = False
 
     async def write(self, connection: Connection, frame: Frame, keys: Keys) -> bool:
-        """Writes a frame in one transaction; False = the database had it already.
+        """Writes a frame in one transaction. Returns False if the database already had the frame.
 
-        `keys` gives the public keys of its slots, as they were before it: it is called unless the frame
-        before was written just now. Raises GatewayClaimed, StoreError, what `keys` and the driver do;
-        ValueError, LookupError and ArithmeticError for a frame that can never be written.
+        `keys` returns the public key of each slot before this frame, by interface. It is called only if the
+        previous frame was not written by this writer. Raises GatewayClaimed, StoreError, whatever `keys` and
+        the driver raise; ValueError, LookupError and ArithmeticError for a frame that can never be written.
         """
         merge = False
-        for _ in range(TRIES):
+        for _ in range(ATTEMPTS):
             try:
                 return await self._write(connection, frame, keys, merge)
-            except Outdated:
+            except MirrorOutdated:
                 self.forget()
             except asyncpg.UniqueViolationError as error:
                 self.forget()
                 if merge or not (error.table_name or "").startswith("sample"):
                     raise
-                merge = True  # the clock was set back by more than a day, and two instants are one
+                merge = True  # the clock was set back by days, and two snapshots have the same instant
             except BaseException:
                 self.forget()
                 raise
         raise StoreError(
-            f"gateway {frame.gateway}: someone else changes the rows of its peers all the time; the snapshot "
-            "is written when that ends"
+            f"gateway {frame.gateway}: another session keeps changing the rows of its peers",
+            "find and end that session; the snapshot is written as soon as the changes stop",
         )
 
     async def _write(self, connection: Connection, frame: Frame, keys: Keys, merge: bool) -> bool:
         await self._make_partitions(connection, frame)
-        mirror = await self._loaded(connection, frame)
-        if self._apart:
+        mirror = await self._load_if_needed(connection, frame)
+        if not self._continues:
             if await self._is_recorded(connection, mirror, frame):
                 return False
-            mirror.seed({} if frame.keyframe else await keys())
-        rows = fold(mirror, frame)
-        await self._number(connection, mirror, rows)
-        rows_writer = RowWriter(connection, mirror, frame, self._installation, self._host, merge)
+            mirror.set_slots({} if frame.keyframe else await keys())
+        changes = apply_frame(mirror, frame)
+        await self._number_new_peers(connection, mirror, changes)
+        rows = RowWriter(connection, mirror, frame, self._installation, self._host, merge)
         async with connection.transaction():
-            # A plan that does not know how many rows arrive may well join each of them with each peer.
+            # A generic plan is made without knowing how many rows arrive; it may compare each with each peer.
             await connection.execute("set local plan_cache_mode = force_custom_plan")
-            for name in sorted(rows, key=lambda name: mirror.members[name].org_id):
-                await set_organisation(connection, mirror.members[name].org_id)
-                await rows_writer.write(mirror.members[name], rows[name])
-        self._apart = False
+            for name in sorted(changes, key=lambda name: mirror.gateways[name].org_id):
+                await set_organisation(connection, mirror.gateways[name].org_id)
+                await rows.write(mirror.gateways[name], changes[name])
+        self._continues = True
         self.totals = mirror.totals()
         return True
 
@@ -103,26 +105,28 @@ class Writer:
             await connection.execute(sql.PARTITIONS, day)
             self._days.add(day)
 
-    async def _loaded(self, connection: Connection, frame: Frame) -> Mirror:
+    async def _load_if_needed(self, connection: Connection, frame: Frame) -> Mirror:
+        """Loads the mirror if there is none for this gateway with all of the frame's organisations."""
         mirror, names = self._mirror, organisations(frame)
-        if mirror is None or mirror.gateway != frame.gateway or not names <= mirror.members.keys():
+        if mirror is None or mirror.gateway != frame.gateway or not names <= mirror.gateways.keys():
             self.forget()
-            self._names |= names
-            mirror = await load(connection, frame.gateway, self._names, self._installation, frame.clearance)
-            self._mirror = mirror
-            self._names |= mirror.members.keys()
+            self._organisations |= names
+            mirror = self._mirror = await load(
+                connection, frame.gateway, self._organisations, self._installation, frame.clearance
+            )
         return mirror
 
     async def _is_recorded(self, connection: Connection, mirror: Mirror, frame: Frame) -> bool:
-        member = mirror.members[storable(frame.organisation)]
-        async with scope(connection, member.org_id):
-            identity = instant(frame.taken_at), member.gateway_id, frame.run, frame.sequence
-            return bool(await connection.fetchval(sql.RECORDED, member.org_id, *identity))
+        gateway = mirror.gateways[storable(frame.organisation)]
+        async with scope(connection, gateway.org_id):
+            identity = instant(frame.taken_at), gateway.gateway_id, frame.run, frame.sequence
+            return bool(await connection.fetchval(sql.RECORDED, gateway.org_id, *identity))
 
-    async def _number(self, connection: Connection, mirror: Mirror, rows: Mapping[str, Changeset]) -> None:
-        """Gives every new peer its number."""
-        new = [row for each in rows.values() for row in each.new]
+    async def _number_new_peers(
+        self, connection: Connection, mirror: Mirror, changes: Mapping[str, Changeset]
+    ) -> None:
+        new = [index for each in changes.values() for index in each.new_peers]
         if new:
             numbers = await connection.fetch(sql.NUMBERS, len(new))
-            for row, (number,) in zip(new, numbers, strict=True):
-                mirror.peers.peer_id[row] = number
+            for index, (number,) in zip(new, numbers, strict=True):
+                mirror.peers.peer_id[index] = number

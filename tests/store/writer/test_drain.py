@@ -25,7 +25,7 @@ from exporter.store.errors import StoreError
 from exporter.store.snapshot.codec import encode
 from exporter.store.snapshot.frame import Frame
 from exporter.store.spool.queue import Spool
-from exporter.store.writer.drain import TRIES, Drain
+from exporter.store.writer.drain import ATTEMPTS, Drain
 from exporter.store.writer.writer import Writer
 from tests.kit.frames import START
 from tests.kit.mirror import added, changed, device, frame
@@ -192,11 +192,11 @@ def test_a_frame_that_the_database_never_takes(
     keep(spool, *one_peer(5))
     recording = drain(target, spool)
     assert recorded(target) == [(1, 1), (2, 2), (4, 4), (5, 5)]
-    assert recording.database_errors["failed"] == TRIES - 1  # and at the last it is left out
+    assert recording.database_errors["failed"] == ATTEMPTS - 1  # and at the last it is left out
     assert recording.failing == {}
     refused, left_out = errors(caplog)
     assert refused.startswith("snapshots stay in the spool: frame 3 of")
-    assert left_out.startswith("a snapshot is lost, and the next that is taken tells of the gap: frame 3 of")
+    assert left_out.startswith("a snapshot is lost, and the next snapshot records the gap: frame 3 of")
 
 
 def test_a_database_that_comes_back(target: Target, spool: Spool, caplog: pytest.LogCaptureFixture) -> None:
