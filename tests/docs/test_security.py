@@ -1,4 +1,4 @@
-"""docs/security.md and deploy/web-config.yml, held against the code."""
+"""docs/security.md and deploy/web-config.yml agree with the code."""
 
 from __future__ import annotations
 
@@ -45,14 +45,14 @@ def blocks(language: str) -> list[str]:
 
 @pytest.fixture
 def folder(tmp_path: Path) -> Path:
-    """Certificates under the names that document and example use."""
+    """A directory with certificates under the names that the page and the example use."""
     authority = make_pair(tmp_path, "clients-ca")
     make_pair(tmp_path, "server", authority)
     return tmp_path
 
 
 def known_keys(folder: Path, section: str) -> set[str]:
-    """The keys that the code asks for, as its own error lists them."""
+    """The keys of a section, from the error for an unknown key."""
     lines = (
         f"  cert_file: a\n  key_file: b\n  client_auth_type: {tls.NO_CERT}\n"
         if section.startswith("tls")
@@ -66,7 +66,7 @@ def known_keys(folder: Path, section: str) -> set[str]:
 
 
 def test_the_table_of_keys_is_complete(folder: Path) -> None:
-    """Every key that the file may have stands in the table, and none that it may not."""
+    """The table has exactly the keys that the file may have."""
     listed = {key.strip("`") for row in table("key") for key in row[0].split(", ")}
     assert listed == known_keys(folder, "tls_server_config") | {
         "http2",
@@ -93,7 +93,7 @@ def test_the_table_names_every_value() -> None:
 
 
 def test_the_example_shows_every_key_and_is_valid(folder: Path) -> None:
-    """deploy/web-config.yml loads as it stands, has every key, and lets nobody in with a known password."""
+    """deploy/web-config.yml is valid, has every key, and its user has none of the obvious passwords."""
     (folder / "web.yml").write_text(EXAMPLE.read_text())
     assert webconfig.load(folder / "web.yml").notes == ()
     written = yaml.safe_load(EXAMPLE.read_text())
@@ -107,7 +107,7 @@ def test_the_example_shows_every_key_and_is_valid(folder: Path) -> None:
 
 
 def test_the_blocks_of_yaml_are_valid(folder: Path) -> None:
-    """What can be copied from the page works."""
+    """Each block of YAML is a valid web configuration."""
     found = blocks("yaml")
     assert len(found) == 2
     for text in found:
@@ -116,7 +116,7 @@ def test_the_blocks_of_yaml_are_valid(folder: Path) -> None:
 
 
 def test_the_command_that_hashes_a_password_works() -> None:
-    """The line of Python in the page prints a hash that fits, with the password read from its input."""
+    """The line of Python in the page reads a password and prints its bcrypt hash."""
     line = next(text for text in blocks("sh") if "bcrypt" in text)
     program, *arguments = shlex.split(line)
     assert program == "python3"
@@ -136,7 +136,7 @@ def test_the_command_that_hashes_a_password_works() -> None:
 
 
 def test_the_limits_are_those_of_the_code() -> None:
-    """Each number of the table is the default it stands for."""
+    """Each number of the table is the default in the code."""
     limits = ConnectionLimits()
     daemon = Config().limits
     assert limits.write_seconds == daemon.request_timeout
@@ -157,7 +157,7 @@ def test_the_limits_are_those_of_the_code() -> None:
 
 
 def test_the_metrics_it_names_exist() -> None:
-    """No metric of the page is an invention."""
+    """The exporter has every metric that the page names."""
     named = set(re.findall("wireguard_exporter_[a-z_]+", DOC))
     source = Path(own_metrics.__file__).read_text()
     assert named
@@ -165,20 +165,20 @@ def test_the_metrics_it_names_exist() -> None:
 
 
 def test_the_paths_are_those_of_the_server() -> None:
-    """Every path of the table answers 200, and no other is spoken of."""
+    """The table has four paths, and each answers 200."""
     paths = [row[0].strip("`") for row in table("path")]
     with serving() as running:
         assert [running.get(path)[0].status for path in paths] == [200] * 4
 
 
 @pytest.mark.parametrize("link", re.findall(r"\]\((\.\./[^)]+)\)", DOC))
-def test_its_links_lead_somewhere(link: str) -> None:
-    """Every file of the repository that the page links to is there."""
+def test_the_linked_files_exist(link: str) -> None:
+    """Every linked file of the repository exists."""
     assert (ROOT / "docs" / link).exists()
 
 
 def test_the_default_is_loopback(tmp_path: Path) -> None:
-    """Without a configuration only this host can connect, and elsewhere takes a decision."""
+    """Without a configuration, the server listens on loopback only, and does not allow more."""
     assert [str(address) for address in Config().listen] == ["127.0.0.1:9586"]
     assert all(address.loopback for address in Config().listen)
     assert not Config().allow_unauthenticated

@@ -1,4 +1,4 @@
-"""`argus-wg serve` as it runs: a process of its own on real UAPI sockets, asked over HTTP, and signalled."""
+"""`argus-wg serve` as a process, with real UAPI sockets, HTTP requests and signals."""
 
 from __future__ import annotations
 
@@ -34,7 +34,7 @@ from tests.kit.paths import PROJECT
 from tests.kit.web import make_pair, password_hash, until
 from tests.unit.sources.test_gateway import needs_no_module
 
-NEVER = "24h"  # an interval that no test lives to see
+NEVER = "24h"  # longer than any test
 
 
 @pytest.fixture(scope="module")
@@ -45,7 +45,7 @@ def workers() -> Iterator[ThreadPoolExecutor]:
 
 @dataclass(frozen=True)
 class Site:
-    """A daemon and the interface wg0 that it reads, whose peers tests change."""
+    """A daemon, and the interface wg0, whose peers the tests change."""
 
     daemon: Daemon
     wg0: Interface
@@ -65,20 +65,20 @@ def site(folder: Path, config: str) -> Iterator[Site]:
 
 @pytest.fixture(scope="module")
 def gateway(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Site]:
-    """Two interfaces and a daemon that reads its directory again only when it is told to."""
+    """Two interfaces, and a daemon that reads its directory again only after SIGHUP."""
     folder = tmp_path_factory.mktemp("gateway")
     yield from site(folder, follows(folder, NEVER))
 
 
 @pytest.fixture(scope="module")
 def watching(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Site]:
-    """The same with a daemon that looks for changes all the time, and logs JSON."""
+    """Two interfaces, and a daemon that looks for changes every 100 ms and logs JSON."""
     folder = tmp_path_factory.mktemp("watching")
     yield from site(folder, follows(folder, "100ms") + "log: {format: json}\n")
 
 
-def test_what_is_served(gateway: Site) -> None:
-    """Every peer of every interface, health, readiness and the way to them; anything else is not found."""
+def test_the_pages(gateway: Site) -> None:
+    """/metrics has every peer of every interface; /, health and readiness answer; other paths are 404."""
     lines = gateway.daemon.metrics().splitlines()
     for name, peers in (("wg0", gateway.peers), ("wg1", [4])):
         for peer in peers:
@@ -91,8 +91,8 @@ def test_what_is_served(gateway: Site) -> None:
     assert gateway.daemon.said(f"argus-wg {__version__} serves gw") == 1
 
 
-def test_a_scrape_tells_of_the_one_before(gateway: Site) -> None:
-    """Readings and answers are counted from one page to the next, and the last duration is told."""
+def test_a_page_counts_the_previous_scrape(gateway: Site) -> None:
+    """From one page to the next, readings and answers grow by one; the last duration is above 0."""
 
     def value(page: str, series: str) -> float:
         (found,) = re.findall(rf"^{re.escape(series)} (\S+)$", page, re.MULTILINE)
@@ -105,7 +105,7 @@ def test_a_scrape_tells_of_the_one_before(gateway: Site) -> None:
 
 
 def test_a_removed_peer_is_gone_at_the_next_scrape(gateway: Site) -> None:
-    """Not one series of it is left, and one that was added is there."""
+    """No series of a removed peer is left, and an added peer has its series."""
     assert key(2) in gateway.daemon.metrics()
     gateway.peers[:] = [1, 3, 9]
     page = gateway.daemon.metrics()
@@ -118,7 +118,7 @@ def test_a_removed_peer_is_gone_at_the_next_scrape(gateway: Site) -> None:
 
 
 def test_sighup_reads_the_directory_again(gateway: Site) -> None:
-    """A change of the file is seen after the signal; the process is the same one, and misses no scrape."""
+    """A changed file takes effect after the signal; the process goes on and answers every scrape."""
     gateway.daemon.write_names(p1="berlin")
     assert gateway.daemon.names() == {}
     gateway.daemon.process.send_signal(signal.SIGHUP)
@@ -126,8 +126,8 @@ def test_sighup_reads_the_directory_again(gateway: Site) -> None:
     assert gateway.daemon.process.poll() is None
 
 
-def test_a_change_is_seen_without_a_signal(watching: Site) -> None:
-    """A file that changes, is replaced, or names another peer is followed by itself."""
+def test_a_changed_file_takes_effect_without_a_signal(watching: Site) -> None:
+    """A directory file that changes takes effect on its own, each time."""
     for names in ({"p1": "berlin"}, {"p1": "paris", "p4": "rome"}, {"p2": "lima"}):
         watching.daemon.write_names(**names)
         expected = {key(int(peer[1:])): name for peer, name in names.items()}
@@ -138,7 +138,7 @@ RELOADED = 'wireguard_exporter_reload_success{file="directory"} '
 
 
 def test_a_bad_directory_keeps_the_last_good_one(gateway: Site) -> None:
-    """Names stay, a metric says that they are old, the log says once where and why, and when it is over."""
+    """Names stay, a metric is 0, and the log has the error once, with its place, and its end once."""
     daemon = gateway.daemon
     daemon.write_names(p1="before")
     daemon.process.send_signal(signal.SIGHUP)
@@ -162,8 +162,8 @@ def test_a_bad_directory_keeps_the_last_good_one(gateway: Site) -> None:
     assert daemon.said("the directory is not valid") == 1
 
 
-def test_a_missing_directory_file_is_found_when_it_comes(tmp_path: Path) -> None:
-    """The daemon starts without it, says so, and reads it as soon as it is there."""
+def test_a_missing_directory_file_is_read_once_it_exists(tmp_path: Path) -> None:
+    """The daemon starts without the file, logs that, and reads the file as soon as it exists."""
     with (
         interface(tmp_path, "wg0", lambda: told([1])),
         daemon(tmp_path, follows(tmp_path, "100ms")) as running,
@@ -175,8 +175,8 @@ def test_a_missing_directory_file_is_found_when_it_comes(tmp_path: Path) -> None
         assert f"{RELOADED}1" in running.metrics()
 
 
-def test_a_failure_is_told_once_and_so_is_its_end(gateway: Site) -> None:
-    """An interface whose process ended fails at each scrape, and in one line of the log; others are read."""
+def test_a_failure_and_its_end_are_logged_once(gateway: Site) -> None:
+    """An interface whose process ended fails at each scrape and is logged once; other interfaces are read."""
     daemon = gateway.daemon
     success = 'wireguard_exporter_read_success{source="uapi",interface="wg7"} '
     failing = 'wireguard_exporter_read_failing{source="uapi",interface="wg7",reason='
@@ -200,7 +200,7 @@ def test_a_failure_is_told_once_and_so_is_its_end(gateway: Site) -> None:
 
 
 def test_json_logs(watching: Site) -> None:
-    """Each line of the log is an object with time, level, logger and message."""
+    """Each line of the log is a JSON object with time, level, logger and message."""
     abandoned(watching.daemon.folder / "wg8.sock")
     watching.daemon.metrics()
     (watching.daemon.folder / "wg8.sock").unlink()
@@ -210,7 +210,7 @@ def test_json_logs(watching: Site) -> None:
 
 
 def scrape_that_hangs(site: Site, workers: ThreadPoolExecutor) -> Future[tuple[int, str]]:
-    """A scrape under way that waits for wg0."""
+    """Starts a scrape, which waits for wg0."""
     site.wg0.gate.clear()
     site.wg0.waiting.clear()
     scrape = workers.submit(site.daemon.get, "/metrics")
@@ -219,7 +219,7 @@ def scrape_that_hangs(site: Site, workers: ThreadPoolExecutor) -> Future[tuple[i
 
 
 def test_health_does_not_wait_for_a_scrape(gateway: Site, workers: ThreadPoolExecutor) -> None:
-    """While an interface keeps a scrape waiting, everything else answers; then the scrape does too."""
+    """While a scrape waits for an interface, the other paths answer; afterwards the scrape does."""
     scrape = scrape_that_hangs(gateway, workers)
     try:
         for path in ("/-/healthy", "/-/ready", "/"):
@@ -236,14 +236,14 @@ def test_health_does_not_wait_for_a_scrape(gateway: Site, workers: ThreadPoolExe
 def test_a_scrape_under_way_is_finished_before_the_end(
     tmp_path: Path, workers: ThreadPoolExecutor, number: signal.Signals
 ) -> None:
-    """Told to stop, the daemon takes no new connection, answers the scrape it has, and ends with 0."""
+    """After the signal, the daemon refuses new connections, answers the scrape, and exits with 0."""
     with interface(tmp_path, "wg0", lambda: told([1])) as wg0, daemon(tmp_path) as running:
         port = running.port
         scrape = scrape_that_hangs(Site(running, wg0, [1]), workers)
         running.process.send_signal(number)
         until(lambda: running.said("stopping") == 1)
         until(lambda: refuses(port))
-        time.sleep(0.3)  # a server without patience would have hung up by then
+        time.sleep(0.3)  # time enough to cut the scrape off wrongly
         assert not scrape.done()
         wg0.gate.set()
         status, page = scrape.result(PATIENCE)
@@ -261,8 +261,8 @@ def refuses(port: int) -> bool:
     return False
 
 
-def test_the_service_manager_is_told(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    """READY=1 comes when /metrics can be had, STOPPING=1 when the end begins (sd_notify(3))."""
+def test_the_service_manager_is_notified(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """READY=1 is sent once the server answers, STOPPING=1 when the stop begins (sd_notify(3))."""
     with socket.socket(socket.AF_UNIX, socket.SOCK_DGRAM) as manager:
         manager.bind(str(tmp_path / "notify"))
         manager.settimeout(PATIENCE)
@@ -278,7 +278,7 @@ def test_the_service_manager_is_told(tmp_path: Path, monkeypatch: pytest.MonkeyP
 def test_a_service_manager_that_is_gone_stops_nothing(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    """An address that nobody listens on is a line in the log."""
+    """When no process listens on NOTIFY_SOCKET, the daemon runs and stops as usual."""
     monkeypatch.setenv("NOTIFY_SOCKET", str(tmp_path / "nobody"))
     with interface(tmp_path, "wg0", lambda: told([1])), daemon(tmp_path) as running:
         assert running.get("/metrics")[0] == 200
@@ -288,7 +288,7 @@ def test_a_service_manager_that_is_gone_stops_nothing(
 
 @pytest.mark.skipif(shutil.which("curl") is None, reason="needs curl")
 def test_tls_and_passwords(tmp_path: Path) -> None:
-    """curl gets the page over TLS with the right password, and nothing with a wrong one or without TLS."""
+    """curl gets the page with TLS and the right password; not with a wrong password, and not without TLS."""
     authority = make_pair(tmp_path, "authority")
     make_pair(tmp_path, "server", authority)
     web = tmp_path / "web.yml"
@@ -299,7 +299,7 @@ def test_tls_and_passwords(tmp_path: Path) -> None:
     with interface(tmp_path, "wg0", lambda: told([1])), daemon(tmp_path, f"web_config: {web}\n") as running:
 
         def curl(*options: str, scheme: str = "https", path: str = "/metrics") -> tuple[str, str]:
-            """The HTTP status, "000" for none, and the body."""
+            """The HTTP status ("000" = no answer) and the body."""
             status = ("--write-out", "\n%{http_code}")
             url = f"{scheme}://127.0.0.1:{running.port}{path}"
             done = subprocess.run(
@@ -328,8 +328,8 @@ def test_tls_and_passwords(tmp_path: Path) -> None:
 
 
 @needs_no_module
-def test_a_missing_module_is_told_once_until_it_is_not_needed(tmp_path: Path) -> None:
-    """No WireGuard in the kernel fails the source, not the page; it is no failure beside userspace."""
+def test_a_missing_module_is_logged_once(tmp_path: Path) -> None:
+    """Without WireGuard in the kernel, the netlink source fails until there is a userspace interface."""
     failing = 'wireguard_exporter_read_failing{source="netlink",interface="",reason="module"} 1'
     with daemon(tmp_path, netlink=True) as running:
         for _ in range(3):
@@ -342,8 +342,8 @@ def test_a_missing_module_is_told_once_until_it_is_not_needed(tmp_path: Path) ->
         assert running.said("source netlink is read again") == 1
 
 
-def test_an_empty_host_says_so(tmp_path: Path) -> None:
-    """An empty directory of sockets is a page of zeros and one warning, not an error at each scrape."""
+def test_a_host_without_interfaces(tmp_path: Path) -> None:
+    """Without any interface, the page has a 0 and the log one warning, not an error at each scrape."""
     with daemon(tmp_path) as running:
         for _ in range(3):
             assert "wireguard_exporter_interfaces 0" in running.metrics()
@@ -352,7 +352,7 @@ def test_an_empty_host_says_so(tmp_path: Path) -> None:
 
 
 def refused(file: Path, config: str) -> tuple[int, str]:
-    """(exit code, what it said) of a daemon that cannot run."""
+    """(exit code, standard error) of a daemon that cannot start."""
     file.write_text(config)
     done = subprocess.run(
         command("--config", str(file)),
@@ -378,7 +378,7 @@ def refused(file: Path, config: str) -> tuple[int, str]:
     ids=["every address", "every address of IPv6", "a level", "a schema", "no YAML"],
 )
 def test_a_configuration_that_cannot_be_served(tmp_path: Path, config: str, said: str) -> None:
-    """Exit code 2 and one line that names file, line and what would be right."""
+    """The exit code is 2, and one line names the file, the line and the remedy."""
     code, line = refused(tmp_path / "argus.yml", config)
     assert code == 2
     assert line.startswith(f"argus-wg: {tmp_path}/argus.yml:")
@@ -386,8 +386,8 @@ def test_a_configuration_that_cannot_be_served(tmp_path: Path, config: str, said
     assert line.count("\n") == 1
 
 
-def test_an_open_door_in_the_web_configuration(tmp_path: Path) -> None:
-    """A web configuration without passwords or client certificates does not open other addresses."""
+def test_a_web_configuration_without_logins(tmp_path: Path) -> None:
+    """Beyond loopback, a web configuration needs passwords or required client certificates."""
     (tmp_path / "web.yml").write_text("http_server_config: {http2: false}\n")
     code, line = refused(tmp_path / "argus.yml", f'listen: "0.0.0.0:0"\nweb_config: {tmp_path}/web.yml\n')
     assert code == 2
@@ -396,7 +396,7 @@ def test_an_open_door_in_the_web_configuration(tmp_path: Path) -> None:
 
 
 def test_a_port_that_is_taken(tmp_path: Path) -> None:
-    """Exit code 1 and one line that says which port, and how to find out who has it."""
+    """The exit code is 1, and one line names the port and how to find the program that uses it."""
     with socket.create_server(("127.0.0.1", 0)) as other:
         port = other.getsockname()[1]
         code, line = refused(

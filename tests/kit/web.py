@@ -30,7 +30,7 @@ from exporter.web.messages.page import Page
 from exporter.web.routing.route import Route
 from exporter.web.server import HttpServer
 
-PATIENCE = 20.0  # seconds after which a test gives up; none waits for it when all is well
+PATIENCE = 20.0  # seconds after which a test fails; a test that passes does not wait for them
 
 
 @dataclass(frozen=True)
@@ -70,7 +70,7 @@ def make_pair(
 
 
 def pem(key: ec.EllipticCurvePrivateKey, passphrase: bytes = b"") -> bytes:
-    """The key as a PEM file holds it."""
+    """The key in PEM form."""
     encryption: serialization.KeySerializationEncryption = serialization.NoEncryption()
     if passphrase:
         encryption = serialization.BestAvailableEncryption(passphrase)
@@ -83,7 +83,7 @@ def password_hash(password: str, cost: int = 4) -> str:
 
 
 async def scrape_nothing(accept: str, gzip: bool) -> Page:
-    """A scrape of one comment."""
+    """A scrape whose page is one comment."""
     return Page("text/plain; version=0.0.4; charset=utf-8", "", (b"# nothing\n",))
 
 
@@ -134,7 +134,7 @@ class Running:
 
 
 def http(port: int, tls: ssl.SSLContext | None = None) -> HTTPConnection:
-    """A connection that keeps alive."""
+    """A client whose connection stays open between requests."""
     if tls:
         return HTTPSConnection("127.0.0.1", port, timeout=PATIENCE, context=tls)
     return HTTPConnection("127.0.0.1", port, timeout=PATIENCE)
@@ -184,7 +184,7 @@ def serving(
 
 
 def client_context(authority: Pair | None = None, client: Pair | None = None) -> ssl.SSLContext:
-    """A client that trusts `authority` and shows `client`'s certificate."""
+    """TLS of a client that trusts `authority` and has the certificate `client`."""
     context = ssl.create_default_context(cafile=authority.cert if authority else None)
     if client:
         context.load_cert_chain(client.cert, client.key)
@@ -192,7 +192,7 @@ def client_context(authority: Pair | None = None, client: Pair | None = None) ->
 
 
 def read_all(connection: socket.socket) -> bytes:
-    """Everything until the server ends the connection, however it does."""
+    """Reads until the server closes or resets the connection."""
     received = bytearray()
     with contextlib.suppress(ConnectionError):
         while piece := connection.recv(65536):
@@ -201,7 +201,7 @@ def read_all(connection: socket.socket) -> bytes:
 
 
 def until(condition: Callable[[], bool]) -> None:
-    """Waits for what another thread is about to do."""
+    """Waits until a condition holds that another thread brings about."""
     deadline = time.monotonic() + PATIENCE
     while not condition():
         assert time.monotonic() < deadline, "it never happened"
@@ -209,7 +209,7 @@ def until(condition: Callable[[], bool]) -> None:
 
 
 def read_until(connection: socket.socket, end: bytes) -> None:
-    """Reads up to `end`, which has to come."""
+    """Reads until the bytes received end with `end`; fails when the connection ends before."""
     received = b""
     while not received.endswith(end):
         piece = connection.recv(65536)

@@ -1,4 +1,4 @@
-"""The daemon's log: text for people, one JSON object a line for collectors."""
+"""The daemon's log: lines of text, or one JSON object per line."""
 
 from __future__ import annotations
 
@@ -15,7 +15,7 @@ from exporter import logs
 
 @pytest.fixture(autouse=True)
 def root_logger() -> Iterator[None]:
-    """The root logger as it was found."""
+    """Restores the root logger after each test."""
     root = logging.getLogger()
     handlers, level = root.handlers[:], root.level
     others = {name: logging.getLogger(name).level for name in ("pyroute2", "aiohttp.access")}
@@ -27,14 +27,14 @@ def root_logger() -> Iterator[None]:
 
 
 def written(capsys: pytest.CaptureFixture[str]) -> list[str]:
-    """The lines on standard error; standard output is not the log's."""
+    """The lines on standard error. Standard output must be empty."""
     printed = capsys.readouterr()
     assert printed.out == ""
     return printed.err.splitlines()
 
 
 def test_text_is_time_level_and_message(capsys: pytest.CaptureFixture[str]) -> None:
-    """One line, which begins with a time that has its zone."""
+    """A message is one line, which begins with a time and its zone."""
     logs.start("info", "text")
     logging.getLogger("argus.read").warning("interface %s is gone", "wg0")
     (line,) = written(capsys)
@@ -44,7 +44,7 @@ def test_text_is_time_level_and_message(capsys: pytest.CaptureFixture[str]) -> N
 
 
 def test_json_is_one_object_a_line(capsys: pytest.CaptureFixture[str]) -> None:
-    """Time in UTC, level, logger and message; quotes, newlines and other alphabets survive."""
+    """A message is one object with time (UTC), level, logger and text; quotes and newlines are kept."""
     logs.start("debug", "json")
     said = 'name "Größe"\nand a second line'
     logging.getLogger("argus").info("%s", said)
@@ -57,7 +57,7 @@ def test_json_is_one_object_a_line(capsys: pytest.CaptureFixture[str]) -> None:
 
 
 def test_json_has_the_traceback_inside(capsys: pytest.CaptureFixture[str]) -> None:
-    """A traceback of many lines is one field of one line."""
+    """A traceback is one field of its message's line."""
     logs.start("info", "json")
     try:
         raise ZeroDivisionError("a defect")
@@ -71,7 +71,7 @@ def test_json_has_the_traceback_inside(capsys: pytest.CaptureFixture[str]) -> No
 
 
 def test_the_level_is_kept(capsys: pytest.CaptureFixture[str]) -> None:
-    """Nothing below the level that was asked for is written."""
+    """Messages below the level are not written."""
     logs.start("warning", "text")
     for level in (logging.DEBUG, logging.INFO, logging.WARNING, logging.ERROR):
         logging.getLogger("argus").log(level, "said")
@@ -79,7 +79,7 @@ def test_the_level_is_kept(capsys: pytest.CaptureFixture[str]) -> None:
 
 
 def test_libraries_are_quiet(capsys: pytest.CaptureFixture[str]) -> None:
-    """Even at the level debug, pyroute2 and the access log say only what is wrong."""
+    """At every level, pyroute2 and the access log write only warnings and errors."""
     logs.start("debug", "text")
     for name in ("pyroute2", "pyroute2.netlink", "aiohttp.access"):
         logging.getLogger(name).info("chatter")
@@ -88,7 +88,7 @@ def test_libraries_are_quiet(capsys: pytest.CaptureFixture[str]) -> None:
 
 
 def test_starting_again_replaces_the_first(capsys: pytest.CaptureFixture[str]) -> None:
-    """Each line is written once, in the form that was asked for last."""
+    """After a second start, each line is written once, in the second form."""
     logs.start("info", "text")
     logs.start("info", "json")
     logging.getLogger("argus").info("once")

@@ -1,4 +1,4 @@
-"""exporter/web/basicauth.py, on real bcrypt hashes."""
+"""Checking passwords, with real bcrypt hashes."""
 
 from __future__ import annotations
 
@@ -47,7 +47,7 @@ def run(check: Callable[[BasicAuth], Awaitable[None]]) -> None:
     ],
 )
 def test_only_the_right_password_of_a_user_is_right(user: str, password: str, expected: bool) -> None:
-    """Twice the same question has twice the same answer, remembered or not."""
+    """The right password of a user is right, also when it is remembered; any other login is wrong."""
 
     async def check(auth: BasicAuth) -> None:
         for _ in range(2):
@@ -56,8 +56,8 @@ def test_only_the_right_password_of_a_user_is_right(user: str, password: str, ex
     run(check)
 
 
-def test_a_password_beyond_72_bytes_matches_as_other_programs_have_it() -> None:
-    """A hash of the first 72 bytes, which is what htpasswd makes, accepts the whole password."""
+def test_a_password_is_compared_up_to_its_72nd_byte() -> None:
+    """A hash of the first 72 bytes, as htpasswd makes it, matches the whole password."""
     users = {"a": bcrypt.hashpw(b"x" * 72, bcrypt.gensalt(4))}
 
     async def check(auth: BasicAuth) -> None:
@@ -68,7 +68,7 @@ def test_a_password_beyond_72_bytes_matches_as_other_programs_have_it() -> None:
 
 
 def test_the_cache_follows_the_hash_and_stays_small() -> None:
-    """A changed hash forgets the old password at once, and no number of passwords grows the cache."""
+    """After a change of the hash, the old password is wrong; the cache has a maximum size."""
 
     async def check(auth: BasicAuth) -> None:
         assert await auth.verify(USERS, b"prometheus", b"correct horse")
@@ -85,8 +85,8 @@ def test_the_cache_follows_the_hash_and_stays_small() -> None:
     run(check)
 
 
-def test_a_flood_of_wrong_passwords_is_bounded_and_locks_nobody_known_out() -> None:
-    """Beyond the queue a guess is turned away uncomputed; who was right before does not queue."""
+def test_a_flood_of_wrong_passwords_does_not_lock_out_remembered_ones() -> None:
+    """Guesses above the length of the queue are refused unchecked; a remembered password does not wait."""
 
     async def check(auth: BasicAuth) -> None:
         assert await auth.verify(USERS, b"prometheus", b"correct horse")
@@ -106,14 +106,14 @@ def test_a_flood_of_wrong_passwords_is_bounded_and_locks_nobody_known_out() -> N
 
 
 def test_an_unknown_user_costs_as_much_as_a_known_one() -> None:
-    """An unknown user is compared with a real bcrypt hash of the users' own cost, which matches nothing."""
+    """The password of an unknown user is compared with a hash of the same cost, which nothing matches."""
     decoy = basicauth._decoy({"a": password_hash("p", 4).encode(), "b": password_hash("p", 6).encode()})
     assert hash_cost(decoy) == 6
     assert not bcrypt.checkpw(b"p", decoy)
 
 
 def test_a_flood_of_unknown_users_waits_in_the_same_queue() -> None:
-    """Guessing names is bounded like guessing passwords: no cheaper answer tells them apart."""
+    """Unknown users wait in the same queue as known ones, so their answers are not faster."""
 
     async def check(auth: BasicAuth) -> None:
         attempts = (auth.verify(USERS, b"nobody%d" % number, b"x") for number in range(basicauth.WAITING + 1))
@@ -144,7 +144,7 @@ def basic(text: bytes) -> str:
     ],
 )
 def test_credentials_are_read_as_rfc_7617_says(header: str, expected: tuple[bytes, bytes] | None) -> None:
-    """The first colon ends the name; anything else is no credentials."""
+    """The first colon ends the name; other schemes and malformed values are no credentials."""
     assert credentials(header) == expected
 
 
@@ -165,5 +165,5 @@ def test_credentials_are_read_as_rfc_7617_says(header: str, expected: tuple[byte
     ],
 )
 def test_bcrypt_hashes_are_told_from_anything_else(text: bytes, cost: int | None) -> None:
-    """The published example of htpasswd's output is one; near misses are none."""
+    """Hashes as htpasswd prints them are recognised; texts that only resemble them are not."""
     assert hash_cost(text) == cost

@@ -1,4 +1,4 @@
-"""The small parts of exporter/web: pages in pieces, the token bucket."""
+"""Pages in pieces, and the token bucket."""
 
 from __future__ import annotations
 
@@ -11,7 +11,7 @@ from exporter.web.messages.page import Page, batches
 
 @given(st.lists(st.binary(max_size=40), max_size=30), st.integers(1, 32))
 def test_batches_are_the_same_bytes_in_bounded_pieces(chunks: list[bytes], size: int) -> None:
-    """Nothing is lost, added or empty; no piece is too large; none could have held its successor as well."""
+    """The pieces are the same bytes; none is empty or too large, and they are not more than necessary."""
     pieces = [bytes(piece) for piece in batches(chunks, size)]
     assert b"".join(pieces) == b"".join(chunks)
     assert all(0 < len(piece) <= size for piece in pieces)
@@ -22,7 +22,7 @@ def test_batches_are_the_same_bytes_in_bounded_pieces(chunks: list[bytes], size:
 
 
 def test_token_bucket_allows_its_burst_and_then_its_rate() -> None:
-    """Three at once, then one each two seconds, and never more than three saved up."""
+    """Three requests at once, then one every two seconds; after a pause, three again."""
     bucket = TokenBucket(RateLimit(interval=2.0, burst=3), now=100.0)
     assert [bucket.take(100.0) for _ in range(4)] == [True, True, True, False]
     assert [bucket.take(now) for now in (101.0, 102.0, 103.0, 104.0)] == [False, True, False, True]

@@ -1,4 +1,4 @@
-"""TLS, client certificates, basic authentication and their re-reading, over real connections."""
+"""TLS, client certificates and passwords, and changes of their files, over real connections."""
 
 from __future__ import annotations
 
@@ -34,7 +34,7 @@ def files(tmp_path: Path) -> WebFiles:
 
 
 def serial(port: int, tls: ssl.SSLContext, name: str | None = "localhost") -> int:
-    """The serial number of the certificate that a new connection is shown; `name` None = without SNI."""
+    """The serial number of the server's certificate on a new connection; `name` None = without SNI."""
     context = ssl.SSLContext(ssl.PROTOCOL_TLS_CLIENT)
     context.check_hostname = False
     context.verify_mode = ssl.CERT_NONE
@@ -48,7 +48,7 @@ def serial(port: int, tls: ssl.SSLContext, name: str | None = "localhost") -> in
 
 
 def test_tls_serves_http(files: WebFiles) -> None:
-    """A client that trusts the authority gets the page; a plain one gets nothing."""
+    """A client that trusts the authority gets the page; a client without TLS gets no answer."""
     with serving(web_config=files.write(TLS)) as running:
         response, body = running.get("/metrics", tls=client_context(files.authority))
         assert (response.status, body) == (200, b"# nothing\n")
@@ -58,7 +58,7 @@ def test_tls_serves_http(files: WebFiles) -> None:
 
 
 def test_a_large_page_arrives_over_tls(files: WebFiles) -> None:
-    """Many pieces arrive whole through TLS, to a reader that begins late."""
+    """A page of 200 pieces arrives whole over TLS."""
     chunks = [bytes([number]) * 65_537 for number in range(200)]
 
     async def scrape(accept: str, gzip: bool) -> Page:
@@ -70,7 +70,7 @@ def test_a_large_page_arrives_over_tls(files: WebFiles) -> None:
 
 
 def test_a_reader_that_stalls_is_cut_off_over_tls_too(files: WebFiles) -> None:
-    """The write deadline holds behind TLS."""
+    """Over TLS, a client that does not read its answer is disconnected after `write_seconds`."""
 
     async def scrape(accept: str, gzip: bool) -> Page:
         return Page("text/plain", "", [b"x" * 40_000_000])
@@ -92,7 +92,7 @@ def test_a_reader_that_stalls_is_cut_off_over_tls_too(files: WebFiles) -> None:
 
 
 def test_a_handshake_that_never_ends_is_cut_off(files: WebFiles) -> None:
-    """A client that connects and says nothing does not hold a connection of a TLS server."""
+    """A client that connects and sends nothing is disconnected after `head_seconds`."""
     with (
         serving(web_config=files.write(TLS), limits=ConnectionLimits(head_seconds=0.1)) as running,
         running.connect() as silent,
@@ -103,7 +103,7 @@ def test_a_handshake_that_never_ends_is_cut_off(files: WebFiles) -> None:
 
 @pytest.mark.parametrize(("version", "spoken"), [("TLS12", "TLSv1.2"), ("TLS13", "TLSv1.3")])
 def test_versions_are_those_of_the_file(files: WebFiles, version: str, spoken: str) -> None:
-    """min_version and max_version fix the version, and a client that insists on the other is refused."""
+    """min_version and max_version set the version; a client that offers only the other one is refused."""
     path = files.write(f"{TLS}  min_version: {version}\n  max_version: {version}\n")
     with serving(web_config=path) as running:
         with running.connect() as plain:
@@ -121,7 +121,7 @@ def test_versions_are_those_of_the_file(files: WebFiles, version: str, spoken: s
 @pytest.mark.skipif(not shutil.which("openssl"), reason="needs openssl to choose what the client offers")
 @pytest.mark.parametrize(("curve", "used"), [("X25519", "X25519"), ("CurveP384", "secp384r1")])
 def test_the_curve_is_that_of_the_file(files: WebFiles, curve: str, used: str) -> None:
-    """A client that prefers another curve gets that of the file, unless a note says that it has no effect."""
+    """The connection has the curve of the file, unless a note says that the curve has no effect."""
     path = files.write(f"{TLS}  curve_preferences: [{curve}]\n")
     with serving(web_config=path) as running:
         server = f"127.0.0.1:{running.port}"
@@ -139,7 +139,7 @@ def test_the_curve_is_that_of_the_file(files: WebFiles, curve: str, used: str) -
 
 @pytest.mark.parametrize("farewell", ["close", "keep-alive"])
 def test_a_tls_connection_may_be_ended_by_either_side(files: WebFiles, farewell: str) -> None:
-    """Neither a client that leaves nor a server that ends the connection leaves an exception behind."""
+    """Neither a client nor a server that closes a TLS connection causes an exception."""
     with serving(web_config=files.write(TLS)) as running:
         context = client_context(files.authority)
         for _ in range(3):
@@ -152,7 +152,7 @@ def test_a_tls_connection_may_be_ended_by_either_side(files: WebFiles, farewell:
 
 
 def test_client_certificates_are_required_and_verified(files: WebFiles, tmp_path: Path) -> None:
-    """Only a certificate that the authority signed gets an answer."""
+    """Only a client with a certificate of the authority gets an answer."""
     (tmp_path / "elsewhere").mkdir()
     stranger = make_pair(tmp_path / "elsewhere", "stranger", make_pair(tmp_path / "elsewhere", "other-ca"))
     with serving(web_config=files.write(CLIENTS)) as running:
@@ -165,7 +165,7 @@ def test_client_certificates_are_required_and_verified(files: WebFiles, tmp_path
 
 
 def test_an_optional_client_certificate_is_verified_when_it_is_there(files: WebFiles, tmp_path: Path) -> None:
-    """VerifyClientCertIfGiven lets a client without one in and a stranger's one out."""
+    """VerifyClientCertIfGiven accepts a client without a certificate, but not one of another authority."""
     (tmp_path / "elsewhere").mkdir()
     stranger = make_pair(tmp_path / "elsewhere", "stranger", make_pair(tmp_path / "elsewhere", "other-ca"))
     path = files.write(CLIENTS.replace("RequireAndVerifyClientCert", "VerifyClientCertIfGiven"))
@@ -177,7 +177,7 @@ def test_an_optional_client_certificate_is_verified_when_it_is_there(files: WebF
 
 @pytest.mark.parametrize("number", range(4))
 def test_client_names_of_every_kind_are_compared(files: WebFiles, number: int) -> None:
-    """With client_allowed_sans only certificates with one of the names get an answer, whatever its kind."""
+    """With client_allowed_sans, a certificate needs one of the names; each kind of name works."""
     names: list[x509.GeneralName] = [
         x509.DNSName("prometheus.example.com"),
         x509.IPAddress(ipaddress.ip_address("2001:db8::9")),
@@ -195,8 +195,8 @@ def test_client_names_of_every_kind_are_compared(files: WebFiles, number: int) -
 
 
 @pytest.mark.parametrize("path", ["/metrics", "/", "/-/healthy", "/-/ready", "/nowhere"])
-def test_every_path_wants_a_password_when_there_are_users(files: WebFiles, path: str) -> None:
-    """Without, with wrong and with right credentials: 401, 401, and the answer; the challenge is there."""
+def test_every_path_requires_a_password_when_there_are_users(files: WebFiles, path: str) -> None:
+    """Without a password and with a wrong one: 401 with a challenge; with the right one: the answer."""
     with serving(web_config=files.write(users(prometheus="right"))) as running:
         without, body = running.get(path)
         wrong, _ = running.get(path, basic("prometheus", "wrong"))
@@ -209,7 +209,7 @@ def test_every_path_wants_a_password_when_there_are_users(files: WebFiles, path:
 
 
 def test_configured_headers_are_on_every_answer(files: WebFiles) -> None:
-    """Also on refusals, and in place of the server's own."""
+    """Refusals have them as well, and they replace the server's own headers."""
     text = (
         "http_server_config:\n  headers:\n    X-Frame-Options: deny\n    Content-Security-Policy: sandbox\n"
     )
@@ -221,7 +221,7 @@ def test_configured_headers_are_on_every_answer(files: WebFiles) -> None:
 
 
 def test_rate_limit_answers_429_above_its_burst(files: WebFiles) -> None:
-    """The third request of a burst of two is refused before its password is looked at."""
+    """With a burst of two, the third request is refused, although its password is right."""
     with serving(
         web_config=files.write("rate_limit:\n  interval: 1h\n  burst: 2\n" + users(a="b"))
     ) as running:
@@ -229,7 +229,7 @@ def test_rate_limit_answers_429_above_its_burst(files: WebFiles) -> None:
 
 
 def test_a_new_certificate_is_shown_to_the_next_connection(files: WebFiles) -> None:
-    """Certificate and key replaced in place are in force at the next connection, with and without SNI."""
+    """A certificate and key that were overwritten are used for the next connection, with and without SNI."""
     context = client_context(files.authority)
     with serving(web_config=files.write(TLS)) as running:
         assert serial(running.port, context) == files.server.certificate.serial_number
@@ -259,7 +259,7 @@ def readings(monkeypatch: pytest.MonkeyPatch) -> Readings:
 def test_half_a_renewal_keeps_the_old_pair(
     files: WebFiles, readings: Readings, caplog: pytest.LogCaptureFixture
 ) -> None:
-    """Until the new key follows its certificate the old pair serves; log and flag say so, once."""
+    """While only the certificate is new, the old pair is used; an attribute and one log line say why."""
     context = client_context(files.authority)
     old = files.server
     old_key = old.key.read_bytes()
@@ -278,8 +278,8 @@ def test_half_a_renewal_keeps_the_old_pair(
     assert caplog.records[1].getMessage().endswith("is in force again")
 
 
-def test_a_key_that_vanishes_and_returns(files: WebFiles) -> None:
-    """A file that the configuration names may be gone for a while."""
+def test_a_key_that_is_missing_for_a_while(files: WebFiles) -> None:
+    """While the key is missing, the old pair is used; when it is back, the error ends."""
     context = client_context(files.authority)
     with serving(web_config=files.write(TLS)) as running:
         aside = files.server.key.rename(files.folder / "aside")
@@ -291,7 +291,7 @@ def test_a_key_that_vanishes_and_returns(files: WebFiles) -> None:
 
 
 def test_users_change_at_the_next_request_of_an_open_connection(files: WebFiles) -> None:
-    """A removed user is out and a new one in, on the connection that is already there."""
+    """On an open connection, a removed user is refused, and a new user is accepted."""
     with (
         serving(web_config=files.write(users(old="a", stays="b"))) as running,
         contextlib.closing(http(running.port)) as connection,
@@ -321,7 +321,7 @@ def test_users_change_at_the_next_request_of_an_open_connection(files: WebFiles)
 def test_a_bad_file_keeps_the_last_good_one(
     files: WebFiles, bad: str | None, words: str, caplog: pytest.LogCaptureFixture
 ) -> None:
-    """Whatever is wrong with the file, nobody gets in who could not before, and the log says it once."""
+    """Whatever the error, the logins stay those of the last good file, and the log has the error once."""
     good = users(a="b")
     with serving(web_config=files.write(good)) as running:
         if bad is None:
@@ -338,7 +338,7 @@ def test_a_bad_file_keeps_the_last_good_one(
 
 
 def test_a_changed_permission_is_noticed(files: WebFiles, readings: Readings) -> None:
-    """chmod alone, which changes no content, leads to another try."""
+    """After a chmod alone, the file is read again."""
     with serving(web_config=files.write(users(a="b"))) as running:
         before = readings.count
         files.write("nonsense: 1\n")
@@ -349,7 +349,7 @@ def test_a_changed_permission_is_noticed(files: WebFiles, readings: Readings) ->
 
 
 def test_tls_can_be_turned_on_without_a_restart(files: WebFiles) -> None:
-    """New connections are TLS at once; an open plain one gets one more answer and ends with it."""
+    """New connections need TLS at once; an open plain connection gets one more answer and is closed."""
     with serving(web_config=files.write("# plain\n")) as running, running.connect() as old:
         old.sendall(HELLO)
         read_until(old, b"healthy\n")
@@ -363,7 +363,7 @@ def test_tls_can_be_turned_on_without_a_restart(files: WebFiles) -> None:
 
 
 def test_protection_is_not_lost_without_a_restart(files: WebFiles) -> None:
-    """A file cut off after its first lines leaves TLS, client certificates and users as they were."""
+    """A file that ends after any of its lines leaves TLS, client certificates and users in force."""
     whole = CLIENTS + users(a="b")
     client = client_context(files.authority, files.client("prometheus"))
     with serving(web_config=files.write(whole)) as running:
@@ -377,7 +377,7 @@ def test_protection_is_not_lost_without_a_restart(files: WebFiles) -> None:
 
 
 def test_reload_reads_files_that_look_unchanged(files: WebFiles, readings: Readings) -> None:
-    """What SIGHUP calls reads a bad file once more, which nothing else would before it changes."""
+    """A file with an error is read once, until it changes; `reload()` reads it again."""
     with serving(web_config=files.write(users(a="b"))) as running:
         files.write("nonsense: 1\n")
         for count in (2, 3):
@@ -387,7 +387,7 @@ def test_reload_reads_files_that_look_unchanged(files: WebFiles, readings: Readi
 
 
 def test_a_bad_file_at_the_start_is_an_error(files: WebFiles) -> None:
-    """There is no last good one then, so the server is not made."""
+    """Without a last good file, the server is not made."""
 
     async def main() -> None:
         path = files.write("basic_auth_users:\n  a: plain\n")
@@ -399,7 +399,7 @@ def test_a_bad_file_at_the_start_is_an_error(files: WebFiles) -> None:
 
 @pytest.mark.skipif(not shutil.which("curl"), reason="curl is not installed: apt-get install curl")
 def test_curl_with_certificate_and_password(files: WebFiles) -> None:
-    """The command of docs/security.md gets the metrics through TLS, a client certificate and a password."""
+    """curl as in docs/security.md gets the metrics with TLS, a client certificate and a password."""
     client = files.client("prometheus")
     with serving(web_config=files.write(CLIENTS + users(prometheus="right"))) as running:
         command = [
@@ -413,10 +413,10 @@ def test_curl_with_certificate_and_password(files: WebFiles) -> None:
 
 
 @pytest.mark.parametrize("tls", [False, True], ids=["plain", "tls"])
-def test_a_client_that_leaves_early_is_no_error(
+def test_a_client_that_leaves_early_is_not_an_error(
     files: WebFiles, tls: bool, caplog: pytest.LogCaptureFixture
 ) -> None:
-    """Closing in the middle of an answer frees the place and leaves no line in the log."""
+    """When a client closes in the middle of an answer, its request ends, and the log has no line."""
 
     async def scrape(accept: str, gzip: bool) -> Page:
         return Page("text/plain", "", [b"x" * 40_000_000])

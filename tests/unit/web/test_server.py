@@ -26,7 +26,7 @@ TEXT = "text/plain; version=0.0.4; charset=utf-8"
 
 
 def test_a_page_arrives_whole_from_its_pieces() -> None:
-    """Small and large chunks arrive as one body with its length, type and the headers caches need."""
+    """Small and large chunks arrive as one body, with Content-Length, Content-Type and Vary."""
     chunks = [b"a" * 10, b"b" * 700_001, b"", b"c" * 300_000, b"d"]
 
     async def scrape(accept: str, gzip: bool) -> Page:
@@ -42,8 +42,8 @@ def test_a_page_arrives_whole_from_its_pieces() -> None:
     assert response.headers["Content-Encoding"] is None
 
 
-def test_scrape_is_told_what_the_client_accepts() -> None:
-    """The scrape gets the Accept header and whether gzip is wanted, and its encoding is announced."""
+def test_the_scrape_gets_what_the_client_accepts() -> None:
+    """The scrape gets the Accept header and whether to use gzip; Content-Encoding names its choice."""
     asked = []
 
     async def scrape(accept: str, wants_gzip: bool) -> Page:
@@ -59,7 +59,7 @@ def test_scrape_is_told_what_the_client_accepts() -> None:
 
 
 def test_head_has_the_headers_of_get_and_no_body() -> None:
-    """HEAD /metrics announces the length and leaves the connection usable for the next request."""
+    """HEAD /metrics has the length of the body, no body, and the connection serves the next request."""
     with serving() as running, contextlib.closing(http(running.port)) as connection:
         connection.request("HEAD", "/metrics")
         head = connection.getresponse()
@@ -69,7 +69,7 @@ def test_head_has_the_headers_of_get_and_no_body() -> None:
 
 
 def test_landing_page_leads_to_every_route() -> None:
-    """The page at / names the version, and each of its links answers."""
+    """The page at / names the version, and each of its links answers with 200."""
     with serving() as running:
         response, body = running.get("/")
         page = body.decode()
@@ -90,7 +90,7 @@ def test_readiness_says_why_not() -> None:
 
 
 def test_a_failed_scrape_leaks_nothing_and_is_logged_once(caplog: pytest.LogCaptureFixture) -> None:
-    """Two failed scrapes are 500 and quote nothing; the log has it once, and the recovery once."""
+    """Two failed scrapes are 500 without the error; the log has the error once, and its end once."""
     failing = True
 
     async def scrape(accept: str, gzip: bool) -> Page:
@@ -109,8 +109,8 @@ def test_a_failed_scrape_leaks_nothing_and_is_logged_once(caplog: pytest.LogCapt
     assert "the inner secret" in caplog.text
 
 
-def test_a_scrape_that_hangs_is_given_up() -> None:
-    """A scrape beyond its limit is 500, and its place is free again."""
+def test_a_scrape_that_hangs_is_cancelled() -> None:
+    """A scrape that exceeds its time limit is 500, and the next scrape may begin."""
 
     async def scrape(accept: str, gzip: bool) -> Page:
         await asyncio.sleep(3600)
@@ -134,8 +134,8 @@ def test_a_scrape_that_hangs_is_given_up() -> None:
     ],
     ids=["post", "delete", "body", "chunked-body", "long-line", "long-header", "many-headers", "tls-hello"],
 )
-def test_what_is_too_much_is_refused_and_the_connection_closed(request_bytes: bytes, status: int) -> None:
-    """Bodies, other methods, oversized heads and foreign protocols get a status, and no software is named."""
+def test_a_request_that_cannot_be_served_closes_the_connection(request_bytes: bytes, status: int) -> None:
+    """Bodies, other methods, oversized heads and other protocols get a status, without a library's name."""
     with serving() as running, running.connect() as connection:
         connection.sendall(request_bytes)
         answer = read_all(connection)
@@ -147,7 +147,7 @@ def test_what_is_too_much_is_refused_and_the_connection_closed(request_bytes: by
 
 
 def test_unknown_paths_are_not_found() -> None:
-    """Only the four routes exist, whatever a path looks like."""
+    """Paths that only resemble a route are 404; a query does not matter."""
     with serving() as running:
         paths = ["/metrics/", "//metrics", "/-/healthy/../../metrics", "/metrics%00", "/%2e%2e/etc/passwd"]
         assert [running.get(path)[0].status for path in paths] == [404] * 5
@@ -155,7 +155,7 @@ def test_unknown_paths_are_not_found() -> None:
 
 
 def test_no_answer_names_the_software_behind_it() -> None:
-    """Server carries no version, on answers and on refusals alike."""
+    """The header Server has no version, neither on answers nor on refusals."""
     with serving() as running:
         servers = {path: running.get(path)[0].headers["Server"] for path in ("/", "/metrics", "/nowhere")}
     assert set(servers.values()) == {"argus-wg"}
@@ -163,7 +163,7 @@ def test_no_answer_names_the_software_behind_it() -> None:
 
 @pytest.mark.parametrize("sent", [b"", b"GET / HTTP/1.1\r\nHost: x\r\n"], ids=["silent", "half a head"])
 def test_a_head_that_never_ends_is_cut_off(sent: bytes) -> None:
-    """A client that sends nothing, or half a head, is cut off, a byte now and then notwithstanding."""
+    """A client that sends nothing, or a head byte by byte, is disconnected after `head_seconds`."""
     with serving(limits=ConnectionLimits(head_seconds=0.2)) as running, running.connect() as connection:
         connection.sendall(sent)
         connection.settimeout(0.02)
@@ -178,7 +178,7 @@ def test_a_head_that_never_ends_is_cut_off(sent: bytes) -> None:
 
 
 def test_the_second_head_of_a_connection_has_a_deadline_too() -> None:
-    """After an answer, and behind a request being answered, a head that began has to end."""
+    """A head that begins after an answer, or behind a request that is answered, has the same deadline."""
     with serving(limits=ConnectionLimits(head_seconds=0.2)) as running:
         for request in (
             b"GET /-/healthy HTTP/1.1\r\nHost: x\r\n\r\nGET / HT",
@@ -194,7 +194,7 @@ def test_the_second_head_of_a_connection_has_a_deadline_too() -> None:
 
 
 def test_a_kept_connection_may_pause_longer_than_a_head_may_take() -> None:
-    """The deadline of a head does not run between requests."""
+    """The deadline for a head does not run between two requests."""
     with (
         serving(limits=ConnectionLimits(head_seconds=0.1)) as running,
         contextlib.closing(http(running.port)) as connection,
@@ -209,7 +209,7 @@ def test_a_kept_connection_may_pause_longer_than_a_head_may_take() -> None:
 
 
 def test_an_idle_connection_ends() -> None:
-    """Without a next request the connection is closed."""
+    """A connection without a next request is closed after `keepalive_seconds`."""
     with serving(limits=ConnectionLimits(keepalive_seconds=0.1)) as running, running.connect() as connection:
         connection.sendall(b"GET /-/healthy HTTP/1.1\r\nHost: x\r\n\r\n")
         assert read_all(connection).endswith(b"healthy\n")
@@ -217,7 +217,7 @@ def test_an_idle_connection_ends() -> None:
 
 @pytest.mark.parametrize("pieces", [1, 80], ids=["one chunk", "many chunks"])
 def test_a_reader_that_stalls_is_cut_off(pieces: int) -> None:
-    """Who does not read its answer loses the connection, and its place among the scrapes."""
+    """A client that does not read its answer is disconnected, and the next scrape may begin."""
 
     async def scrape(accept: str, gzip: bool) -> Page:
         return Page(TEXT, "", [b"x" * (40_000_000 // pieces)] * pieces)
@@ -233,8 +233,8 @@ def test_a_reader_that_stalls_is_cut_off(pieces: int) -> None:
         assert (response.status, len(body)) == (200, 40_000_000)
 
 
-def test_too_many_scrapes_are_told_to_come_back() -> None:
-    """Above the limit a scrape is 503 with Retry-After, while health is answered."""
+def test_too_many_scrapes_are_refused() -> None:
+    """A scrape above the limit is 503 with Retry-After, while /-/healthy answers."""
     release = threading.Event()
 
     async def scrape(accept: str, gzip: bool) -> Page:
@@ -254,8 +254,8 @@ def test_too_many_scrapes_are_told_to_come_back() -> None:
         assert running.get("/metrics")[0].status == 200
 
 
-def test_too_many_connections_are_told_to_come_back() -> None:
-    """The connection above the limit gets 503; when another ends, there is room again."""
+def test_too_many_connections_are_refused() -> None:
+    """A connection above the limit gets 503; after another one is closed, a new one is served."""
     with serving(limits=ConnectionLimits(connections=2)) as running:
         with running.connect(), running.connect():
             until(lambda: running.connections == 2)
@@ -268,8 +268,8 @@ def test_too_many_connections_are_told_to_come_back() -> None:
         assert running.get("/-/healthy")[0].status == 200
 
 
-def test_stop_lets_a_scrape_in_flight_end() -> None:
-    """Stopping refuses new connections, closes idle ones and answers the running scrape whole."""
+def test_stop_answers_the_scrape_under_way() -> None:
+    """A stop refuses new connections, closes idle ones, and sends the whole answer of a scrape."""
     release = threading.Event()
 
     async def scrape(accept: str, gzip: bool) -> Page:
@@ -294,7 +294,7 @@ def test_stop_lets_a_scrape_in_flight_end() -> None:
 
 
 def test_stop_does_not_wait_longer_than_its_grace() -> None:
-    """A scrape that never ends is cancelled, and the stop returns."""
+    """A scrape that never ends is cancelled after the grace, and the stop returns."""
     cancelled = threading.Event()
 
     async def scrape(accept: str, gzip: bool) -> Page:
@@ -314,7 +314,7 @@ def test_stop_does_not_wait_longer_than_its_grace() -> None:
 
 
 def test_several_addresses_and_ipv6() -> None:
-    """One server answers on IPv4 and IPv6, each on the port it says it has."""
+    """One server answers on IPv4 and IPv6, on the ports in `addresses`."""
 
     async def main() -> list[bytes]:
         server = HttpServer([("127.0.0.1", 0), ("::1", 0)], [healthy_route()])
@@ -345,8 +345,8 @@ def test_several_addresses_and_ipv6() -> None:
         ("no-such-host.invalid", "no-such-host.invalid:{port}: "),
     ],
 )
-def test_an_address_that_cannot_be_had_is_explained(host: str, words: str) -> None:
-    """The error names the address and the remedy, and no listener of the same start stays behind."""
+def test_an_address_that_cannot_be_used_is_an_error(host: str, words: str) -> None:
+    """The error names the address and the remedy, and the server listens on no other address either."""
 
     async def main(port: int) -> str:
         server = HttpServer([("127.0.0.1", 0), (host, port)], [])
@@ -364,7 +364,7 @@ def test_an_address_that_cannot_be_had_is_explained(host: str, words: str) -> No
 
 @pytest.mark.skipif(not shutil.which("curl"), reason="curl is not installed: apt-get install curl")
 def test_curl_gets_http_1_1_also_when_it_asks_for_more() -> None:
-    """curl's offer of HTTP/2 is declined in peace, and its --compressed is understood."""
+    """curl --http2 --compressed gets HTTP/1.1 and a compressed page."""
 
     async def scrape(accept: str, wants_gzip: bool) -> Page:
         body = b"x 1\n"

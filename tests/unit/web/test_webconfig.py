@@ -1,4 +1,4 @@
-"""exporter/web/webconfig.py and tls.py: what a web configuration file may say."""
+"""What a web configuration file may contain."""
 
 from __future__ import annotations
 
@@ -42,7 +42,7 @@ def written(folder: Path, text: str) -> Path:
 
 @pytest.mark.parametrize("file", BAD, ids=[file.stem for file in BAD])
 def test_every_mistake_names_file_line_and_key(file: Path, folder: Path) -> None:
-    """Each file has one mistake, and its first line says where it is found and in which words."""
+    """Each file has one mistake; its first line is the place and the text of the expected error."""
     path = Path(shutil.copy(file, folder))
     expected = file.read_text().splitlines()[0].removeprefix("# ").replace("FOLDER", str(folder))
     with pytest.raises(InputError) as raised:
@@ -51,14 +51,14 @@ def test_every_mistake_names_file_line_and_key(file: Path, folder: Path) -> None
 
 
 def test_an_empty_file_is_plain_http_for_everybody(folder: Path) -> None:
-    """Nothing written is nothing protected, as exporter-toolkit has it."""
+    """An empty file means plain HTTP without logins, as with exporter-toolkit."""
     config = webconfig.load(written(folder, "# nothing\n"))
     assert config == webconfig.WebConfig()
     assert (config.tls, config.users, config.headers, config.rate_limit) == (None, {}, {}, None)
 
 
 def test_a_file_with_everything(folder: Path) -> None:
-    """Every key is read into its place, paths start at the file, and what has no effect is noted."""
+    """Every key is read; relative paths start at the file; keys without effect have a note."""
     first, second = password_hash("a"), password_hash("b")
     text = f"""\
 tls_server_config:
@@ -102,7 +102,7 @@ rate_limit:
 
 @pytest.mark.parametrize("suite", parameters.TLS12_SUITES)
 def test_every_known_suite_is_offered_under_its_openssl_name(folder: Path, suite: str) -> None:
-    """The table from Go's names to OpenSSL's holds for this host's OpenSSL, one suite at a time."""
+    """For each suite alone, this host's OpenSSL offers the suite that the table names."""
     config = webconfig.load(written(folder, f"{TLS}  cipher_suites: [{suite}]\n"))
     assert config.tls is not None
     ciphers = server_tls(config.tls).context.get_ciphers()
@@ -112,12 +112,12 @@ def test_every_known_suite_is_offered_under_its_openssl_name(folder: Path, suite
 
 @pytest.mark.parametrize("curve", parameters.CURVES)
 def test_every_known_curve_is_accepted(folder: Path, curve: str) -> None:
-    """One curve can be chosen, whichever it is."""
+    """Each curve alone is accepted."""
     assert webconfig.load(written(folder, f"{TLS}  curve_preferences: [{curve}]\n")).tls is not None
 
 
 def without_curves(monkeypatch: pytest.MonkeyPatch, library: str) -> None:
-    """Lets Python's ssl refuse every curve, in the name of a part of OpenSSL."""
+    """Makes Python's ssl refuse every curve with an error of this part of OpenSSL."""
 
     def refuse(context: ssl.SSLContext, name: str) -> None:
         error = ssl.SSLError(1, "unknown group")
@@ -150,8 +150,8 @@ def test_a_curve_that_openssl_refuses_is_an_error(
     )
 
 
-def test_certificates_may_stand_in_the_file_itself(folder: Path) -> None:
-    """cert, key and client_ca hold PEM inline; no other file is watched then, and repr shows no key."""
+def test_certificates_may_be_in_the_file_itself(folder: Path) -> None:
+    """cert, key and client_ca accept PEM text; no other file is then watched, and repr shows no key."""
     lines = {
         name: (folder / name).read_text().replace("\n", "\n    ")
         for name in ("server.crt", "server.key", "ca.crt")
@@ -167,7 +167,7 @@ def test_certificates_may_stand_in_the_file_itself(folder: Path) -> None:
 
 
 def test_no_repr_and_no_error_holds_a_password_hash(folder: Path) -> None:
-    """Hashes stay out of what could reach a log."""
+    """Neither repr nor an error contains a password hash, so no log does."""
     known = password_hash("a")
     config = webconfig.parse(written(folder, f"basic_auth_users:\n  alice: {known}\n"))
     assert known not in repr(config)
@@ -190,7 +190,7 @@ def test_no_repr_and_no_error_holds_a_password_hash(folder: Path) -> None:
     ],
 )
 def test_lost_protection_is_noticed(folder: Path, old: str, new: str, gone: str) -> None:
-    """Whatever keeps somebody out is named when the new configuration lacks it; more protection is fine."""
+    """A protection that the new configuration lacks is named; more protection is accepted."""
     parts = {
         "tls": TLS,
         "ca": "  client_ca_file: ca.crt\n  client_auth_type: RequireAndVerifyClientCert\n",
@@ -217,7 +217,7 @@ def test_lost_protection_is_noticed(folder: Path, old: str, new: str, gone: str)
 def test_names_of_client_certificates_match_exactly(
     kind: str, value: str, allowed: str, expected: bool
 ) -> None:
-    """All four kinds of names count, no wildcard does, and an address matches however it is written."""
+    """Names of all four kinds are compared; wildcards match nothing; addresses match in any notation."""
     certificate = {"subjectAltName": (("DNS", "elsewhere"), (kind, value))}
     assert has_allowed_name(certificate, (allowed,)) is expected
     assert not has_allowed_name({}, (allowed,))
