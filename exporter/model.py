@@ -1,9 +1,8 @@
 """A gateway at one instant. Plain records, frozen, times in UTC, and no field that can hold a secret.
 
-What changes every second is kept apart from what rarely does: a `Peer` is what is configured, and
-the same object stands in every snapshot until something about it changes; the counters are columns
-of the `Device`, parallel to `peers`. So 100,000 peers are compared, rendered and stored column by
-column, without 100,000 objects made for each reading.
+A `Peer` is the configuration of a peer, and the same object is in every snapshot until that changes. The
+counters, which change every second, are columns of the `Device`, parallel to `peers`. So 100,000 peers are
+compared, rendered and stored column by column, without 100,000 new objects for each reading.
 """
 
 from __future__ import annotations

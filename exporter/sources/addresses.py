@@ -56,7 +56,7 @@ def allowed_ips(buffer: Buffer, start: int, end: int) -> tuple[str, ...]:
 
 
 def walk_allowed_ip(buffer: Buffer, start: int, end: int) -> str:
-    """A prefix whose attributes stand in any order."""
+    """A prefix whose attributes may have any order."""
     family = mask = -1
     address = b""
     for kind, first, last in walk(buffer, start, end):

@@ -72,7 +72,7 @@ class UapiSource:
         """Read one interface; `link` is left for the caller to fill in.
 
         Peers that did not change since the last reading are the same objects. Raises a `ReadError`
-        whose message says what would mend it. The socket file is never touched, stale or not.
+        that says how to fix it. The socket file is never touched, stale or not.
         """
         path = self._directory / f"{name}{_SUFFIX}"
         deadline = time.monotonic() + self._timeout

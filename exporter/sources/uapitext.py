@@ -25,7 +25,7 @@ HANDSHAKE_JITTER = 2  # seconds; two handshakes with one peer are at least REKEY
 
 _U16, _U32, _S64, _U64 = 2**16 - 1, 2**32 - 1, 2**63 - 1, 2**64 - 1
 _NANOSECONDS = 10**9 - 1
-_NO_KEY, _SOME_KEY = "0" * 64, "*" * 64  # what stands in the place of a secret key once it is erased
+_NO_KEY, _SOME_KEY = "0" * 64, "*" * 64  # they replace a secret key when it is erased
 _DEVICE_KEYS = frozenset({"private_key", "own_public_key", "listen_port", "fwmark"})
 _PEER_KEYS = frozenset(
     {
@@ -214,7 +214,7 @@ class _PeerTable:
 
     def __init__(self, memory: Memory, relative_to: float | None) -> None:
         self._memory = memory
-        self._relative_to = relative_to  # None = handshakes are told in wall-clock time
+        self._relative_to = relative_to  # None = the reply has handshakes in wall-clock time
         self._known: dict[str, tuple[Spelling, Peer]] = {}
         self._places: dict[str, int] = {}  # base64 key → row
         self._handshakes: list[int] = []

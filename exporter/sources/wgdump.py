@@ -343,7 +343,7 @@ class Decoder:
     def _walk_peer(
         self, buffer: bytearray, start: int, end: int
     ) -> tuple[Peer, tuple[int, int, int] | None, Place]:
-        """A peer whose attributes stand in any order."""
+        """A peer whose attributes may have any order."""
         found = {kind: (first, last) for kind, first, last in walk(buffer, start, end)}
         shared = False
         if P_PRESHARED_KEY in found:
