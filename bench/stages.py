@@ -14,10 +14,11 @@ from typing import Any
 from exporter.commands.serve import keep_freed_memory
 from exporter.directory.entry import Directory
 from exporter.health import Health
-from exporter.metrics import blocks
-from exporter.metrics.families import INTERFACE_FAMILIES
-from exporter.metrics.native import NativePages, tables
-from exporter.metrics.text import OPENMETRICS
+from exporter.metrics.gathering.inputs import Inputs, Serving
+from exporter.metrics.gathering.native import NativeGatherer
+from exporter.metrics.rendering import blocks
+from exporter.metrics.rendering.native import NativeRenderer
+from exporter.metrics.rendering.text import OPENMETRICS
 from exporter.observe import Observer
 from exporter.sources.gateway import Gateway
 from exporter.web.messages.page import Page
@@ -82,7 +83,8 @@ class Stages:
         self._gateway = Gateway("bench", uapi_directory=None, timeout=120.0)
         self._observer = Observer()
         self._health = Health()
-        self._native = NativePages("")
+        self._gatherer = NativeGatherer("", lifetime=False)
+        self._renderer = NativeRenderer()
         self.times: dict[str, list[float]] = {stage: [] for stage in STAGES}
         self.page = Page(OPENMETRICS, "gzip", [])
         self()
@@ -98,15 +100,15 @@ class Stages:
         self._observer.update(snapshot)
         self._health.update(snapshot)
         times.append(clock())
-        gathered, samples = self._native.gather(snapshot, self._observer.devices, Directory(), 0)
+        inputs = Inputs(snapshot, self._observer.devices, self._health, Directory(), 0, Serving())
+        content = self._gatherer.gather(inputs)
         times.append(clock())
-        rest = tables(samples, INTERFACE_FAMILIES, openmetrics=True)
         every = 1 + sum(len(device.peers) for device in snapshot.devices) // 2000
         with (
-            clocked(blocks.Block, "deflated", every) as changing,
+            clocked(blocks.BlockText, "deflated", every) as changing,
             clocked(blocks, "deflate", every) as compressing,
         ):
-            pieces = self._native.compressed(gathered, rest, openmetrics=True)
+            pieces = self._renderer.render(content, openmetrics=True, gzip=True)
         times.append(clock())
         self.page = Page(OPENMETRICS, "gzip", pieces)
         read, observe, gather, compressed = (end - start for start, end in pairwise(times))

@@ -15,8 +15,7 @@ from exporter.config import Config
 from exporter.directory.watch import DirectoryWatch
 from exporter.errors import InputError
 from exporter.listenaddress import ListenAddress
-from exporter.metrics.exporter import Serving
-from exporter.metrics.families import RecordedTotals
+from exporter.metrics.gathering.inputs import RecordedTotals, Serving
 from exporter.reader import gateway_of
 from exporter.recording import RecordingState
 from exporter.routes.table import exporter_routes

@@ -4,26 +4,22 @@ from __future__ import annotations
 
 import asyncio
 import time
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Mapping
 from concurrent.futures import Future, ThreadPoolExecutor
 from dataclasses import dataclass, field
-
-from isal import igzip
-from prometheus_client import GC_COLLECTOR, PLATFORM_COLLECTOR, PROCESS_COLLECTOR, CollectorRegistry
-from prometheus_client import exposition as prometheus_text
-from prometheus_client.openmetrics import exposition as openmetrics_text
 
 from exporter.accept import prefers_openmetrics
 from exporter.config import Config
 from exporter.directory.watch import DirectoryWatch
 from exporter.health import Health
-from exporter.metrics import compat
-from exporter.metrics.exporter import EXPORTER_FAMILIES, Serving, exporter_samples
-from exporter.metrics.families import INTERFACE_FAMILIES, SOME_PEERS_FAMILIES, RecordedTotals
-from exporter.metrics.native import NativePages, tables
-from exporter.metrics.recording import RECORDING_FAMILIES, recording_samples
-from exporter.metrics.sites import SITE_FAMILIES, site_samples
-from exporter.metrics.text import LEVEL, OPENMETRICS, PROMETHEUS, encoded
+from exporter.metrics.gathering.inputs import Inputs, RecordedTotals, Serving
+from exporter.metrics.gathering.mdlayher import gather_mdlayher
+from exporter.metrics.gathering.mindflavor import gather_mindflavor
+from exporter.metrics.gathering.native import NativeGatherer
+from exporter.metrics.rendering.mdlayher import MDLAYHER_CONTENT_TYPE, render_mdlayher
+from exporter.metrics.rendering.mindflavor import MINDFLAVOR_CONTENT_TYPE, render_mindflavor
+from exporter.metrics.rendering.native import NativeRenderer
+from exporter.metrics.rendering.text import OPENMETRICS, PROMETHEUS
 from exporter.model import Snapshot
 from exporter.observe import Observer
 from exporter.recording import RecordingState
@@ -59,12 +55,11 @@ class Scraper:
         self._directory = directory
         self._serving = serving
         self._recording = recording
+        self._totals = totals
         self._observer = Observer(LOOK_BACK)
         self._health = Health()
-        self._native = NativePages(config.organisation, totals, lifetime=config.recording.lifetime_counters)
-        self._process = CollectorRegistry()
-        for collector in (PROCESS_COLLECTOR, PLATFORM_COLLECTOR, GC_COLLECTOR):
-            self._process.register(collector)
+        self._gatherer = NativeGatherer(config.organisation, lifetime=config.recording.lifetime_counters)
+        self._renderer = NativeRenderer()
         self._worker = ThreadPoolExecutor(1, "scrape")
         self._round: Round | None = None
         self.last_duration: float | None = None  # seconds
@@ -113,47 +108,33 @@ class Scraper:
         return snapshot
 
     def _render(self, snapshot: Snapshot, openmetrics: bool, gzip: bool) -> Page:
-        schema = self._config.metrics.schema
-        generation, directory = self._directory.generation, self._directory.current  # in this order
-        extra = self._about_itself(snapshot, openmetrics)
-        if schema == "native":
-            gathered, samples = self._native.gather(snapshot, self._observer.devices, directory, generation)
-            samples |= site_samples(directory)
-            rest = [
-                *tables(
-                    samples,
-                    (*INTERFACE_FAMILIES, *SOME_PEERS_FAMILIES, *SITE_FAMILIES),
-                    openmetrics=openmetrics,
-                ),
-                *extra,
-            ]
+        inputs = self._inputs(snapshot)
+        metrics = self._config.metrics
+        if metrics.schema == "native":
             kind = OPENMETRICS if openmetrics else PROMETHEUS
-            if gzip:
-                return Page(kind, "gzip", self._native.compressed(gathered, rest, openmetrics=openmetrics))
-            return Page(kind, "", list(self._native.plain(gathered, rest, openmetrics=openmetrics)))
-        chunks, kind = self._compatible(snapshot)
-        whole = [*chunks, *map(encoded, extra)]
-        return Page(kind, "gzip", [igzip.compress(b"".join(whole), LEVEL)]) if gzip else Page(kind, "", whole)
+            native = self._gatherer.gather(inputs)
+            pieces = self._renderer.render(native, openmetrics=openmetrics, gzip=gzip)
+        elif metrics.schema == "mindflavor":
+            kind = MINDFLAVOR_CONTENT_TYPE
+            switches = metrics.mindflavor
+            content = gather_mindflavor(
+                inputs, handshake_delay=switches.handshake_delay, remote_ip=switches.remote_ip
+            )
+            pieces = render_mindflavor(content, gzip=gzip)
+        else:
+            kind = MDLAYHER_CONTENT_TYPE
+            pieces = render_mdlayher(gather_mdlayher(inputs), gzip=gzip)
+        return Page(kind, "gzip" if gzip else "", pieces)
 
-    def _compatible(self, snapshot: Snapshot) -> tuple[Iterator[bytes], str]:
-        lookup = self._directory.current.get
-        if self._config.metrics.schema == "mdlayher":
-            return compat.mdlayher(snapshot, lookup), compat.MDLAYHER_CONTENT_TYPE
-        options = self._config.metrics.mindflavor
-        chunks = compat.mindflavor(
+    def _inputs(self, snapshot: Snapshot) -> Inputs:
+        generation = self._directory.generation  # first: the directory may be newer than it, never older
+        return Inputs(
             snapshot,
-            lookup,
-            now=snapshot.taken_at,
-            handshake_delay=options.handshake_delay,
-            remote_ip=options.remote_ip,
+            self._observer.devices,
+            self._health,
+            self._directory.current,
+            generation,
+            self._serving(),
+            self._recording,
+            self._totals() if self._totals else None,
         )
-        return chunks, compat.MINDFLAVOR_CONTENT_TYPE
-
-    def _about_itself(self, snapshot: Snapshot, openmetrics: bool) -> list[str]:
-        """The exporter's own families and the process's."""
-        samples = exporter_samples(snapshot, self._health, self._serving())
-        own = tables(samples, EXPORTER_FAMILIES, openmetrics=openmetrics)
-        if self._recording:
-            own += tables(recording_samples(self._recording), RECORDING_FAMILIES, openmetrics=openmetrics)
-        render = openmetrics_text.generate_latest if openmetrics else prometheus_text.generate_latest
-        return [*own, render(self._process).decode().removesuffix("# EOF\n")]

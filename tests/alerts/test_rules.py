@@ -11,15 +11,15 @@ import pytest
 import yaml
 
 from exporter.bundle import RUNBOOKS
-from exporter.metrics.exporter import EXPORTER_FAMILIES
-from exporter.metrics.families import (
+from exporter.metrics.declarations.exporter import EXPORTER_FAMILIES
+from exporter.metrics.declarations.interfaces import INTERFACE_FAMILIES
+from exporter.metrics.declarations.peers import (
     FIRST_SEEN,
-    INTERFACE_FAMILIES,
     LIFETIME_FAMILIES,
     PEER_FAMILIES,
     SOME_PEERS_FAMILIES,
 )
-from exporter.metrics.recording import RECORDING_FAMILIES
+from exporter.metrics.declarations.recording import RECORDING_FAMILIES
 from tests.alerts.kit import ALERT_RULES, ALERTS, RECORDED, RULE_FILES, RULES, TEST_FILES, Rule, promtool
 
 SCRAPE = 30  # seconds, of prometheus.yml

@@ -15,16 +15,17 @@ from prometheus_client.parser import text_string_to_metric_families
 from exporter.directory.entry import Criticality, Directory
 from exporter.errors import ReadError
 from exporter.liveness import Expected, State
-from exporter.metrics.exporter import EXPORTER_FAMILIES, Serving
-from exporter.metrics.families import (
+from exporter.metrics.declarations.exporter import EXPORTER_FAMILIES
+from exporter.metrics.declarations.interfaces import INTERFACE_FAMILIES
+from exporter.metrics.declarations.peers import (
     FIRST_SEEN,
-    INTERFACE_FAMILIES,
     LIFETIME_FAMILIES,
     PEER_FAMILIES,
     SOME_PEERS_FAMILIES,
 )
-from exporter.metrics.recording import RECORDING_FAMILIES
-from exporter.metrics.sites import SITE_FAMILIES
+from exporter.metrics.declarations.recording import RECORDING_FAMILIES
+from exporter.metrics.declarations.sites import SITE_FAMILIES
+from exporter.metrics.gathering.inputs import Serving
 from exporter.model import Device, Peer, Reading, Snapshot
 from tests.kit.gateways import NOW, WG0, Exporter, Row, everything, history, with_peers
 from tests.kit.pages import PAGES, fenced, names, promtool, rows

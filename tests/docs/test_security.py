@@ -16,7 +16,7 @@ import yaml
 from exporter.config import Config
 from exporter.daemon import GRACE
 from exporter.errors import InputError
-from exporter.metrics import exporter as own_metrics
+from exporter.metrics.declarations import exporter as own_metrics
 from exporter.web.configuration import webconfig
 from exporter.web.connections.connection import MAX_HEADERS
 from exporter.web.limits.connectionlimits import ConnectionLimits

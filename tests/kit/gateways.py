@@ -13,11 +13,11 @@ from hypothesis import strategies as st
 from exporter.directory.entry import Directory, Entry, Site
 from exporter.errors import ReadError
 from exporter.health import Health
-from exporter.metrics.exporter import EXPORTER_FAMILIES, Serving, exporter_samples
-from exporter.metrics.families import INTERFACE_FAMILIES, SOME_PEERS_FAMILIES, RecordedTotals
-from exporter.metrics.native import NativePages, tables
-from exporter.metrics.recording import RECORDING_FAMILIES, recording_samples
-from exporter.metrics.sites import SITE_FAMILIES, site_samples
+from exporter.metrics.declarations.content import NativeContent
+from exporter.metrics.declarations.exporter import EXPORTER_FAMILIES
+from exporter.metrics.gathering.inputs import Inputs, RecordedTotals, Serving
+from exporter.metrics.gathering.native import NativeGatherer
+from exporter.metrics.rendering.native import NativeRenderer
 from exporter.model import Device, Link, Peer, Reading, Snapshot
 from exporter.observe import Observer
 from exporter.recording import RecordingState, Work
@@ -57,11 +57,41 @@ class Exporter:
     def __init__(self, totals: Mapping[str, RecordedTotals] | None = None) -> None:
         self.observer = Observer()
         self.health = Health()
-        self.pages = NativePages("example", None if totals is None else lambda: totals, lifetime=True)
+        self.totals = totals
+        self.gatherer = NativeGatherer("example", lifetime=True)
+        self.renderer = NativeRenderer()
 
     def update(self, snapshot: Snapshot) -> None:
         self.observer.update(snapshot)
         self.health.update(snapshot)
+
+    def gather(
+        self,
+        snapshot: Snapshot,
+        directory: Directory,
+        generation: int = 1,
+        *,
+        serving: Serving | None = None,
+        recording: RecordingState | None = None,
+    ) -> NativeContent:
+        """The content of a page, without the process and, unless `serving` is given, the exporter itself."""
+        inputs = Inputs(
+            snapshot,
+            self.observer.devices,
+            self.health,
+            directory,
+            generation,
+            serving or Serving(),
+            recording,
+            self.totals,
+        )
+        content = self.gatherer.gather(inputs)
+        tables = {
+            family: samples
+            for family, samples in content.tables.items()
+            if family.name.startswith("wireguard_") and (serving or family not in EXPORTER_FAMILIES)
+        }
+        return replace(content, tables=tables)
 
     def pieces(
         self,
@@ -73,23 +103,10 @@ class Exporter:
         compressed: bool = False,
         serving: Serving | None = None,
         recording: RecordingState | None = None,
-        pages: NativePages | None = None,
     ) -> list[bytes]:
-        """The page of a snapshot; its own families only if `serving` and `recording` are given."""
-        pages = pages or self.pages
-        gathered, samples = pages.gather(snapshot, self.observer.devices, directory, generation)
-        samples |= site_samples(directory)
-        text = tables(
-            samples, (*INTERFACE_FAMILIES, *SOME_PEERS_FAMILIES, *SITE_FAMILIES), openmetrics=openmetrics
-        )
-        if serving:
-            own = exporter_samples(snapshot, self.health, serving)
-            text += tables(own, EXPORTER_FAMILIES, openmetrics=openmetrics)
-        if recording:
-            text += tables(recording_samples(recording), RECORDING_FAMILIES, openmetrics=openmetrics)
-        if compressed:
-            return pages.compressed(gathered, text, openmetrics=openmetrics)
-        return list(pages.plain(gathered, text, openmetrics=openmetrics))
+        """The page of that content."""
+        content = self.gather(snapshot, directory, generation, serving=serving, recording=recording)
+        return self.renderer.render(content, openmetrics=openmetrics, gzip=compressed)
 
 
 DIRECTORY = Directory(

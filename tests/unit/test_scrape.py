@@ -19,8 +19,9 @@ from prometheus_client.parser import text_string_to_metric_families as read_prom
 
 from exporter.config import Config, MetricsSettings, MindFlavorSettings, Schema
 from exporter.directory.watch import DirectoryWatch
-from exporter.metrics.compat import MDLAYHER_CONTENT_TYPE, MINDFLAVOR_CONTENT_TYPE
-from exporter.metrics.text import OPENMETRICS, PROMETHEUS
+from exporter.metrics.rendering.mdlayher import MDLAYHER_CONTENT_TYPE
+from exporter.metrics.rendering.mindflavor import MINDFLAVOR_CONTENT_TYPE
+from exporter.metrics.rendering.text import OPENMETRICS, PROMETHEUS
 from exporter.model import Snapshot
 from exporter.scrape import Scraper
 from exporter.sources.gateway import Gateway

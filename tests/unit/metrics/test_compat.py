@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 import shutil
 import subprocess
 from collections.abc import Callable
@@ -12,14 +13,17 @@ from hypothesis import given
 from hypothesis import strategies as st
 from prometheus_client.parser import text_string_to_metric_families
 
-from exporter.directory.entry import Entry
-from exporter.metrics.compat import (
-    LINES_PER_BLOCK,
-    MDLAYHER_CONTENT_TYPE,
-    MINDFLAVOR_CONTENT_TYPE,
-    mdlayher,
-    mindflavor,
-)
+from exporter.directory.entry import Directory, Entry
+from exporter.health import Health
+from exporter.metrics.declarations.content import CompatibleContent
+from exporter.metrics.declarations.mdlayher import MDLAYHER_FAMILIES
+from exporter.metrics.declarations.mindflavor import MINDFLAVOR_FAMILIES
+from exporter.metrics.gathering.inputs import Inputs, Serving
+from exporter.metrics.gathering.mdlayher import gather_mdlayher
+from exporter.metrics.gathering.mindflavor import gather_mindflavor
+from exporter.metrics.rendering.lines import LINES_PER_CHUNK
+from exporter.metrics.rendering.mdlayher import MDLAYHER_CONTENT_TYPE, render_mdlayher
+from exporter.metrics.rendering.mindflavor import MINDFLAVOR_CONTENT_TYPE, render_mindflavor
 from exporter.model import Device, Peer, Snapshot
 from tests.kit.golden import check
 
@@ -72,21 +76,38 @@ DIRECTORY = {
 }
 
 
-def mindflavor_page(
+def inputs(snapshot: Snapshot, directory: dict[str, Entry]) -> Inputs:
+    return Inputs(snapshot, {}, Health(), Directory(directory), 1, Serving())
+
+
+def without_own(content: CompatibleContent) -> CompatibleContent:
+    """The content without the families that this exporter adds."""
+    return replace(content, tables={})
+
+
+def mindflavor_pieces(
     snapshot: Snapshot,
     directory: dict[str, Entry] = DIRECTORY,
     *,
     handshake_delay: bool = False,
     remote_ip: bool = False,
-) -> bytes:
-    blocks = mindflavor(
-        snapshot, directory.get, now=NOW, handshake_delay=handshake_delay, remote_ip=remote_ip
+) -> list[bytes]:
+    content = gather_mindflavor(
+        inputs(snapshot, directory), handshake_delay=handshake_delay, remote_ip=remote_ip
     )
-    return b"".join(blocks)
+    return render_mindflavor(without_own(content), gzip=False)
+
+
+def mindflavor_page(snapshot: Snapshot, directory: dict[str, Entry] = DIRECTORY, **switches: bool) -> bytes:
+    return b"".join(mindflavor_pieces(snapshot, directory, **switches))
+
+
+def mdlayher_pieces(snapshot: Snapshot, directory: dict[str, Entry] = DIRECTORY) -> list[bytes]:
+    return render_mdlayher(without_own(gather_mdlayher(inputs(snapshot, directory))), gzip=False)
 
 
 def mdlayher_page(snapshot: Snapshot, directory: dict[str, Entry] = DIRECTORY) -> bytes:
-    return b"".join(mdlayher(snapshot, directory.get))
+    return b"".join(mdlayher_pieces(snapshot, directory))
 
 
 def on_wg0(*peers: Peer, last_handshake: int = 0, receive_bytes: int = 0, transmit_bytes: int = 0) -> Device:
@@ -364,16 +385,23 @@ def test_any_name_comes_back_from_a_parser(name: str, value: str) -> None:
     assert peers[key(2)][0]["note"] == expected[1]
 
 
-def test_blocks_are_bounded() -> None:
-    """A page of many peers comes in blocks of at most 512 lines and a header, so that others can run."""
-    peers = (Peer(f"{number:044}", ("10.0.0.1/32",)) for number in range(2 * LINES_PER_BLOCK + 1))
+def test_pieces_are_bounded() -> None:
+    """A page of many peers comes in pieces of at most 512 lines and a header, so that other threads run."""
+    peers = (Peer(f"{number:044}", ("10.0.0.1/32",)) for number in range(2 * LINES_PER_CHUNK + 1))
     snapshot = snapshot_of(on_wg0(*peers))
-    nobody: dict[str, Entry] = {}
-    for blocks in (
-        mindflavor(snapshot, nobody.get, now=NOW, handshake_delay=True, remote_ip=True),
-        mdlayher(snapshot, nobody.get),
+    for pieces in (
+        mindflavor_pieces(snapshot, {}, handshake_delay=True, remote_ip=True),
+        mdlayher_pieces(snapshot, {}),
     ):
-        assert all(block.count(b"\n") <= LINES_PER_BLOCK + 2 for block in blocks)
+        assert all(piece.count(b"\n") <= LINES_PER_CHUNK + 2 for piece in pieces)
+
+
+def test_families_are_those_declared() -> None:
+    """The pages have all declared families and no other, in the order of the declarations."""
+    pages = PAGES["mindflavor-all.txt"](gateway()), PAGES["mdlayher.txt"](gateway())
+    for page, families in zip(pages, (MINDFLAVOR_FAMILIES, MDLAYHER_FAMILIES), strict=True):
+        names = re.findall(r"^# TYPE (\S+)", page.decode(), re.MULTILINE)
+        assert names == [family.name for family in families]
 
 
 def test_content_types_are_the_originals() -> None:

@@ -6,7 +6,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from exporter.metrics.compat import go_float
+from exporter.metrics.rendering.mdlayher import go_float
 
 
 @pytest.mark.parametrize(

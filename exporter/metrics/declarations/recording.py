@@ -1,9 +1,8 @@
-"""How the recording goes: snapshots, the spool, the database."""
+"""The families about the recording: snapshots, the spool, the database."""
 
 from __future__ import annotations
 
-from exporter.metrics.families import Family, Samples
-from exporter.recording import RecordingState
+from exporter.metrics.declarations.family import Family
 
 SNAPSHOTS = Family(
     "wireguard_exporter_snapshots_total",
@@ -115,45 +114,3 @@ RECORDING_FAMILIES = (
     PARTITIONS_UNTIL,
     WORK,
 )
-
-RESULTS = ("spooled", "recorded", "lost", "failed")
-
-
-def recording_samples(recording: RecordingState) -> dict[str, Samples]:
-    """The samples of every family above. The store's thread may write meanwhile: maps are copied first."""
-    database = {"database": recording.database}
-
-    def once(value: float) -> Samples:
-        return [({}, value)]
-
-    def if_known(instant: float) -> Samples:
-        return once(round(instant, 3)) if instant else []
-
-    return {
-        SNAPSHOTS.name: [({"result": result}, recording.snapshots[result]) for result in RESULTS],
-        INTERVAL.name: once(recording.interval),
-        SPOOLED_AT.name: if_known(recording.spooled_at),
-        RECORDED_AT.name: if_known(recording.recorded_at),
-        TAKE_DURATION.name: once(round(recording.take_duration, 6)),
-        WRITE_DURATION.name: once(round(recording.write_duration, 6)),
-        GAPS.name: [({"reason": reason}, count) for reason, count in sorted(recording.gaps.copy().items())],
-        SPOOL_SNAPSHOTS.name: once(recording.spool_snapshots),
-        SPOOL_BYTES.name: once(recording.spool_bytes),
-        SPOOL_QUOTA.name: once(recording.spool_quota),
-        SPOOL_OLDEST.name: if_known(recording.spool_oldest),
-        SPOOL_FULL.name: once(recording.spool_full),
-        SPOOL_BROKEN.name: once(bool(recording.spool_broken)),
-        DATABASE_UP.name: [(database, int(recording.database_up))],
-        DATABASE_ERRORS.name: [
-            ({"reason": reason}, count) for reason, count in sorted(recording.database_errors.copy().items())
-        ],
-        DATABASE_FAILING.name: [({"reason": reason}, 1) for reason in sorted(recording.failing.copy())],
-        SCHEMA_OK.name: once(not recording.schema),
-        DEFAULT_ROWS.name: once(recording.default_rows),
-        PARTITIONS_UNTIL.name: if_known(recording.partitions_until),
-        WORK.name: [
-            ({"work": name, "state": state}, steps)
-            for name, work in sorted(recording.work.copy().items())
-            for state, steps in (("done", work.done), ("goal", work.goal))
-        ],
-    }

@@ -1,59 +1,25 @@
-"""The text that Prometheus reads, in pieces that can be kept: escaping, headers, compressed chunks, the page.
+"""Compressed pieces of a page, which can be kept and joined.
 
-A page is a run of chunks. A chunk that did not change since the last scrape is kept compressed, as a raw
-deflate run that ends on a byte boundary; such runs join into one gzip member without being compressed
+A page is a run of pieces. A piece that did not change since the last scrape is kept compressed, as a raw
+deflate run that ends on a byte boundary. Such runs join into one gzip member without being compressed
 again, because the checksum of the whole follows from the checksums of the parts. (Joining gzip members
-would be simpler, and several clients stop after the first member.)
-
-Format: prometheus.io/docs/instrumenting/exposition_formats, and the OpenMetrics 1.0 specification.
+would be simpler, but several clients stop after the first member.)
 """
 
 from __future__ import annotations
 
 import struct
 import zlib
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable
 from dataclasses import dataclass
 from functools import lru_cache
 
 from isal import isal_zlib
 
-PROMETHEUS = "text/plain; version=0.0.4; charset=utf-8"
-OPENMETRICS = "application/openmetrics-text; version=1.0.0; charset=utf-8"
-
 GZIP_HEADER = bytes([0x1F, 0x8B, 8, 0, 0, 0, 0, 0, 0, 255])
 EMPTY_FINAL_BLOCK = b"\x03\x00"
 TRAILER = struct.Struct("<II")
 LEVEL = 1  # of ISA-L: level 2 and 3 take longer and make a metrics page no smaller
-
-
-def escape(value: str) -> str:
-    """A label value; chained, because `str.translate` takes thirty times as long."""
-    return value.replace("\\", r"\\").replace("\n", r"\n").replace('"', r"\"")
-
-
-def encoded(text: str) -> bytes:
-    """The bytes of a text. Linux allows any in a name: those that are no UTF-8 are escaped."""
-    return text.encode("utf-8", "backslashreplace")
-
-
-def labels(pairs: Mapping[str, str]) -> str:
-    """`{a="1",b="2"}`, values escaped; nothing for no labels."""
-    inside = ",".join(f'{name}="{escape(value)}"' for name, value in pairs.items())
-    return f"{{{inside}}}" if inside else ""
-
-
-def head(name: str, kind: str, help_text: str, *, openmetrics: bool) -> str:
-    """The HELP and TYPE lines of a family. OpenMetrics names the family of a counter or an info without
-    the suffix that its samples carry, and has no type for what 0.0.4 calls a gauge that is always 1."""
-    if openmetrics:
-        suffix = {"counter": "_total", "info": "_info"}.get(kind, "")
-        name = name.removesuffix(suffix)
-        help_text = escape(help_text)
-    else:
-        kind = "gauge" if kind == "info" else kind
-        help_text = help_text.replace("\\", r"\\").replace("\n", r"\n")
-    return f"# HELP {name} {help_text}\n# TYPE {name} {kind}\n"
 
 
 @dataclass(frozen=True, slots=True)
@@ -86,7 +52,7 @@ class Joined:
 
 
 def join(pieces: Iterable[tuple[Deflated, bytes | None]], before: Joined | None = None) -> Joined:
-    """Pieces as one, each with its text where that is at hand: a checksum that runs on over the text costs
+    """Pieces as one run, each with its text if that is at hand: a checksum that runs on over the text costs
     a tenth of combining two. `before` is what they made last time: if no piece changed, it is the answer."""
     known = list(pieces)
     parts = [part for part, _ in known]
@@ -105,7 +71,7 @@ def joined(text: bytes) -> Joined:
     return Joined([piece], piece.crc, piece.size)
 
 
-def gzip(runs: Iterable[Joined]) -> list[bytes]:
+def gzipped(runs: Iterable[Joined]) -> list[bytes]:
     """One gzip member of all runs, as the pieces to write."""
     pieces, crc, size = [GZIP_HEADER], 0, 0
     for run in runs:

@@ -1,8 +1,7 @@
-"""Text and its compression, against zlib and against the two parsers of prometheus-client."""
+"""The text format, against the two parsers of prometheus-client."""
 
 from __future__ import annotations
 
-import zlib
 from collections.abc import Callable, Iterable
 
 import pytest
@@ -12,11 +11,11 @@ from prometheus_client.metrics_core import Metric
 from prometheus_client.openmetrics.parser import text_string_to_metric_families as read_openmetrics
 from prometheus_client.parser import text_string_to_metric_families as read_prometheus
 
-from exporter.metrics.families import Family, Samples, number
-from exporter.metrics.text import combine, deflate, encoded, escape, gzip, head, inflate, join, joined, labels
-from tests.kit.gateways import MOST, TEXTS, unzip
+from exporter.metrics.declarations.content import Samples
+from exporter.metrics.declarations.family import Family, Kind
+from exporter.metrics.rendering.text import encoded, escape, head, labels, number, table, tables
+from tests.kit.gateways import MOST, TEXTS
 
-PIECES = st.lists(st.binary(max_size=300) | st.sampled_from((b"", b"\0" * 7, b"a" * 70_000)), max_size=6)
 READERS: dict[bool, Callable[[str], Iterable[Metric]]] = {False: read_prometheus, True: read_openmetrics}
 FORMATS = pytest.mark.parametrize("openmetrics", [False, True], ids=["prometheus", "openmetrics"])
 
@@ -25,57 +24,6 @@ def read(text: str, *, openmetrics: bool) -> Metric:
     """The only family of a text."""
     (family,) = READERS[openmetrics](text + "# EOF\n" * openmetrics)
     return family
-
-
-@given(st.lists(PIECES, max_size=4))
-def test_gzip_is_one_member_with_the_text(runs: list[list[bytes]]) -> None:
-    """Pieces compressed apart are one gzip member of the whole text, which any client reads to its end."""
-    joins = [join((deflate(text), None) for text in run) for run in runs]
-    assert unzip(gzip(joins)) == b"".join(text for run in runs for text in run)
-
-
-@given(st.lists(st.tuples(st.binary(max_size=300), st.booleans()), max_size=6))
-def test_join_needs_no_text(pieces: list[tuple[bytes, bool]]) -> None:
-    """The checksum and size of a run are the whole text's, whichever of its texts are at hand."""
-    run = join((deflate(text), text if at_hand else None) for text, at_hand in pieces)
-    whole = b"".join(text for text, _ in pieces)
-    assert (run.crc, run.size) == (zlib.crc32(whole), len(whole))
-
-
-def test_join_says_the_same_of_the_same() -> None:
-    """A run of which no piece changed is the one it was; one that changed is not."""
-    first, second, third = (deflate(text) for text in (b"first", b"second", b"third"))
-    before = join([(first, None), (second, None)])
-    assert join([(first, None), (second, None)], before) is before
-    assert join([(first, None), (third, None)], before).crc == zlib.crc32(b"firstthird")
-    assert join([(first, None)], before).crc == zlib.crc32(b"first")
-
-
-@given(st.binary())
-def test_joined_is_a_run_of_one(text: bytes) -> None:
-    """A text on its own is a run that says its checksum and size."""
-    run = joined(text)
-    assert (run.crc, run.size) == (zlib.crc32(text), len(text))
-    assert unzip(gzip([run])) == text
-
-
-@given(st.binary())
-def test_inflate_undoes_deflate(text: bytes) -> None:
-    """A compressed piece gives its text again."""
-    assert inflate(deflate(text)) == text
-
-
-@given(st.binary(), st.binary())
-def test_combine_is_the_checksum_of_both(first: bytes, second: bytes) -> None:
-    """The CRC of two texts follows from theirs and the length of the second."""
-    assert combine(zlib.crc32(first), zlib.crc32(second), len(second)) == zlib.crc32(first + second)
-
-
-@given(st.integers(0, 2**32 - 1), st.integers(0, 2**32 - 1), *[st.integers(0, 2**45)] * 2)
-def test_combine_takes_any_length(first: int, second: int, short: int, more: int) -> None:
-    """Lengths add up, also those of texts too long to be made here: appending twice is appending both."""
-    twice = combine(combine(first, 0, short), second, more)
-    assert twice == combine(first, second, short + more)
 
 
 @FORMATS
@@ -98,7 +46,7 @@ def test_escapes() -> None:
 @given(text=TEXTS.map(str.strip).filter(bool))
 def test_help_comes_back(openmetrics: bool, text: str) -> None:
     """A HELP text is one line and is read as written, whatever it holds."""
-    lines = head("x", "gauge", text, openmetrics=openmetrics)
+    lines = head(Family("x", "gauge", text), openmetrics=openmetrics)
     assert lines.count("\n") == 2
     assert read(lines + "x 1\n", openmetrics=openmetrics).documentation == text
 
@@ -114,10 +62,10 @@ def test_help_comes_back(openmetrics: bool, text: str) -> None:
         ("gauge", True, "# HELP x_gauge Help.\n# TYPE x_gauge gauge\n"),
     ],
 )
-def test_head_names_the_family_as_the_format_does(kind: str, openmetrics: bool, lines: str) -> None:
+def test_head_names_the_family_as_the_format_does(kind: Kind, openmetrics: bool, lines: str) -> None:
     """OpenMetrics leaves the suffix to the samples and knows infos; 0.0.4 names the samples and does not."""
     name = {"counter": "x_total", "info": "x_info"}.get(kind, "x_gauge")
-    assert head(name, kind, "Help.", openmetrics=openmetrics) == lines
+    assert head(Family(name, kind, "Help."), openmetrics=openmetrics) == lines
 
 
 @given(st.integers(0, MOST))
@@ -137,11 +85,13 @@ def test_other_numbers(value: float, text: str) -> None:
 @FORMATS
 @pytest.mark.parametrize("kind", ["counter", "gauge", "info"])
 @given(found=st.lists(st.tuples(TEXTS, st.integers(0, MOST)), unique_by=lambda pair: pair[0], min_size=1))
-def test_family_text(kind: str, openmetrics: bool, found: list[tuple[str, int]]) -> None:
+def test_family_text(kind: Kind, openmetrics: bool, found: list[tuple[str, int]]) -> None:
     """A family's text says its type, help and samples, in both formats."""
     name = {"counter": "x_total", "info": "x_info"}.get(kind, "x")
     samples: Samples = [({"l": text}, 1 if kind == "info" else value) for text, value in found]
-    family = read(Family(name, kind, "Help.").text(samples, openmetrics=openmetrics), openmetrics=openmetrics)
+    family = read(
+        table(Family(name, kind, "Help."), samples, openmetrics=openmetrics), openmetrics=openmetrics
+    )
     assert family.documentation == "Help."
     assert family.type == ("gauge" if kind == "info" and not openmetrics else kind)
     assert [(one.labels, one.value) for one in family.samples] == samples
@@ -151,10 +101,18 @@ def test_family_text(kind: str, openmetrics: bool, found: list[tuple[str, int]])
 @FORMATS
 def test_family_without_samples(openmetrics: bool) -> None:
     """A family without samples is no line at all."""
-    assert Family("x", "gauge", "Help.").text([], openmetrics=openmetrics) == ""
+    assert table(Family("x", "gauge", "Help."), [], openmetrics=openmetrics) == ""
 
 
 def test_a_name_that_is_no_utf8_harms_no_page() -> None:
     """A socket or a namespace may have any name; the page shows the odd bytes and is sent all the same."""
     odd = b"caf\xe9".decode("utf-8", "surrogateescape")
     assert encoded(labels({"interface": odd})) == rb'{interface="caf\udce9"}'
+
+
+def test_tables_are_in_their_order() -> None:
+    """Families follow each other as they are given, and those without samples are left out."""
+    first, second, empty = (Family(name, "gauge", "Help.") for name in ("b", "a", "c"))
+    found = tables({first: [({}, 1)], empty: [], second: [({"l": "x"}, 0.5)]}, openmetrics=False)
+    head_of = "# HELP {0} Help.\n# TYPE {0} gauge\n{0}".format
+    assert found.decode() == f'{head_of("b")} 1\n{head_of("a")}{{l="x"}} 0.5\n'

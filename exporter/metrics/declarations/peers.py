@@ -1,0 +1,100 @@
+"""The families of the native schema about peers.
+
+Each series has the labels `interface` and `public_key`. Only `wireguard_peer_info` has more, to be joined
+with: a label that changes would end the series.
+"""
+
+from __future__ import annotations
+
+from exporter.metrics.declarations.family import Family
+
+PEER_INFO = Family(
+    "wireguard_peer_info", "info", "Who a peer is and what is expected of it, from the directory; always 1."
+)
+RECEIVED_BYTES = Family(
+    "wireguard_peer_receive_bytes_total",
+    "counter",
+    "Bytes received from the peer, handshakes and keepalives included.",
+)
+TRANSMITTED_BYTES = Family(
+    "wireguard_peer_transmit_bytes_total",
+    "counter",
+    "Bytes sent to the peer, handshakes and keepalives included.",
+)
+LAST_HANDSHAKE = Family(
+    "wireguard_peer_last_handshake_timestamp_seconds",
+    "gauge",
+    "UNIX time of the peer's last handshake; 0 = never.",
+)
+HANDSHAKE_AGE = Family(
+    "wireguard_peer_handshake_age_seconds",
+    "gauge",
+    "Seconds since the peer's last handshake, not below 0; absent when there was none.",
+)
+STALE_AFTER = Family(
+    "wireguard_peer_stale_after_seconds",
+    "gauge",
+    "Age from which the handshake counts as stale: the directory's, or one that fits the keepalive.",
+)
+KEEPALIVE = Family(
+    "wireguard_peer_persistent_keepalive_seconds",
+    "gauge",
+    "Interval of keepalives sent to the peer; 0 = off.",
+)
+ALLOWED_IPS = Family("wireguard_peer_allowed_ips", "gauge", "Number of prefixes routed to the peer.")
+HANDSHAKES = Family(
+    "wireguard_peer_handshakes_total",
+    "counter",
+    "Handshakes seen with the peer since the exporter started; several between two readings count once.",
+)
+ENDPOINT_CHANGES = Family(
+    "wireguard_peer_endpoint_changes_total",
+    "counter",
+    "Changes of the peer's endpoint seen since the exporter started.",
+)
+PEER_FAMILIES = (
+    PEER_INFO,
+    RECEIVED_BYTES,
+    TRANSMITTED_BYTES,
+    LAST_HANDSHAKE,
+    HANDSHAKE_AGE,
+    STALE_AFTER,
+    KEEPALIVE,
+    ALLOWED_IPS,
+    HANDSHAKES,
+    ENDPOINT_CHANGES,
+)
+
+# While the gateway is recorded.
+FIRST_SEEN = Family(
+    "wireguard_peer_first_seen_timestamp_seconds",
+    "gauge",
+    "UNIX time at which the database first heard of the peer on this interface.",
+)
+
+# With `recording.lifetime_counters`.
+LIFETIME_RECEIVED_BYTES = Family(
+    "wireguard_peer_lifetime_receive_bytes_total",
+    "counter",
+    "Bytes received from the peer through every restart of its counters, as of the last snapshot in the "
+    "database.",
+)
+LIFETIME_TRANSMITTED_BYTES = Family(
+    "wireguard_peer_lifetime_transmit_bytes_total",
+    "counter",
+    "Bytes sent to the peer through every restart of its counters, as of the last snapshot in the database.",
+)
+LIFETIME_FAMILIES = (LIFETIME_RECEIVED_BYTES, LIFETIME_TRANSMITTED_BYTES)
+
+# With series for a few peers only.
+UNKNOWN = Family(
+    "wireguard_peer_unknown",
+    "gauge",
+    "Present, and 1, for a peer that no directory file lists, where one lists any.",
+)
+ALLOWED_IPS_CHANGED = Family(
+    "wireguard_peer_allowed_ips_changed_timestamp_seconds",
+    "gauge",
+    "UNIX time at which the allowed IPs of the peer were last seen to change; absent if never.",
+)
+SOME_PEERS_FAMILIES = (UNKNOWN, ALLOWED_IPS_CHANGED)

@@ -1,0 +1,49 @@
+"""What a page is made of: one reading of the gateway, and what the exporter knows besides."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from typing import Protocol
+
+from exporter.directory.entry import Directory
+from exporter.health import Health
+from exporter.model import Snapshot
+from exporter.observe import Observed
+from exporter.recording import RecordingState
+
+
+class RecordedTotals(Protocol):
+    """What the database holds of an interface's peers."""
+
+    def get(self, public_key: str) -> Sequence[int] | None:
+        """Bytes received and bytes sent across all counter resets come first; None = not known."""
+
+    def first_seen(self, public_key: str) -> int | None:
+        """When the peer was first recorded on this interface, in UNIX seconds; None = not known."""
+
+
+@dataclass(frozen=True, slots=True)
+class Serving:
+    """The state of the daemon: its directory, its files and its HTTP server."""
+
+    directory_entries: int = 0
+    directory_loaded_at: float = 0.0  # UNIX seconds
+    reload_success: Mapping[str, bool] | None = None  # by file: directory, web_config
+    last_scrape_duration: float | None = None  # seconds
+    requests: Mapping[int, int] | None = None  # by status code
+    refusals: Mapping[str, int] | None = None  # by reason
+
+
+@dataclass(frozen=True, slots=True)
+class Inputs:
+    """Everything that a page is made of. `observed` and `totals` are by the label of an interface."""
+
+    snapshot: Snapshot
+    observed: Mapping[str, Observed]
+    health: Health
+    directory: Directory
+    generation: int  # of the directory: it differs after each reload
+    serving: Serving
+    recording: RecordingState | None = None  # None = recording is off
+    totals: Mapping[str, RecordedTotals] | None = None  # None = recording is off

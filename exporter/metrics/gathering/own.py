@@ -1,0 +1,18 @@
+"""The samples that the pages of all schemas have: of the exporter, its recording and its process."""
+
+from __future__ import annotations
+
+from exporter.metrics.declarations.content import Tables
+from exporter.metrics.gathering.exporter import exporter_samples
+from exporter.metrics.gathering.inputs import Inputs
+from exporter.metrics.gathering.process import process_samples
+from exporter.metrics.gathering.recording import recording_samples
+
+
+def own_samples(inputs: Inputs) -> Tables:
+    """The families about the exporter itself; those of the recording only while it is on."""
+    return {
+        **exporter_samples(inputs.snapshot, inputs.health, inputs.serving),
+        **(recording_samples(inputs.recording) if inputs.recording else {}),
+        **process_samples(),
+    }

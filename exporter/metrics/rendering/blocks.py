@@ -1,0 +1,116 @@
+"""The text of peers, in blocks of consecutive peers whose label text is written once.
+
+A line is `name{interface="wg0",public_key="…"} 123`. Only its number changes, so a block keeps the lines of
+a family as one format string, and renders them with a single `%`. The last text is kept compressed, and is
+used again while none of its numbers changes.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Iterator, Mapping
+from itertools import compress
+
+from exporter.metrics.declarations.content import Block, InterfacePeers, Values
+from exporter.metrics.declarations.family import Family
+from exporter.metrics.rendering.deflate import Deflated, Joined, deflate, inflate, join
+from exporter.metrics.rendering.text import encoded, labels
+
+
+class BlockText:
+    """The text of a block of peers, kept between scrapes."""
+
+    def __init__(self, interface: str, keys: tuple[str, ...]) -> None:
+        self._interface = interface
+        self._lines = [_line({"interface": interface, "public_key": key}) for key in keys]
+        self._templates: dict[Family, tuple[tuple[bool, ...] | None, bytes]] = {}
+        self._deflated: dict[Family, tuple[object, Deflated]] = {}  # with the values that it shows
+
+    def text(self, family: Family, block: Block, values: Values | None) -> bytes:
+        """The lines of one family. `values` None = the block has the family's labels or numbers."""
+        return (
+            inflate(self.deflated(family, block, None)[0])
+            if values is None
+            else self._changing(family, values)
+        )
+
+    def deflated(self, family: Family, block: Block, values: Values | None) -> tuple[Deflated, bytes | None]:
+        """The same lines compressed, and also as text if that had to be made."""
+        shown = block.columns.get(family, block.description) if values is None else values
+        known = self._deflated.get(family)
+        if known and known[0] == shown:
+            return known[1], None
+        text = self._fixed(family, block) if values is None else self._changing(family, values)
+        piece = deflate(text)
+        self._deflated[family] = shown, piece
+        return piece, text
+
+    def _changing(self, family: Family, values: Values) -> bytes:
+        """Lines whose numbers change with each reading; a peer without a number has no line."""
+        present = None
+        if None in values:
+            present = tuple([value is not None for value in values])
+            values = tuple([value for value in values if value is not None])
+        known = self._templates.get(family)
+        if not known or known[0] != present:
+            lines = self._lines if present is None else compress(self._lines, present)
+            known = present, _template(family, lines)
+            self._templates[family] = known
+        return known[1] % values
+
+    def _fixed(self, family: Family, block: Block) -> bytes:
+        """Lines that change with the configuration only. Their format string is not worth keeping."""
+        if family in block.columns:
+            return _template(family, self._lines) % block.columns[family]
+        return _template(family, self._described(block)) % ((1,) * len(block.keys))
+
+    def _described(self, block: Block) -> Iterator[str]:
+        for key, *row in zip(block.keys, *block.description.values(), strict=True):
+            description = dict(zip(block.description, row, strict=True))
+            yield _line({"interface": self._interface, "public_key": key, **description})
+
+
+def _template(family: Family, lines: Iterable[str]) -> bytes:
+    """A format for numbers: of bytes, which takes half as long as one of text."""
+    return encoded("".join([family.name + line for line in lines]))
+
+
+def _line(pairs: Mapping[str, str]) -> str:
+    """A series without its family name, as a format for its value."""
+    return labels(pairs).replace("%", "%%") + " %d\n"
+
+
+class InterfaceText:
+    """The text of an interface's peers, kept between scrapes."""
+
+    def __init__(self, interface: str) -> None:
+        self._interface = interface
+        self._blocks: dict[tuple[str, ...], BlockText] = {}  # by the keys of the peers
+        self._joined: dict[Family, Joined] = {}
+
+    def update(self, peers: InterfacePeers) -> None:
+        """Makes the text of new blocks and forgets that of blocks that are gone. Precedes the others."""
+        self._blocks = {
+            block.keys: self._blocks.get(block.keys) or BlockText(self._interface, block.keys)
+            for block in peers.blocks
+        }
+
+    def lines(self, family: Family, peers: InterfacePeers) -> Iterator[bytes]:
+        """The lines of one family, block by block."""
+        return (text.text(family, block, values) for text, block, values in self._parts(family, peers))
+
+    def joined(self, family: Family, peers: InterfacePeers) -> Joined:
+        """The same lines, compressed."""
+        pieces = (text.deflated(family, block, values) for text, block, values in self._parts(family, peers))
+        self._joined[family] = run = join(pieces, self._joined.get(family))
+        return run
+
+    def _parts(
+        self, family: Family, peers: InterfacePeers
+    ) -> Iterator[tuple[BlockText, Block, Values | None]]:
+        """Each block with its text and its slice of the family's column, if the column changes."""
+        column = peers.columns.get(family)
+        at = 0
+        for text, block in zip(self._blocks.values(), peers.blocks, strict=True):
+            end = at + len(block.keys)
+            yield text, block, None if column is None else tuple(column[at:end])
+            at = end

@@ -1,0 +1,46 @@
+"""Pages as mdlayher/wireguard_exporter writes them: a family without series has no header."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+
+from exporter.metrics.declarations.content import CompatibleContent
+from exporter.metrics.rendering.lines import chunks, pieces
+from exporter.metrics.rendering.text import PROMETHEUS, head, labels, tables
+
+MDLAYHER_CONTENT_TYPE = PROMETHEUS
+
+
+def render_mdlayher(content: CompatibleContent, *, gzip: bool) -> list[bytes]:
+    """The page in pieces; with `gzip`, as one gzip member."""
+    return pieces(_page(content), gzip=gzip)
+
+
+def _page(content: CompatibleContent) -> Iterator[bytes]:
+    for group in content.groups:
+        series = [labels(pairs) for pairs in group.labels]
+        for family, column in group.columns.items() if series else ():
+            yield head(family, openmetrics=False).encode()
+            values = zip(series, column, strict=True)
+            yield from chunks(
+                family, (f"{name} {go_float(value)}" for name, value in values if value is not None)
+            )
+    yield tables(content.tables, openmetrics=False)
+
+
+def go_float(value: int) -> str:
+    """A count as Go prints a float64 in its shortest form (`strconv.FormatFloat(v, 'g', -1, 64)`).
+
+    >>> go_float(999_999), go_float(1_000_000), go_float(1_588_274_629)
+    ('999999', '1e+06', '1.588274629e+09')
+
+    From an exponent of 6 digits it writes one digit before the point (golang.org/src/strconv/ftoa.go), and
+    beyond 2^53 the nearest float64 is shown, as with every number that Prometheus stores.
+    """
+    if value < 10**6:
+        return str(value)
+    if value >= 10**16:  # from here on, Python writes the exponent as Go does
+        return repr(float(value))
+    digits = str(value if value < 2**53 else int(float(value)))
+    fraction = digits[1:].rstrip("0")
+    return f"{digits[0]}{'.' if fraction else ''}{fraction}e+{len(digits) - 1:02}"
