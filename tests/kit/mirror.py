@@ -1,4 +1,4 @@
-"""Frames made by hand, and by runs of a daemon: for tests of the mirror and of the writer."""
+"""Frames for tests of the writer: made by hand, or by the tracker from snapshots."""
 
 from __future__ import annotations
 
@@ -17,13 +17,13 @@ Columns = dict[str, Any]
 
 
 def device(*, label: str = "wg0", instance: str = "boot:1", port: int = 0, **columns: Any) -> DeviceFrame:
-    """An interface of which is told what `columns` say."""
+    """An interface that was read; `columns` are fields of `DeviceFrame`, the others are empty."""
     nothing = DeviceFrame(label, "kernel", "", port, 0, instance, 0, *([] for _ in range(10)))
     return replace(nothing, **columns)
 
 
 def added(*peers: tuple[int, int, int, int], config: PeerConfig = CONFIG, slot: int = 0) -> Columns:
-    """Columns of new peers at slots from `slot`: number of the key, handshake, received, sent."""
+    """Columns of peers added at slots from `slot`: number of the key, handshake, received, sent."""
     slots = range(slot, slot + len(peers))
     return {
         "added": [key(number) for number, *_ in peers],
@@ -33,13 +33,13 @@ def added(*peers: tuple[int, int, int, int], config: PeerConfig = CONFIG, slot: 
 
 
 def changed(*peers: tuple[int, ...]) -> Columns:
-    """Columns of peers that moved: slot, handshake, received, sent."""
+    """Columns of changed peers: slot, handshake, received, sent."""
     slots, handshakes, received, sent = map(list, zip(*peers, strict=True))
     return {"changed": slots, "last_handshake": handshakes, "receive": received, "transmit": sent}
 
 
 def restarted(*peers: tuple[int, int, int]) -> Columns:
-    """Columns of peers that began anew: slot, carried bytes."""
+    """Columns of peers whose counters were reset: slot, carried received and sent bytes."""
     slots, received, sent = map(list, zip(*peers, strict=True))
     return {"restarted": slots, "carried_receive": received, "carried_transmit": sent}
 
@@ -56,13 +56,14 @@ def frame(
     clearance: int = 0,
     organisation: str = "acme",
 ) -> Frame:
-    """A frame of epoch 1, 30 seconds after the one before."""
+    """A frame of gateway gw. `at`: UNIX seconds; by default, 30 seconds after the previous sequence
+    number."""
     taken_at = at or START + 30.0 * sequence
     return Frame(run, sequence, epoch, taken_at, "gw", organisation, clearance, devices, gone, unread, lost)
 
 
 class Run:
-    """A run of a daemon: snapshots into frames, some of which are not kept."""
+    """One run of a daemon, from start to stop: makes frames of snapshots. Some of them are not kept."""
 
     def __init__(self, organisation: str = "acme") -> None:
         self._tracker = Tracker("gw", organisation, 1, uuid4(), "boot", keyframe_every=10)

@@ -1,4 +1,4 @@
-"""A daemon's writer with what it needs, what the database holds of a gateway, and what it must hold."""
+"""The records of a gateway: a writer for tests, the rows in the database, and a plain model of these rows."""
 
 from __future__ import annotations
 
@@ -25,13 +25,19 @@ from tests.kit.schema import ask, with_connection
 
 T = TypeVar("T")
 HERE, ELSEWHERE = UUID(int=1), UUID(int=2)  # installations
-PASSING = (OSError, asyncpg.PostgresError, asyncpg.InterfaceError, asyncpg.InternalClientError, StoreError)
+PASSING_ERRORS = (
+    OSError,
+    asyncpg.PostgresError,
+    asyncpg.InterfaceError,
+    asyncpg.InternalClientError,
+    StoreError,
+)
 
 Peer = tuple[str, str]  # label of the interface, public key
 
 
 class Recorder:
-    """A daemon's writer, with a connection as a collector and the keys that its spool would know."""
+    """A writer with its connection, and with the slots that the spool would know."""
 
     def __init__(self, target: Target, installation: UUID = HERE, host: str = "here") -> None:
         self._target = target
@@ -39,10 +45,10 @@ class Recorder:
         self._host = host
         self._connection: Connection | None = None
         self._keys = defaultdict[str, list[str]](list)
-        self.begin_anew()
+        self.restart()
 
-    def begin_anew(self) -> None:
-        """As after a restart: all that was in memory is lost."""
+    def restart(self) -> None:
+        """A new writer, as after a restart of the daemon: everything in memory is lost."""
         self.writer = Writer(self._installation, self._host)
 
     async def write(self, made: Frame) -> bool:
@@ -57,21 +63,21 @@ class Recorder:
         if is_new:
             self._keys.clear()
             self._keys.update(before)
-            for told in made.devices:
-                self._keys[told.label] = [*self._keys[told.label], *told.added]
+            for device in made.devices:
+                self._keys[device.label] = [*self._keys[device.label], *device.added]
         return is_new
 
-    async def write_at_last(self, made: Frame) -> bool:
-        """However often it takes, up to what would be no accident any more."""
+    async def write_with_retries(self, made: Frame) -> bool:
+        """Writes a frame with up to 21 attempts, for connections that are cut by the test."""
         for _ in range(20):
             try:
                 return await self.write(made)
-            except PASSING:
+            except PASSING_ERRORS:
                 await self.close()
         return await self.write(made)
 
     async def terminate(self) -> None:
-        """The server ends the connection."""
+        """Makes the server close the connection."""
         if self._connection:
             pid = self._connection.get_server_pid()
             await asyncio.to_thread(ask, self._target, "select pg_terminate_backend($1)", pid)
@@ -86,7 +92,7 @@ class Recorder:
 
 
 def recording(target: Target, work: Callable[[Recorder], Awaitable[T]]) -> T:
-    """What `work` gives, with a recorder of its own."""
+    """Runs `work` with a new recorder, and returns its result."""
 
     async def run() -> T:
         recorder = Recorder(target)
@@ -98,9 +104,9 @@ def recording(target: Target, work: Callable[[Recorder], Awaitable[T]]) -> T:
     return asyncio.run(run())
 
 
-def life(seed: random.Random, count: int) -> Iterator[tuple[Moment, Frame]]:
-    """Snapshots of a gateway that lives, a quarter of an hour apart, and what they are told as. Its daemon
-    starts anew now and then."""
+def history(seed: random.Random, count: int) -> Iterator[tuple[Moment, Frame]]:
+    """A random history of a gateway: snapshots 15 minutes apart, with their frames. Its daemon restarts at
+    times."""
     gateway, run = LivingGateway(seed), Run()
     for number in range(count):
         moment = gateway.next()
@@ -122,13 +128,16 @@ class Sample:
 
 @dataclass(slots=True)
 class Records:
-    """Of a gateway in one organisation. Instants are UNIX milliseconds; None = it goes on, or is there."""
+    """The rows of a gateway in one organisation. Instants are UNIX milliseconds; an end of None = still
+    valid."""
 
-    # Run, sequence, instant; how many interfaces were read, peers were there, interfaces were not read.
+    # Run, sequence, instant; number of interfaces read, peers present, interfaces unread.
     ledger: list[tuple[UUID, int, int, int, int, int]] = field(default_factory=list)
-    changed: list[int] = field(default_factory=list)  # with each of these, how many peers moved
+    changed: list[int] = field(default_factory=list)  # number of changed peers, for each row of the ledger
     totals: dict[Peer, tuple[int, int]] = field(default_factory=dict)
-    states: dict[Peer, tuple[int, int, int]] = field(default_factory=dict)  # of those there
+    states: dict[Peer, tuple[int, int, int]] = field(
+        default_factory=dict
+    )  # of present peers: handshake, counters
     samples: dict[Peer, dict[int, Sample]] = field(default_factory=dict)
     configs: dict[Peer, list[tuple[int, int | None, PeerConfig]]] = field(default_factory=dict)
     removed: dict[Peer, int | None] = field(default_factory=dict)
@@ -137,7 +146,7 @@ class Records:
 
 
 class Expected:
-    """What must be recorded of a gateway, told peer by peer by the snapshots that its frames are made of."""
+    """The plain model: the rows that a gateway must have, made from its snapshots peer by peer."""
 
     def __init__(self, organisation: str, clearance: int = 1) -> None:
         self._witness = Witness(organisation, clearance)
@@ -146,46 +155,47 @@ class Expected:
         self.records = Records()
 
     def record(self, moment: Moment, frame: Frame) -> None:
-        """A snapshot, and what it is told as. Each that is taken is kept."""
+        """Adds a snapshot with its frame. Every snapshot must be added."""
         self._witness.see(moment)
         at = round(frame.taken_at * 1000)
-        there = {
+        present = {
             (label, public_key): state
             for label, peers in self._witness.there.items()
             for public_key, state in peers.items()
         }
         read = {device.label for device in moment.snapshot.devices}
         unread = self._witness.unread
-        counts = len(read), len(there), len(unread.keys() - {""})
+        counts = len(read), len(present), len(unread.keys() - {""})
         self.records.ledger.append((frame.run, frame.sequence, at, *counts))
-        self.records.changed.append(sum(self._sample(label, at, there) for label in read))
+        self.records.changed.append(sum(self._sample(label, at, present) for label in read))
         self.records.totals = dict(self._witness.totals)
-        self._configure(at, there)
+        self._configure(at, present)
         for label in self._witness.there.keys() | self.records.interfaces.keys():
             self._see(label, at, unread.get(label, ""))
 
-    def _sample(self, label: str, at: int, there: Mapping[Peer, State]) -> int:
-        """Of an interface that was read: who moved, who came, and on a new day everyone. How many moved."""
-        moved = 0
+    def _sample(self, label: str, at: int, present: Mapping[Peer, State]) -> int:
+        """Adds the samples of an interface that was read: for changed and new peers, and on a new day for
+        every peer. Returns the number of changed peers."""
+        changed = 0
         last_read = self.records.interfaces.get(label, (0, None))[0]
         is_new_day = last_read // 86_400_000 != at // 86_400_000
-        for peer, (_, handshake, *counters) in there.items():
+        for peer, (_, handshake, *counters) in present.items():
             if peer[0] != label:
                 continue
             totals = self._witness.totals[peer]
             now = (handshake, *counters, *totals)
             active = now != self._last.get(peer, (0,) * 5)
-            moved += active
-            came = self.records.removed.get(peer, 0) is not None
-            if active or came or is_new_day:
+            changed += active
+            is_new = self.records.removed.get(peer, 0) is not None
+            if active or is_new or is_new_day:
                 age = at // 1000 - handshake if handshake else None
                 self.records.samples.setdefault(peer, {})[at] = Sample(*totals, age, active)
             self._last[peer] = now
             self.records.states[peer] = handshake, counters[0], counters[1]
-        return moved
+        return changed
 
-    def _configure(self, at: int, there: Mapping[Peer, State]) -> None:
-        for peer, (config, *_) in there.items():
+    def _configure(self, at: int, present: Mapping[Peer, State]) -> None:
+        for peer, (config, *_) in present.items():
             clearance = max(config.clearance, self._clearances.get(peer, 0))
             self._clearances[peer] = clearance
             now = replace(config, clearance=clearance)
@@ -199,44 +209,44 @@ class Expected:
             history.append((at, None, now))
         for peer, history in self.records.configs.items():
             start, end, config = history[-1]
-            if peer not in there and end is None:
+            if peer not in present and end is None:
                 history[-1] = start, at, config
                 self.records.removed[peer] = at
                 self.records.states.pop(peer)
-        self.records.removed |= dict.fromkeys(there)
+        self.records.removed |= dict.fromkeys(present)
 
     def _see(self, label: str, at: int, reason: str) -> None:
-        """An interface: when it was read, whether it is gone, since when it cannot be read."""
-        is_there = label in self._witness.there
+        """Updates an interface: when it was last read, whether it was removed, and its gaps."""
+        is_present = label in self._witness.there
         read, removed = self.records.interfaces.get(label, (at, None))
         gaps = self.records.gaps.setdefault(label, [])
         is_open = bool(gaps) and gaps[-1][1] is None
-        if is_there and reason and not is_open:
+        if is_present and reason and not is_open:
             gaps.append((read, None, reason, 1))
-        elif is_open and not (is_there and reason):
+        elif is_open and not (is_present and reason):
             start, _, why, _ = gaps[-1]
             between = sum(start < instant < at for _, _, instant, *_ in self.records.ledger)
             gaps[-1] = start, at, why, between
-        if not is_there and removed is None:
+        if not is_present and removed is None:
             removed = at
-        elif is_there:
+        elif is_present:
             removed = None
-        self.records.interfaces[label] = at if is_there and not reason else read, removed
+        self.records.interfaces[label] = at if is_present and not reason else read, removed
 
 
 async def read(owner: Connection, gateway: str, organisation: str) -> Records:
-    """All of a gateway in one organisation. `owner`: acts as argus_owner, or is a superuser."""
+    """Reads the rows of a gateway in one organisation. `owner`: in the role argus_owner, or a superuser."""
     found = Records()
-    who = await owner.fetchrow(
+    ids = await owner.fetchrow(
         "select g.org_id, gateway_id from argus.gateway g join argus.organisation o using (org_id) "
         "where g.name = $1 and o.name = $2",
         *(gateway, organisation),
     )
-    if who is None:
+    if ids is None:
         return found
 
     async def rows(query: str) -> list[list[Any]]:
-        return [list(map(_plain, row)) for row in await owner.fetch(query, *who)]
+        return [list(map(_plain, row)) for row in await owner.fetch(query, *ids)]
 
     for *entry, changed in await rows(_LEDGER):
         found.ledger.append((entry[0], entry[1], entry[2], entry[3], entry[4], entry[5]))
@@ -264,7 +274,7 @@ def _plain(value: object) -> object:
 
 
 def records(target: Target, gateway: str = "gw", organisation: str = "acme") -> Records:
-    """The same, of a database whose login is a member of argus_owner."""
+    """Reads the rows of a gateway with a login that is a member of argus_owner."""
     return with_connection(target, lambda connection: read(connection, gateway, organisation))
 
 

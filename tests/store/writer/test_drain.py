@@ -1,4 +1,4 @@
-"""The drain: from a real spool into a real database, in order, whatever is in the way."""
+"""The drain with a real spool and a real database: every frame in order, whatever fails."""
 
 from __future__ import annotations
 
@@ -31,7 +31,7 @@ from tests.kit.frames import START
 from tests.kit.mirror import added, changed, device, frame
 from tests.kit.postgres import SUPERUSER, PostgresServer
 from tests.kit.postgresproxy import Proxy
-from tests.kit.records import Expected, life, records
+from tests.kit.records import Expected, history, records
 from tests.kit.schema import ask, migrated
 
 PATIENCE = 60.0  # seconds
@@ -54,13 +54,13 @@ def keep(spool: Spool, *frames: Frame) -> None:
 
 
 def one_peer(count: int) -> list[Frame]:
-    """A keyframe, and deltas to it: the peer has received as many bytes as the sequence number."""
+    """A keyframe and the frames after it: the peer has received as many bytes as the sequence number."""
     deltas = [frame(number, device(**changed((0, 0, number, 0)))) for number in range(2, count + 1)]
     return [frame(1, device(**added((1, 0, 1, 0)))), *deltas]
 
 
-class Impatient:
-    """The way to a database, on which nothing waits long for a lock."""
+class ImpatientOpener:
+    """Opens connections on which statements wait only briefly for a lock."""
 
     def __init__(self, target: Target) -> None:
         self._target = target
@@ -76,15 +76,15 @@ class Impatient:
 
 
 @dataclass(frozen=True)
-class Running:
-    """A drain that runs, and what is known of it."""
+class RunningDrain:
+    """A running drain with its spool and its state."""
 
     drain: Drain
     recording: RecordingState
     spool: Spool
 
     def keep(self, *frames: Frame) -> None:
-        """As a recorder does it."""
+        """Puts frames into the spool, and wakes the drain, as the recorder does."""
         keep(self.spool, *frames)
         self.recording.show_spool(self.spool)
         self.drain.wake()
@@ -95,20 +95,20 @@ class Running:
                 await asyncio.sleep(0.01)
 
     async def until_empty(self) -> None:
-        """And the recording says so."""
+        """Waits until the spool is empty and the recording state shows it."""
         await self.until(lambda: not self.spool.depth and not self.recording.spool_snapshots)
 
 
 @contextlib.asynccontextmanager
-async def running(access: Opener, spool: Spool, recording: RecordingState) -> AsyncIterator[Running]:
-    """Cancelled at the end, whatever it does then: the error of a connection that breaks at that moment may
-    take the place of the cancellation."""
+async def running(access: Opener, spool: Spool, recording: RecordingState) -> AsyncIterator[RunningDrain]:
+    """Runs a drain, and cancels it at the end. It is cancelled repeatedly, because the error of a connection
+    that breaks at that moment can replace the cancellation."""
     recording.show_spool(spool)
     writer = Writer(spool.installation, "here")
     drain = Drain(access, spool, writer, recording, Backoff(0.01, 0.05))
     task = asyncio.create_task(drain.run())
     try:
-        yield Running(drain, recording, spool)
+        yield RunningDrain(drain, recording, spool)
         assert not task.done()
     finally:
         while not task.done():
@@ -119,7 +119,8 @@ async def running(access: Opener, spool: Spool, recording: RecordingState) -> As
 def drain(
     target: Target, spool: Spool, wanted: Callable[[RecordingState], bool] | None = None
 ) -> RecordingState:
-    """Runs a drain until it is as wanted, or else until nothing is left; what its recording tells."""
+    """Runs a drain until its state is as `wanted` (default: until the spool is empty), and returns the
+    state."""
     recording = RecordingState()
 
     async def run() -> None:
@@ -139,7 +140,7 @@ def drain(
 
 
 def recorded(target: Target) -> list[tuple[int, int]]:
-    """(sequence, bytes) of each snapshot of the one peer."""
+    """(sequence, total received bytes) of each recorded snapshot of the peer."""
     query = """
     select n.sequence, s.receive_total::bigint from argus.snapshot n
     left join argus.sample s using (org_id, taken_at) order by n.taken_at"""
@@ -150,22 +151,26 @@ def errors(log: pytest.LogCaptureFixture) -> list[str]:
     return [one.getMessage() for one in log.records if one.levelno >= logging.ERROR]
 
 
-def test_all_that_waits_is_recorded_in_order(target: Target, spool: Spool) -> None:
-    """Also when the drain is ended and another goes on; the spool is empty then, and metrics tell it."""
+def test_waiting_frames_are_recorded_in_order(target: Target, spool: Spool) -> None:
+    """Every frame is recorded in order, also if the drain is stopped and another one continues; then the
+    metrics show an empty spool."""
     keep(spool, *one_peer(40))
     first = drain(target, spool, lambda so_far: so_far.snapshots["recorded"] >= 10)
     second = drain(target, spool)
     assert recorded(target) == [(number, number) for number in range(1, 41)]
-    assert first.snapshots["recorded"] + second.snapshots["recorded"] in (39, 40)  # one may end in between
+    assert first.snapshots["recorded"] + second.snapshots["recorded"] in (
+        39,
+        40,
+    )  # the first drain may stop after the commit, before it counts
     assert second.database_up
     assert second.work == {}
     assert (second.spool_snapshots, second.spool_oldest) == (0, 0.0)
 
 
-def test_a_damaged_frame_is_left_out_and_told(
+def test_a_damaged_frame_is_left_out(
     target: Target, spool: Spool, tmp_path: Path, caplog: pytest.LogCaptureFixture
 ) -> None:
-    """Its loss is one line and a gap that the next frame has to tell; those around it are recorded."""
+    """It gives one log line and a gap for the next frame to record; the frames around it are recorded."""
     keep(spool, *one_peer(5))
     spool.close()
     with contextlib.closing(sqlite3.connect(tmp_path / "spool.sqlite")) as file, file:
@@ -184,23 +189,27 @@ def test_a_damaged_frame_is_left_out_and_told(
     assert [tuple(row) for row in gaps] == [(instant(before), instant(after), "frame-corrupt", 1)]
 
 
-def test_a_frame_that_the_database_never_takes(
+def test_a_frame_that_the_database_always_rejects(
     target: Target, spool: Spool, caplog: pytest.LogCaptureFixture
 ) -> None:
-    """It is tried some times, told once as a failure and once as a loss, and does not hold up the others."""
+    """After a few attempts it is left out; the failure and the loss are logged once each, and later frames
+    are recorded."""
     ask(target, "alter table argus.sample add constraint refused check (receive_total <> 3)")
     keep(spool, *one_peer(5))
     recording = drain(target, spool)
     assert recorded(target) == [(1, 1), (2, 2), (4, 4), (5, 5)]
-    assert recording.database_errors["failed"] == ATTEMPTS - 1  # and at the last it is left out
+    assert recording.database_errors["failed"] == ATTEMPTS - 1  # the last attempt leaves it out
     assert recording.failing == {}
     refused, left_out = errors(caplog)
     assert refused.startswith("snapshots stay in the spool: frame 3 of")
     assert left_out.startswith("a snapshot is lost, and the next snapshot records the gap: frame 3 of")
 
 
-def test_a_database_that_comes_back(target: Target, spool: Spool, caplog: pytest.LogCaptureFixture) -> None:
-    """While it lets nobody in, that is one line, a metric and its reason; then all is recorded and told."""
+def test_a_database_that_refuses_the_login(
+    target: Target, spool: Spool, caplog: pytest.LogCaptureFixture
+) -> None:
+    """A refused login gives one log line and a metric with the reason; when it is accepted again, every frame
+    is recorded and the recovery is logged."""
     keep(spool, *one_peer(8))
     superuser = replace(target, user=SUPERUSER)
     ask(superuser, "alter role argus nologin")
@@ -226,10 +235,11 @@ def test_a_database_that_comes_back(target: Target, spool: Spool, caplog: pytest
     assert "8 snapshots that waited in the spool are in the database" in said
 
 
-def test_a_schema_of_the_future(target: Target, spool: Spool) -> None:
-    """Nothing is written into it, and the recording says what is wrong, until it is as it was."""
+def test_a_schema_that_is_too_new(target: Target, spool: Spool) -> None:
+    """Nothing is written, and the recording state gives the reason, until the schema has the right
+    version."""
     keep(spool, *one_peer(3))
-    ask(target, "insert into argus.migration (version, name) values (9999, 'of the future')")
+    ask(target, "insert into argus.migration (version, name) values (9999, 'too new')")
     seen: list[str] = []
 
     def done(so_far: RecordingState) -> bool:
@@ -246,16 +256,17 @@ def test_a_schema_of_the_future(target: Target, spool: Spool) -> None:
     assert recorded(target) == [(1, 1), (2, 2), (3, 3)]
 
 
-def test_a_server_that_is_stopped(
+def test_a_server_that_stops_and_starts(
     private_postgres: Callable[..., PostgresServer], spool: Spool, caplog: pytest.LogCaptureFixture
 ) -> None:
-    """Fifty snapshots wait until it is back; its absence is one line, and so is its return."""
+    """Fifty snapshots wait in the spool until it is back; the failure and the recovery are logged once
+    each."""
     server, frames, recording = private_postgres(), one_peer(60), RecordingState()
     server.sql("create database records template template0")
     target = migrated(server.target("records"))
 
     async def work() -> None:
-        async with running(Impatient(target), spool, recording) as drains:
+        async with running(ImpatientOpener(target), spool, recording) as drains:
             drains.keep(*frames[:10])
             await drains.until_empty()
             assert (recording.database_up, recording.recorded_at) == (True, frames[9].taken_at)
@@ -279,15 +290,16 @@ def test_a_server_that_is_stopped(
     assert len([line for line in caplog.messages if line.startswith("snapshots reach the database")]) == 1
 
 
-def test_rows_that_somebody_else_holds(
+def test_a_table_that_another_session_locks(
     target: Target, spool: Spool, caplog: pytest.LogCaptureFixture
 ) -> None:
-    """A lock that does not go away in time is told as what it is, and waited for."""
+    """A lock that is held for too long is logged with its remedy, and the frames are written once it is
+    released."""
     frames, recording = one_peer(3), RecordingState()
 
     async def work() -> None:
         other = await connect(replace(target, user=SUPERUSER), application="test")
-        async with running(Impatient(target), spool, recording) as drains:
+        async with running(ImpatientOpener(target), spool, recording) as drains:
             drains.keep(frames[0])
             await drains.until_empty()
             await other.execute("begin; lock table argus.peer_state")
@@ -299,20 +311,20 @@ def test_rows_that_somebody_else_holds(
 
     asyncio.run(work())
     assert recorded(target) == [(1, 1), (2, 2), (3, 3)]
-    (told,) = errors(caplog)
-    assert "find the session that holds the lock" in told
+    (line,) = errors(caplog)
+    assert "find the session that holds the lock" in line
 
 
 @pytest.mark.parametrize("number", range(2))
-def test_whatever_happens_each_snapshot_is_recorded_once(
+def test_each_snapshot_is_recorded_exactly_once(
     postgres: PostgresServer, target: Target, spool: Spool, number: int
 ) -> None:
-    """Drains that are ended at any moment, in the middle of a transaction, too, and connections that are cut:
-    what was in the spool is in the database, all of it, as it was, and once."""
+    """Drains are stopped at any moment, also within a transaction, and connections are cut: every frame of
+    the spool is recorded exactly once."""
     seed, expected = random.Random(number), Expected("acme")
-    frames = life(seed, 60)
+    frames = history(seed, 60)
 
-    async def work(access: Impatient, proxy: Proxy) -> None:
+    async def work(access: ImpatientOpener, proxy: Proxy) -> None:
         recording, left = RecordingState(), True
         while left or spool.depth:
             async with running(access, spool, recording) as drains:
@@ -325,6 +337,6 @@ def test_whatever_happens_each_snapshot_is_recorded_once(
                 await asyncio.sleep(seed.random() / 10)
 
     with Proxy(postgres.socket) as proxy:
-        asyncio.run(work(Impatient(proxy.target(target)), proxy))
+        asyncio.run(work(ImpatientOpener(proxy.target(target)), proxy))
         assert proxy.cuts > 1
     assert records(target) == expected.records

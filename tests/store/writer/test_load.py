@@ -1,4 +1,4 @@
-"""A mirror that is loaded from the database is the one that was kept in memory, and heals what it finds."""
+"""A mirror that is loaded from the database, also after rows were deleted by hand."""
 
 from __future__ import annotations
 
@@ -23,9 +23,10 @@ def target(database: Target) -> Target:
 
 
 @pytest.mark.parametrize("number", range(2))
-def test_a_mirror_that_is_loaded_makes_the_same_rows(target: Target, number: int) -> None:
-    """Of two gateways that see the same, one keeps its mirror and the other loads it again and again: with
-    frames that were not kept, several days, and peers that move between organisations."""
+def test_a_loaded_mirror_gives_the_same_rows(target: Target, number: int) -> None:
+    """Of two gateways with the same history, one keeps its mirror and the other loads it often: their rows
+    are equal, with frames that are not kept, over several days, and with peers that move between
+    organisations."""
     seed = random.Random(number)
     gateway, run = LivingGateway(seed), Run("other")
 
@@ -52,7 +53,7 @@ def test_a_mirror_that_is_loaded_makes_the_same_rows(target: Target, number: int
 
 
 def states(target: Target) -> list[tuple[object, ...]]:
-    """(number of the key, received in total, is there, organisation) of each peer."""
+    """(number of the key, total received bytes, whether it is present, organisation) of each peer."""
     rows = ask(
         target,
         "select p.public_key, s.receive_total, p.removed_at is null, o.name from argus.peer p "
@@ -63,8 +64,8 @@ def states(target: Target) -> list[tuple[object, ...]]:
     return [(numbers[public_key], *values) for public_key, *values in rows]
 
 
-def test_a_state_that_somebody_deleted_begins_anew(target: Target) -> None:
-    """It is noticed when the peer moves, and nothing of the others is lost."""
+def test_a_deleted_state_is_made_again(target: Target) -> None:
+    """Its totals start from zero with the peer's next change, and other peers lose nothing."""
 
     async def work(recorder: Recorder) -> None:
         await recorder.write(frame(1, device(**added((1, 0, 10, 0), (2, 0, 20, 0)))))
@@ -76,8 +77,8 @@ def test_a_state_that_somebody_deleted_begins_anew(target: Target) -> None:
     assert states(target) == [(1, 18, True, "acme"), (2, 28, True, "acme")]
 
 
-def test_a_peer_that_somebody_deleted_comes_back_with_a_keyframe(target: Target) -> None:
-    """Until then nothing is written of it; it is a new peer, whose counters are its start."""
+def test_a_deleted_peer_is_new_with_the_next_keyframe(target: Target) -> None:
+    """Nothing is written for it until then; its totals start at the current counters."""
 
     async def work(recorder: Recorder) -> None:
         await recorder.write(frame(1, device(**added((1, 0, 10, 0), (2, 0, 20, 0)))))
@@ -93,13 +94,13 @@ def test_a_peer_that_somebody_deleted_comes_back_with_a_keyframe(target: Target)
     assert states(target) == [(2, 26, True, "acme"), (1, 16, True, "acme")]
 
 
-def test_a_configuration_that_somebody_deleted_is_recorded_with_a_keyframe(target: Target) -> None:
-    """The peer goes on counting in the meantime."""
+def test_a_deleted_configuration_is_recorded_with_the_next_keyframe(target: Target) -> None:
+    """Until then the peer's totals continue without a configuration."""
 
     async def work(recorder: Recorder) -> None:
         await recorder.write(frame(1, device(**added((1, 0, 10, 0)))))
         await asyncio.to_thread(ask, target, "delete from argus.peer_config")
-        recorder.begin_anew()
+        recorder.restart()
         assert await recorder.write(frame(2, device(**changed((0, 0, 15, 0)))))
         assert await recorder.write(frame(3, device(**added((1, 0, 16, 0))), epoch=3))
 
@@ -109,14 +110,14 @@ def test_a_configuration_that_somebody_deleted_is_recorded_with_a_keyframe(targe
     assert (start, end, config) == (START * 1000 + 90_000, None, CONFIG)
 
 
-def test_a_peer_that_moved_while_the_daemon_did_not_run(target: Target) -> None:
-    """In the organisation that it left it is there until the gateway writes for that one again: then it is
-    gone from it, and nothing that it moved since is written there."""
+def test_a_peer_that_moved_while_the_daemon_was_stopped(target: Target) -> None:
+    """It stays present in its former organisation until the gateway writes there again. Then it is removed
+    from it, without the bytes that it moved since."""
     theirs = replace(CONFIG, organisation="rival")
 
     async def work(recorder: Recorder) -> None:
         await recorder.write(frame(1, device(**added((1, 0, 10, 0), config=theirs))))
-        recorder.begin_anew()
+        recorder.restart()
         await recorder.write(frame(2, device(**added((1, 0, 15, 0))), epoch=2))
         assert await asyncio.to_thread(states, target) == [(1, 10, True, "rival"), (1, 15, True, "acme")]
         another = added((2, 0, 20, 0), config=theirs, slot=1)
@@ -128,12 +129,12 @@ def test_a_peer_that_moved_while_the_daemon_did_not_run(target: Target) -> None:
     assert records(target, organisation="rival").configs["wg0", key(1)][-1][1] == START * 1000 + 90_000
 
 
-def test_a_gateway_with_a_name_that_postgresql_does_not_take(target: Target) -> None:
-    """It is found again under the name that it is recorded under."""
+def test_a_gateway_name_that_postgresql_cannot_store(target: Target) -> None:
+    """After a restart the gateway is found under the escaped name."""
 
     async def work(recorder: Recorder) -> None:
         for number in (1, 2):
-            recorder.begin_anew()
+            recorder.restart()
             made = frame(number, device(**added((1, 0, 10 * number, 0))), epoch=number)
             assert await recorder.write(replace(made, gateway="gw\udcff"))
 

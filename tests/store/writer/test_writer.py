@@ -1,4 +1,5 @@
-"""Frames into real databases: each exactly once, whatever fails, and the rows are what the gateway did."""
+"""The writer with a real database: every frame exactly once, whatever fails, as the rows that its snapshots
+give."""
 
 from __future__ import annotations
 
@@ -16,7 +17,7 @@ from tests.kit.gateways import key
 from tests.kit.mirror import CONFIG, Run, added, changed, device, frame
 from tests.kit.postgres import PostgresServer
 from tests.kit.postgresproxy import Proxy
-from tests.kit.records import ELSEWHERE, Expected, Recorder, life, recording, records
+from tests.kit.records import ELSEWHERE, Expected, Recorder, history, recording, records
 from tests.kit.schema import ask, migrated
 
 DAY = 86400.0
@@ -29,53 +30,59 @@ def target(database: Target) -> Target:
 
 
 def check(target: Target) -> None:
-    """What holds of any rows, whatever they were made of."""
-    for query in (GONE_BACK, NOT_THE_LAST, OVERLAPPING, NOT_OPEN, STRAYS):
+    """Checks conditions that hold for all rows of any history."""
+    for query in (
+        DECREASING_TOTALS,
+        STATES_UNLIKE_THE_LAST_SAMPLE,
+        OVERLAPPING_CONFIGS,
+        PEERS_WITHOUT_OPEN_CONFIG,
+        ROWS_OUTSIDE_A_DAY,
+    ):
         assert ask(target, query) == [], query
 
 
-GONE_BACK = """
+DECREASING_TOTALS = """
 select * from (select receive_total - lag(receive_total) over peer as received,
                       transmit_total - lag(transmit_total) over peer as sent
     from argus.sample window peer as (partition by org_id, peer_id order by taken_at)) steps
 where received < 0 or sent < 0"""
-NOT_THE_LAST = """
+STATES_UNLIKE_THE_LAST_SAMPLE = """
 select s.peer_id from argus.peer_state s join lateral (
     select receive_total, transmit_total from argus.sample l
     where l.org_id = s.org_id and l.peer_id = s.peer_id order by taken_at desc limit 1) l on true
 where (s.receive_total, s.transmit_total) <> (l.receive_total, l.transmit_total)"""
-OVERLAPPING = """
+OVERLAPPING_CONFIGS = """
 select * from (
     select valid_to, lead(valid_from) over (partition by org_id, peer_id order by valid_from) as next
     from argus.peer_config) c
 where next is not null and (valid_to is null or valid_to > next)"""
-NOT_OPEN = """
+PEERS_WITHOUT_OPEN_CONFIG = """
 select p.peer_id from argus.peer p
 join argus.interface i on i.org_id = p.org_id and i.interface_id = p.interface_id
 left join argus.peer_config c on c.org_id = p.org_id and c.peer_id = p.peer_id and c.valid_to is null
 where (p.removed_at is null and i.removed_at is null) <> (c.peer_id is not null)"""
-STRAYS = "select 1 from argus.sample_default union all select 1 from argus.snapshot_default"
+ROWS_OUTSIDE_A_DAY = "select 1 from argus.sample_default union all select 1 from argus.snapshot_default"
 
 
 @pytest.mark.parametrize("number", range(3))
-def test_a_gateway_that_lives_is_recorded_exactly(target: Target, number: int) -> None:
-    """Through restarts, frames that are written twice, and connections that end, over midnight: the rows are
-    what the snapshots were, each once."""
+def test_a_history_of_a_gateway_is_recorded_exactly(target: Target, number: int) -> None:
+    """With restarts of the daemon, frames that are sent twice, connections that end, and a midnight, the rows
+    equal those that the snapshots give."""
     seed, expected = random.Random(number), Expected("acme")
 
     async def work(recorder: Recorder) -> None:
-        for moment, made in life(seed, 60):
+        for moment, made in history(seed, 60):
             expected.record(moment, made)
             chance = seed.random()
             if chance < 0.1:
-                recorder.begin_anew()
+                recorder.restart()
             elif chance < 0.2:
                 recorder.writer.forget()
             elif chance < 0.3:
                 await recorder.terminate()
-            assert await recorder.write_at_last(made)
+            assert await recorder.write_with_retries(made)
             if seed.random() < 0.2:
-                seed.choice((recorder.begin_anew, recorder.writer.skip))()
+                seed.choice((recorder.restart, recorder.writer.skip))()
                 assert not await recorder.write(made)
 
     recording(target, work)
@@ -84,7 +91,8 @@ def test_a_gateway_that_lives_is_recorded_exactly(target: Target, number: int) -
 
 
 def test_frames_that_were_not_kept(target: Target) -> None:
-    """What the next frame tells instead is recorded: who came and went in between, too."""
+    """After frames that were not kept, the next frame records the changes, also peers that appeared and
+    disappeared in between."""
     seed, witness = random.Random(11), Witness("acme", 1)
     gateway, run = LivingGateway(seed), Run()
 
@@ -109,16 +117,16 @@ def test_frames_that_were_not_kept(target: Target) -> None:
 
 
 def test_a_connection_that_is_cut_anywhere(postgres: PostgresServer, target: Target) -> None:
-    """Cut after any number of bytes, also between the COMMIT and its answer: written again, it is recorded
-    once."""
+    """A frame is recorded once although the connection is cut after any number of bytes, also between COMMIT
+    and its answer, and the frame is sent again."""
     seed, expected = random.Random(7), Expected("acme")
     with Proxy(postgres.socket) as proxy:
 
         async def work(recorder: Recorder) -> None:
-            for moment, made in life(seed, 25):
+            for moment, made in history(seed, 25):
                 expected.record(moment, made)
                 proxy.cut_after(seed.randrange(4_000))
-                await recorder.write_at_last(made)  # False: it was in, and its answer was cut off
+                await recorder.write_with_retries(made)  # False: it was committed, and the answer was cut off
 
         recording(proxy.target(target), work)
         assert proxy.cuts > 5
@@ -127,8 +135,8 @@ def test_a_connection_that_is_cut_anywhere(postgres: PostgresServer, target: Tar
 
 
 def test_a_name_belongs_to_one_installation(target: Target) -> None:
-    """Another one is refused in a sentence that says who has it; ten minutes after the holder's last word it
-    takes over, and that is audited."""
+    """Another installation is refused with the name of the holder's host; ten minutes after the holder's last
+    snapshot it takes the name over, with an audit event."""
 
     async def work(first: Recorder) -> None:
         second = Recorder(target, ELSEWHERE, "elsewhere")
@@ -150,8 +158,8 @@ def test_a_name_belongs_to_one_installation(target: Target) -> None:
     assert event["detail"] == '{"to": "elsewhere", "from": "here"}'
 
 
-def test_what_somebody_else_changed_is_taken_over(target: Target) -> None:
-    """A clearance that was raised in the database is noticed before anything is written below it."""
+def test_a_clearance_raised_by_another_session(target: Target) -> None:
+    """The writer notices the raised clearance before it writes rows with a lower one."""
 
     async def work(recorder: Recorder) -> None:
         await recorder.write(frame(1, device(**added((1, 0, 1, 1)))))
@@ -164,8 +172,8 @@ def test_what_somebody_else_changed_is_taken_over(target: Target) -> None:
     assert [tuple(row) for row in samples] == [(0, 1), (3, 5)]
 
 
-def test_a_raise_lowers_nothing(target: Target) -> None:
-    """Somebody raised an interface by hand to more than a new configuration asks for: more it stays."""
+def test_raising_a_clearance_lowers_none(target: Target) -> None:
+    """An interface that was raised by hand keeps that clearance when a new configuration asks for less."""
 
     async def work(recorder: Recorder) -> None:
         await recorder.write(frame(1, device(**added((1, 0, 1, 1)))))
@@ -179,16 +187,16 @@ def test_a_raise_lowers_nothing(target: Target) -> None:
     assert [row[0] for row in samples] == [0, 5]
 
 
-def test_what_was_lost_is_a_gap_of_the_gateway(target: Target) -> None:
-    """In each organisation that it has; a frame that is written again tells it once."""
+def test_lost_snapshots_are_a_gap_of_the_gateway(target: Target) -> None:
+    """Each of its organisations gets the gap, once even if the frame is sent again."""
     theirs = replace(CONFIG, organisation="rival")
-    told = frame(2, lost=[Lost(START + 30.0, START + 60.0, "spool-full", 3)])
+    reporting = frame(2, lost=[Lost(START + 30.0, START + 60.0, "spool-full", 3)])
 
     async def work(recorder: Recorder) -> None:
         await recorder.write(frame(1, device(**added((1, 0, 1, 1), config=theirs))))
-        assert await recorder.write(told)
-        recorder.begin_anew()
-        assert not await recorder.write(told)
+        assert await recorder.write(reporting)
+        recorder.restart()
+        assert not await recorder.write(reporting)
 
     recording(target, work)
     gaps = ask(
@@ -200,7 +208,7 @@ def test_what_was_lost_is_a_gap_of_the_gateway(target: Target) -> None:
 
 
 def test_a_raised_clearance_is_audited(target: Target) -> None:
-    """What the directory raises holds from then on, and one event says for whom."""
+    """A clearance raised by the directory holds for later samples, and one audit event lists the peers."""
     secret = replace(CONFIG, clearance=4)
 
     async def work(recorder: Recorder) -> None:
@@ -218,7 +226,8 @@ def test_a_raised_clearance_is_audited(target: Target) -> None:
 
 
 def test_peers_of_several_organisations(target: Target) -> None:
-    """Each organisation has its own gateway, ledger and peers; one that moves leaves and enters."""
+    """Each organisation has its own gateway row, snapshots and peers; a peer that moves is removed from one
+    and new in the other."""
     theirs = replace(CONFIG, organisation="rival")
 
     async def work(recorder: Recorder) -> None:
@@ -241,9 +250,9 @@ def test_peers_of_several_organisations(target: Target) -> None:
     ]
 
 
-def test_a_clock_that_goes_back_by_days(target: Target) -> None:
-    """Two snapshots of one instant are two in the ledger, and one sample that has the greater totals. The
-    state is as old as the latest sample."""
+def test_a_clock_that_is_set_back_by_days(target: Target) -> None:
+    """Two snapshots of one instant give two rows of `argus.snapshot` and one sample with the larger totals.
+    The state keeps the instant of the latest sample."""
 
     async def work(recorder: Recorder) -> None:
         await recorder.write(frame(1, device(**added((1, 0, 100, 100))), at=START))
@@ -260,7 +269,7 @@ def test_a_clock_that_goes_back_by_days(target: Target) -> None:
 
 
 def test_each_day_has_its_partition_and_a_row_for_each_peer(target: Target) -> None:
-    """The first snapshot of a day makes the day, and tells of peers that did not move, too."""
+    """The first snapshot of a day creates the partition, and gives unchanged peers a sample as well."""
 
     async def work(recorder: Recorder) -> None:
         await recorder.write(frame(1, device(**added((1, 0, 1, 1), (2, 0, 1, 1))), at=START))
@@ -273,11 +282,11 @@ def test_each_day_has_its_partition_and_a_row_for_each_peer(target: Target) -> N
         START + 1,
     )
     assert [row[0] for row in samples] == [True, False]
-    assert ask(target, STRAYS) == []
+    assert ask(target, ROWS_OUTSIDE_A_DAY) == []
 
 
-def test_a_frame_that_can_never_be_written(target: Target) -> None:
-    """Slots that no frame added are refused, nothing of the frame is written, and the next one is."""
+def test_a_frame_with_an_unknown_slot(target: Target) -> None:
+    """It raises LookupError, none of it is written, and the next frame is."""
 
     async def work(recorder: Recorder) -> None:
         await recorder.write(frame(1, device(**added((1, 0, 1, 1)))))
