@@ -223,7 +223,7 @@ def test_a_reader_that_stalls_is_cut_off(pieces: int) -> None:
         return Page(TEXT, "", [b"x" * (40_000_000 // pieces)] * pieces)
 
     with (
-        serving(scrape, max_scrapes=1, limits=ConnectionLimits(write_seconds=0.3)) as running,
+        serving(scrape, max_scrapes=1, limits=ConnectionLimits(write_seconds=1.0)) as running,
         running.connect() as connection,
     ):
         connection.sendall(b"GET /metrics HTTP/1.1\r\nHost: x\r\n\r\n")

@@ -134,11 +134,11 @@ def test_a_piece_is_sent_as_soon_as_it_comes(tmp_path: Path, protected: bool) ->
 @PROTECTED
 def test_a_stream_outlives_every_time_limit(tmp_path: Path, protected: bool) -> None:
     """Limits of a handler, a head, a body, an answer and an idle connection do not end a stream."""
-    limits = ConnectionLimits(head_seconds=0.2, body_seconds=0.2, write_seconds=0.2, keepalive_seconds=0.2)
-    with site(tmp_path, protected, limits, seconds=0.2) as server, server.listening() as response:
+    limits = ConnectionLimits(head_seconds=0.5, body_seconds=0.5, write_seconds=0.5, keepalive_seconds=0.5)
+    with site(tmp_path, protected, limits, seconds=0.5) as server, server.listening() as response:
         until(lambda: server.events.begun == 1)
-        for _ in range(3):
-            time.sleep(0.5)
+        for _ in range(2):
+            time.sleep(0.8)
             server.events.send(b": still here\n")
             assert response.read(13) == b": still here\n"
         assert server.events.ended == 0
