@@ -1,1 +1,1 @@
-"""How fast snapshots get into PostgreSQL and out of it, and how much room they take."""
+"""Measures how fast snapshots are written to PostgreSQL and queried, and how much disk space they take."""

@@ -1,4 +1,4 @@
-"""What readers ask, by a login that is nothing but a reader's."""
+"""The measured queries, as a login that has only the role of a reader."""
 
 from __future__ import annotations
 
@@ -16,14 +16,14 @@ from exporter.store.queries.latest import latest
 
 LATEST, ACTIVE, BYTES, HISTORY = "latest", "active", "bytes", "history"
 QUESTIONS = LATEST, ACTIVE, BYTES, HISTORY
-STRIDE = 997  # from one peer to the next that is asked for: its rows are not at hand from just now
-HISTORIES = 10  # that are compared
+STRIDE = 997  # distance between the peers of two histories, so that their rows are not in the cache yet
+HISTORIES = 10  # number of histories that are compared
 
-Answer = Sequence[Any]  # rows, of one kind for each question
+Answer = Sequence[Any]  # rows; their type depends on the question
 
 
 class Reader:
-    """Asks about an organisation's snapshots within (`start`, `end`], UNIX seconds of one day (UTC)."""
+    """Queries an organisation's snapshots within (`start`, `end`], UNIX seconds within one UTC day."""
 
     def __init__(self, database: Database, org_id: int, start: float, end: float) -> None:
         self._database = database
@@ -35,8 +35,9 @@ class Reader:
         self._peers = sorted(peer.peer_id for peer in database.run(self._ask(LATEST)))
 
     def times(self, rounds: int) -> dict[str, list[float]]:
-        """Seconds by question, all of them in turn, after a round that does not count. What is timed is a
-        transaction: begun, put in its scope, asked, answered with rows, ended."""
+        """Seconds by question: all questions in turn, `rounds` times, after one round that is not counted.
+        The time of a question is that of its transaction, with BEGIN, the scope, the query, its rows and
+        COMMIT."""
 
         def contender(question: str) -> Callable[[], float]:
             return lambda: self._database.timed(lambda: self._ask(question))
@@ -46,25 +47,25 @@ class Reader:
         return interleave(contenders, rounds)
 
     def answers(self) -> dict[str, Answer]:
-        """The rows of each answer, in order; histories of some peers."""
+        """The sorted rows of each answer; histories of HISTORIES peers."""
         self._turn = 0
-        asked = {question: HISTORIES if question == HISTORY else 1 for question in QUESTIONS}
+        repetitions = {question: HISTORIES if question == HISTORY else 1 for question in QUESTIONS}
         return {
             question: sorted(
                 tuple(row) for _ in range(times) for row in self._database.run(self._ask(question))
             )
-            for question, times in asked.items()
+            for question, times in repetitions.items()
         }
 
     async def _ask(self, question: str) -> Answer:
         async with scope(self._connection, self._org_id, clearance=0):
-            asked = self._connection, self._org_id
+            scoped = self._connection, self._org_id
             if question == LATEST:
-                return await latest(*asked)
+                return await latest(*scoped)
             if question == ACTIVE:
-                return await active(*asked, *self._range)
+                return await active(*scoped, *self._range)
             if question == BYTES:
-                return await bytes_per_day(*asked, self._day, self._day)
+                return await bytes_per_day(*scoped, self._day, self._day)
             self._turn += STRIDE
             peer = self._peers[self._turn % len(self._peers)]
-            return await history(*asked, peer, *self._range)
+            return await history(*scoped, peer, *self._range)

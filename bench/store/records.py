@@ -1,5 +1,5 @@
-"""Snapshots written by all contenders in turn, the room they take, and what readers ask of them, before and
-after they are compacted."""
+"""Measures writing snapshots by each contender in turn, their size, and queries before and after
+compaction."""
 
 from __future__ import annotations
 
@@ -22,13 +22,13 @@ ORG_ID = "select org_id from argus.organisation where name = $1"
 
 
 def measure(peers: int, busy: float, rounds: int, snapshots: int) -> Records:
-    """All of it, on a server of its own. Raises RuntimeError when compacted days answer otherwise."""
+    """Measures on a private server. Raises RuntimeError if a query's answer differs after compaction."""
     with running() as database:
         first, writes = write(database, BusyGateway(peers, busy), snapshots)
         superuser = database.connect(database.superuser)
         found = {name: sizes.size(database, superuser, name) for name in sizes.WRITTEN}
         samples = database.run(superuser.fetchval(SAMPLES))
-        database.run(superuser.execute("vacuum (analyze)"))  # as the server does by itself within a minute
+        database.run(superuser.execute("vacuum (analyze)"))  # autovacuum does this within a minute
         org_id = database.run(superuser.fetchval(ORG_ID, ORGANISATION))
         reader = Reader(database, org_id, START, START + (snapshots - 1) * INTERVAL)
         reads, answers = {RAW: reader.times(rounds)}, reader.answers()
@@ -36,7 +36,7 @@ def measure(peers: int, busy: float, rounds: int, snapshots: int) -> Records:
         found[sizes.COMPACTED] = sizes.size(database, superuser, sizes.COMPACTED)
         reads[COMPACTED] = reader.times(rounds)
         if reader.answers() != answers:
-            raise RuntimeError("of days that are compacted, readers learn something else")
+            raise RuntimeError("after compaction, a query gives another answer than before")
         version = str(database.run(superuser.fetchval("show server_version"))).split()[0]
     return Records(
         peers, snapshots, busy, version, first, writes, found, samples, compaction=compaction, reads=reads
@@ -44,7 +44,7 @@ def measure(peers: int, busy: float, rounds: int, snapshots: int) -> Records:
 
 
 def write(database: Database, gateway: BusyGateway, snapshots: int) -> tuple[dict[str, float], Times]:
-    """Seconds of the first snapshot, and of each of the others, by contender."""
+    """Writes snapshots; returns by contender the seconds of the first snapshot, and of each later one."""
     product, wide = Product(database), WideRows(database)
 
     def advance() -> None:
@@ -60,7 +60,7 @@ def write(database: Database, gateway: BusyGateway, snapshots: int) -> tuple[dic
 
 
 def compact(database: Database) -> float:
-    """Seconds that compacting the day takes."""
+    """Compacts the day, and returns the seconds that this took."""
     owner = database.connect(database.collector, "argus_owner")
     tomorrow = datetime.fromtimestamp(START, UTC).date() + DAY
     return database.timed(lambda: compact_before(owner, tomorrow, Progress()))

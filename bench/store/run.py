@@ -1,4 +1,4 @@
-"""The benchmark of the records, part by part."""
+"""Runs the benchmark of the records, each part in its own process."""
 
 from __future__ import annotations
 
@@ -10,32 +10,35 @@ from typing import Any
 from bench import figures
 from bench.run import say
 from bench.store import server
-from bench.store.figures import Beside, Passage, Records, Result
+from bench.store.figures import Impact, Pipeline, Records, Result
 
 BUSY = (0.2, 1.0)  # shares of peers that change with each snapshot
 
 
 def here(peers: int, snapshots: int, largest: int, rounds: int) -> Result:
-    """`snapshots` of a gateway with `peers` written and read back, a third of `rounds` of one with `largest`
-    followed through, scrapes of that beside them. Readers get `rounds` turns."""
+    """Runs every part on this host.
+
+    Writes `snapshots` of a gateway with `peers` peers and queries them `rounds` times; measures the stages of
+    `rounds` / 3 snapshots of a gateway with `largest` peers, and scrapes of it with and without recording.
+    """
     command = f"python -m bench --only records --recorded {peers} --snapshots {snapshots} --largest {largest}"
     command += f" --rounds {rounds}"
     missing = server.missing()
     if missing:
-        say(f"nothing can be recorded here: {missing}")
+        say(f"records are not measured: {missing}")
         return Result(figures.host(), command, missing)
     return Result(
         figures.host(),
         command,
         missing,
         records=tuple(Records(**part("records", peers, busy, rounds, snapshots)) for busy in BUSY),
-        passages=tuple(Passage(**part("passages", largest, busy, rounds // 3 + 1)) for busy in BUSY),
-        beside=(Beside(**part("beside", largest, 1.0)),),
+        pipelines=tuple(Pipeline(**part("pipeline", largest, busy, rounds // 3 + 1)) for busy in BUSY),
+        impacts=(Impact(**part("impact", largest, 1.0)),),
     )
 
 
 def part(name: str, peers: int, busy: float, *more: int) -> dict[str, Any]:
-    """One part, in a process of its own: memory and caches of one do not serve the next."""
+    """Runs one part in its own process, so that its memory and caches do not affect the next part."""
     say(f"{name}: {peers:,} peers, {busy:.0%} change")
     command = [sys.executable, "-m", "bench.store.measure", name, *map(str, (peers, busy, *more))]
     done = subprocess.run(command, stdout=subprocess.PIPE, check=True)

@@ -1,4 +1,4 @@
-"""The private PostgreSQL as the daemon runs it, on this host's disk, for as long as one benchmark takes."""
+"""A private PostgreSQL for one benchmark, run as the daemon runs it, on this host's disk."""
 
 from __future__ import annotations
 
@@ -22,12 +22,12 @@ from exporter.store.progress import Progress
 
 T = TypeVar("T")
 
-DISK = "/var/tmp"  # where a temporary file outlives a reboot: it is not in memory
+DISK = "/var/tmp"  # on a disk; /tmp may be in memory
 READER = "bench_reader"
 
 
 def missing() -> str:
-    """Why there is no PostgreSQL here; "" = there is."""
+    """Why PostgreSQL cannot run on this host; "" = it can."""
     try:
         asyncio.run(would_start(Path(DISK)))
     except (EmbeddedFailed, OSError) as error:
@@ -37,7 +37,7 @@ def missing() -> str:
 
 @dataclass(slots=True)
 class Database:
-    """The schema on a server, and the event loop in which connections to it live."""
+    """A server with the schema, and the event loop of the connections to it."""
 
     superuser: Target
     collector: Target
@@ -49,7 +49,7 @@ class Database:
         return self.runner.run(work)
 
     def timed(self, work: Callable[[], Awaitable[object]]) -> float:
-        """The seconds that it takes."""
+        """Runs `work`, and returns the seconds that it took."""
 
         async def clocked() -> float:
             started = time.perf_counter()
@@ -59,7 +59,7 @@ class Database:
         return self.run(clocked())
 
     def connect(self, target: Target, role: Role | None = None) -> Connection:
-        """Closed at the end."""
+        """Opens a connection. It is closed together with the database."""
         connection = self.run(connect(target, application="argus-wg bench", role=role, statement_timeout=0))
         self._connections.append(connection)
         return connection
@@ -71,7 +71,8 @@ class Database:
 
 @contextmanager
 def running() -> Iterator[Database]:
-    """A server with the schema, and a login that is nothing but a reader; gone with its data at the end."""
+    """Starts a server with the schema and a login that is only a reader; deletes it and its data at the
+    end."""
     with tempfile.TemporaryDirectory(prefix="argus-bench-", dir=DISK) as folder, asyncio.Runner() as runner:
         state = Path(folder)
         state.chmod(0o711 if os.geteuid() == 0 else 0o700)

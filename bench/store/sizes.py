@@ -1,4 +1,4 @@
-"""How much room the records take on the disk, indexes included."""
+"""Sizes of the tables on disk, including their indexes."""
 
 from __future__ import annotations
 
@@ -6,7 +6,7 @@ from bench.store.server import Database
 from exporter.store.database.connection import Connection
 
 SAMPLES, COMPACTED, WIDE, EVERYTHING = "samples", "compacted", "wide", "everything"
-WRITTEN = SAMPLES, WIDE, EVERYTHING  # there before a day is compacted
+WRITTEN = SAMPLES, WIDE, EVERYTHING  # measured before the compaction
 TABLES = {SAMPLES: "argus.sample", COMPACTED: "argus.sample_day", WIDE: "public.wide"}
 
 TABLE = """
@@ -19,6 +19,6 @@ where relnamespace = 'argus'::regnamespace and relkind = 'r'"""
 
 
 def size(database: Database, superuser: Connection, what: str) -> int:
-    """Bytes of a table with its partitions; EVERYTHING is all of the schema."""
-    asked = superuser.fetchval(SCHEMA) if what == EVERYTHING else superuser.fetchval(TABLE, TABLES[what])
-    return int(database.run(asked))
+    """The bytes of a table with its partitions; EVERYTHING is the whole schema."""
+    query = superuser.fetchval(SCHEMA) if what == EVERYTHING else superuser.fetchval(TABLE, TABLES[what])
+    return int(database.run(query))

@@ -1,4 +1,4 @@
-"""Snapshots of a gateway at work, one after the other, as a reading of WireGuard gives them."""
+"""Generates the snapshots of a busy gateway, as a reading of WireGuard gives them."""
 
 from __future__ import annotations
 
@@ -9,18 +9,19 @@ from dataclasses import replace
 
 from exporter.model import Device, Link, Peer, Reading, Snapshot
 
-START = 1_767_571_200  # 2026-01-05 00:00 UTC: all peers are in the first snapshot of a day
+START = 1_767_571_200  # 2026-01-05 00:00 UTC: the first snapshot of a day has a sample of every peer
 INTERVAL = 30  # seconds
-RENEWAL = 120 // INTERVAL  # a live peer renews its handshake every 120 s, so with each fourth snapshot
-ROAMING = 0.01  # of the live peers, with each snapshot
+RENEWAL = 120 // INTERVAL  # snapshots between two handshakes of a live peer, which come every 120 s
+ROAMING = 0.01  # share of the live peers that move between two snapshots
 
 
 class BusyGateway:
     """A gateway with one interface. `busy` is the share of its peers that are live.
 
-    The counters of live peers change with each snapshot: by a keepalive's few bytes or by megabytes, as each
-    peer does. With each snapshot, one live peer in a hundred goes quiet, and another one turns up at an
-    endpoint of its own; where all are live, they just move. `seed` decides it all.
+    The counters of live peers change with each snapshot: by the few bytes of a keepalive up to megabytes,
+    depending on the peer. With each snapshot, one live peer in a hundred becomes quiet, and a quiet peer
+    becomes live at a new endpoint; if all peers are live, one in a hundred changes its endpoint. The same
+    `seed` gives the same snapshots.
     """
 
     def __init__(self, peers: int, busy: float, seed: int = 1) -> None:
@@ -38,7 +39,7 @@ class BusyGateway:
             self._handshakes[number] = START - number % RENEWAL * INTERVAL
 
     def next(self) -> Snapshot:
-        """The first is of START, and each of the others of one interval later."""
+        """The next snapshot: the first is taken at START, each further one an interval later."""
         self._now += INTERVAL
         for _ in range(round(len(self._live) * ROAMING)):
             self._move()
@@ -75,7 +76,7 @@ class BusyGateway:
         return f"198.18.{address >> 8}.{address & 255}:{self._random.randrange(1024, 65536)}"
 
     def _move(self) -> None:
-        """A live peer makes room for a quiet one, if there is any."""
+        """Exchanges a live peer for a quiet one, if there is any, and gives it another endpoint."""
         place = self._random.randrange(len(self._live))
         if self._quiet:
             other = self._random.randrange(len(self._quiet))

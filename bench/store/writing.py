@@ -1,6 +1,6 @@
-"""The contenders that write snapshots: the product's path, and a wide row for each peer.
+"""The contenders that write snapshots: Argus's writer, and one wide row per peer.
 
-Each is handed a snapshot and makes of it what it writes; what is timed is from there to the commit.
+Preparing a snapshot is not timed; writing it is, including the commit.
 """
 
 from __future__ import annotations
@@ -22,7 +22,7 @@ ORGANISATION = "bench"
 
 
 class Frames:
-    """The frames of snapshots, as they come out of the spool."""
+    """Makes frames of snapshots, as they come out of the spool."""
 
     def __init__(self) -> None:
         self._tracker = Tracker("bench", ORGANISATION, 0, uuid4(), "bench-boot")
@@ -35,12 +35,12 @@ class Frames:
 
 
 async def no_keys() -> Mapping[str, Sequence[str]]:
-    """Of an epoch that was begun elsewhere: there is none."""
+    """The slots of an epoch that another process began: never needed here."""
     raise LookupError
 
 
 class Product:
-    """Frames by the writer, as a collector under row-level security."""
+    """Writes frames with the writer, in the role of a collector, under row-level security."""
 
     def __init__(self, database: Database) -> None:
         self._database = database
@@ -56,8 +56,8 @@ class Product:
 
 
 class WideRows:
-    """All that is known of a peer in a row, for each peer and snapshot, by COPY: the fastest way in. As the
-    table's owner, and without row-level security, which COPY cannot pass."""
+    """Writes one row with everything about a peer, per peer and snapshot, by COPY, which is the fastest way
+    to insert rows. It writes as the table's owner without row-level security, which COPY does not support."""
 
     TABLE = """
     create table public.wide (

@@ -1,4 +1,4 @@
-"""The benchmark measures what it says: the replay is a gateway at work, and the figures become a report."""
+"""The benchmark of scrapes: its replayed dumps, its contenders, its limits and its report."""
 
 from __future__ import annotations
 
@@ -28,7 +28,7 @@ PAGE = PROJECT / "docs" / "performance.md"
 
 @contextmanager
 def answering(replay: Replay) -> Iterator[socket.socket]:
-    """A socket on which one netlink request is answered by the replay."""
+    """A socket on which the replay answers one netlink request."""
     ours, theirs = socket.socketpair(socket.AF_UNIX, socket.SOCK_SEQPACKET)
     with ours, theirs:
         thread = threading.Thread(target=lambda: replay.answer(theirs, theirs.recv(1024)))
@@ -38,14 +38,15 @@ def answering(replay: Replay) -> Iterator[socket.socket]:
 
 
 def read(replay: Replay) -> Device:
-    """The device as the exporter reads it from a replay."""
+    """The device, read from a replay by the exporter's own source."""
     with answering(replay) as sock:
         source = KernelSource(opener=lambda timeout: NetlinkSocket(0, timeout, sock), family=lambda: FAMILY)
         return source.read(7)[0]
 
 
 def test_a_replay_is_read_like_a_kernel() -> None:
-    """The exporter decodes a replay of several messages: every peer with all that it was given."""
+    """The exporter decodes a replay of several messages: every peer has its allowed IPs, endpoint and
+    counters."""
     device = read(Replay(300))
     assert (device.name, len(device.peers), len({peer.public_key for peer in device.peers})) == (
         "wg0",
@@ -59,9 +60,9 @@ def test_a_replay_is_read_like_a_kernel() -> None:
     assert {len(str(counter)) for counter in counters} <= {10, 11}
 
 
-def test_an_interval_changes_what_a_busy_gateway_changes() -> None:
-    """After an interval all counters of busy peers have grown, an eighth of their handshakes are new and
-    some endpoints have moved; nothing of the other peers is different."""
+def test_an_interval_changes_the_busy_peers() -> None:
+    """After an interval all counters of busy peers have grown, an eighth of their handshakes are new and some
+    endpoints have changed; the other peers are unchanged."""
     replay = Replay(1000, busy=0.4)
     before = read(replay)
     replay.advance()
@@ -79,7 +80,7 @@ def test_an_interval_changes_what_a_busy_gateway_changes() -> None:
 
 
 def test_contenders_take_turns() -> None:
-    """Each gets as many turns as there are rounds, one after the other, prepared each time."""
+    """Each runs once per round, in the same order, and is prepared each time."""
     turns: list[str] = []
 
     def contender(name: str) -> float:
@@ -92,8 +93,8 @@ def test_contenders_take_turns() -> None:
     assert times == {"a": [1, 4], "b": [3, 6]}
 
 
-def test_calls_are_clocked_by_sample() -> None:
-    """Every call is counted, each n-th is timed, and the function is itself again afterwards."""
+def test_a_sample_of_the_calls_is_timed() -> None:
+    """Every call is counted, every n-th call is timed, and the original function is restored afterwards."""
     original = stages.clock_seconds
     with stages.clocked(stages, "clock_seconds", every=4) as clock:
         for _ in range(9):
@@ -105,15 +106,15 @@ def test_calls_are_clocked_by_sample() -> None:
 
 @pytest.fixture(scope="module")
 def result(tmp_path_factory: pytest.TempPathFactory) -> Result:
-    """A whole run with 50 replayed peers, as the command makes it."""
+    """The result of a run with 50 replayed peers."""
     program = [sys.executable, "-m", "bench.measure", "50", "2", "1.0"]
     done = subprocess.run(program, stdout=subprocess.PIPE, check=True, timeout=60)
     one = Figures(**json.loads(done.stdout))
     return Result(figures.host(), "python -m bench", 2, "none was asked for", (one,))
 
 
-def test_a_run_gives_sane_figures(result: Result) -> None:
-    """Every contender and stage took time, twice; a page is larger plain than compressed."""
+def test_a_small_run_measures_every_part(result: Result) -> None:
+    """Every contender and stage has two positive times; a plain page is larger than a compressed one."""
     (one,) = result.figures
     assert set(one.times) == {"raw", "fresh", "kept", "identity", "sending", "stages"}
     turns = {name: len(times) for name, times in one.times.items()}
@@ -129,12 +130,12 @@ def test_a_run_gives_sane_figures(result: Result) -> None:
 
 
 def test_a_result_survives_json(result: Result) -> None:
-    """What `--json` prints is read back as the same result."""
+    """The JSON that `--json` prints is read back as the same result."""
     assert Result.from_json(json.loads(json.dumps(dataclasses.asdict(result)))).figures == result.figures
 
 
-def test_the_report_tells_it_all(result: Result) -> None:
-    """Each contender that took part and each stage has its line, and a missing kernel is said."""
+def test_the_report_has_every_measurement(result: Result) -> None:
+    """Each measured contender and each stage has a line, and the report says why no kernel was measured."""
     text = report.report(result)
     assert "**No WireGuard kernel took part: none was asked for.**" in text
     for label in [*report.STAGES.values(), *(report.TIMES[name] for name in ("raw", "fresh", "identity"))]:
@@ -143,15 +144,15 @@ def test_the_report_tells_it_all(result: Result) -> None:
 
 
 def made(peers: int, busy: float | None, raw: float, scrape: float, processor: float) -> Figures:
-    """Figures with these medians; all else keeps every limit."""
+    """Figures with these medians; the other measurements meet every limit."""
     times = {"raw": [raw], "wg": [10 * raw], "fresh": [scrape], "kept": [scrape]}
     healthy = {"gzip": [0.001, 0.02], "identity": [0.3]}
     peak = {"gzip": 100_000_000, "identity": 120_000_000}
     return Figures(peers, busy, times, {}, processor, peak, {}, healthy)
 
 
-def test_limits_are_held_against_figures() -> None:
-    """What is beyond its limit is said to be, and only that."""
+def test_measurements_are_compared_with_the_limits() -> None:
+    """A measurement beyond its limit is reported as such, and no other is."""
     found = verdicts.verdicts(
         [
             made(1000, None, 0.001, 0.009, 0.01),
@@ -190,7 +191,8 @@ def test_limits_are_held_against_figures() -> None:
 def test_without_a_kernel_the_replays_are_measured(
     monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:
-    """Where no WireGuard interface can be made, the command says why, measures the rest and succeeds."""
+    """On a host where no WireGuard interface can be created, the command prints the reason, measures replays
+    and exits with 0."""
     asked: list[float | None] = []
 
     def measured(peers: int, rounds: int, busy: float | None) -> Figures:
@@ -209,7 +211,7 @@ def test_without_a_kernel_the_replays_are_measured(
 
 
 def test_wg_accepts_the_generated_configuration() -> None:
-    """Each generated peer has a key of its own, two allowed IPs, an endpoint and a keepalive."""
+    """Each generated peer has its own key, two allowed IPs, an endpoint and a keepalive."""
     lines = "".join(wireguard.configuration(70_000)).splitlines()
     assert len({line for line in lines if line.startswith("PublicKey")}) == 70_000
     assert len({line for line in lines if line.startswith("AllowedIPs")}) == 70_000
@@ -221,7 +223,7 @@ def test_wg_accepts_the_generated_configuration() -> None:
 
 
 def test_the_report_goes_between_the_lines_of_the_page() -> None:
-    """docs/performance.md has a place for the report, and what stands around it stays."""
+    """The report replaces the marked part of docs/performance.md; the text around it does not change."""
     page = PAGE.read_text()
     written = report.put_into(page, "figures\n")
     assert written.startswith(page.partition(report.BEGIN)[0])

@@ -1,4 +1,4 @@
-"""A snapshot's way from the reading to the commit, one part after the other."""
+"""Measures each stage of recording a snapshot, from the reading to the commit."""
 
 from __future__ import annotations
 
@@ -10,7 +10,7 @@ from contextlib import closing, contextmanager
 from pathlib import Path
 from uuid import uuid4
 
-from bench.store.figures import Passage
+from bench.store.figures import Pipeline
 from bench.store.server import DISK, Database, running
 from bench.store.snapshots import BusyGateway
 from bench.store.writing import ORGANISATION, no_keys
@@ -26,25 +26,26 @@ STAGES = TRACK, ENCODE, KEEP, FETCH, WRITE, CONFIRM
 QUOTA = 1 << 30  # bytes
 
 
-def measure(peers: int, busy: float, rounds: int) -> Passage:
-    """The first snapshot of a gateway, and then some more, on a server and a disk of this host."""
+def measure(peers: int, busy: float, rounds: int) -> Pipeline:
+    """Records the first snapshot of a gateway and `rounds` more, with a database and a spool on this host's
+    disk."""
     with (
         running() as database,
         tempfile.TemporaryDirectory(prefix="argus-bench-", dir=DISK) as folder,
         closing(Spool(Path(folder) / "spool.sqlite", QUOTA)) as spool,
     ):
-        gateway, way = BusyGateway(peers, busy), Way(database, spool)
-        first = way.take(gateway.next())
+        gateway, recorder = BusyGateway(peers, busy), StagedRecorder(database, spool)
+        first = recorder.record(gateway.next())
         superuser = database.connect(database.superuser)
-        database.run(superuser.execute("vacuum (analyze)"))  # as the server does by itself within a minute
+        database.run(superuser.execute("vacuum (analyze)"))  # autovacuum does this within a minute
         gc.freeze()  # as the daemon does after its first reading
-        taken = [way.take(gateway.next()) for _ in range(rounds)]
-    stages = {stage: [times[stage] for times in taken] for stage in STAGES}
-    return Passage(peers, busy, first, stages, way.frame_bytes)
+        times = [recorder.record(gateway.next()) for _ in range(rounds)]
+    stages = {stage: [each[stage] for each in times] for stage in STAGES}
+    return Pipeline(peers, busy, first, stages, recorder.frame_bytes)
 
 
-class Way:
-    """What recorder and drain do with a snapshot, with nothing going on beside it."""
+class StagedRecorder:
+    """Does the work of the recorder and of the drain for one snapshot, stage by stage, in one thread."""
 
     def __init__(self, database: Database, spool: Spool) -> None:
         self._database = database
@@ -55,8 +56,8 @@ class Way:
         self._directory = Directory()
         self.frame_bytes = 0
 
-    def take(self, snapshot: Snapshot) -> dict[str, float]:
-        """Seconds by stage."""
+    def record(self, snapshot: Snapshot) -> dict[str, float]:
+        """Records a snapshot, and returns the seconds of each stage."""
         times: dict[str, float] = {}
 
         @contextmanager

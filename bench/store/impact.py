@@ -1,4 +1,4 @@
-"""What recording costs the scrapes: the same daemon with it and without, on replayed dumps."""
+"""How much recording slows scrapes down: the daemon with and without it, on replayed dumps."""
 
 from __future__ import annotations
 
@@ -13,21 +13,24 @@ from bench import replayed
 from bench.client import Client, polling_health
 from bench.contest import after
 from bench.process import NOT_RECORDING, Process, daemon
-from bench.store.figures import WITH, WITHOUT, Beside
+from bench.store.figures import WITH, WITHOUT, Impact
 from bench.store.server import DISK
 
 INTERVAL = 10.0  # seconds between two snapshots: three times as often as by default
-SNAPSHOTS = 4  # for how many intervals scrapes are measured
-WARM = 2  # snapshots: the first, of new peers alone, is in the database, and one more
-PATIENCE = 900.0  # seconds that it may take until none waits in the spool
+SNAPSHOTS = 4  # number of snapshot intervals during which scrapes are measured
+WARM_UP = 2  # snapshots recorded before measuring: the first has only new peers and takes long
+PATIENCE = 900.0  # longest wait in seconds until the spool is empty
 COUNT = re.compile(rb'\nwireguard_exporter_snapshots_total\{result="(\w+)"\} ([0-9]+)')
 
 Advance = Callable[[], None]
 
 
-def measure(peers: int, busy: float, interval: float = INTERVAL) -> Beside:
-    """Scrape after scrape of the one daemon, then of the other, with `/-/healthy` asked meanwhile. Raises
-    TimeoutError when nothing gets into the database."""
+def measure(peers: int, busy: float, interval: float = INTERVAL) -> Impact:
+    """Scrapes each daemon continuously, one daemon after the other, and polls `/-/healthy` meanwhile.
+
+    `busy`: share of peers that change, 0 to 1. `interval`: seconds between two snapshots. Raises TimeoutError
+    if snapshots do not reach the database.
+    """
     seconds = SNAPSHOTS * interval
     scrapes, healthy, peak = {}, {}, {}
     with running(peers, busy, NOT_RECORDING) as (process, advance):
@@ -38,12 +41,12 @@ def measure(peers: int, busy: float, interval: float = INTERVAL) -> Beside:
         scrapes[WITH], healthy[WITH] = scrape(process, advance, seconds)
         recorded = snapshots(process)["recorded"] - before
         peak[WITH] = process.peak_bytes()
-    return Beside(peers, busy, interval, recorded, scrapes, healthy, peak)
+    return Impact(peers, busy, interval, recorded, scrapes, healthy, peak)
 
 
 @contextmanager
 def running(peers: int, busy: float, recording: str) -> Iterator[tuple[Process, Advance]]:
-    """A daemon on a replayed dump, and what lets an interval between two scrapes pass in that."""
+    """Runs a daemon on a replayed dump; `Advance` moves the replay on by one scrape interval."""
     with replayed.replaying(peers, busy) as (path, advance):
         program = "-m", "bench.replayed"
         with daemon(path, program=program, recording=recording, disk=DISK) as process:
@@ -51,7 +54,7 @@ def running(peers: int, busy: float, recording: str) -> Iterator[tuple[Process, 
 
 
 def scrape(process: Process, advance: Advance, seconds: float) -> tuple[list[float], list[float]]:
-    """For so many seconds; how long each scrape and each answer of `/-/healthy` took."""
+    """Scrapes for `seconds`, and returns the seconds of each scrape and of each answer of `/-/healthy`."""
     times, contender = [], after(advance, Client(process.port).fetch)
     end = time.monotonic() + seconds
     with polling_health(process.port) as polls:
@@ -61,18 +64,18 @@ def scrape(process: Process, advance: Advance, seconds: float) -> tuple[list[flo
 
 
 def wait_for_snapshots(process: Process) -> int:
-    """How many are in the database, when WARM of them are and no other waits."""
+    """Waits until WARM_UP snapshots are recorded and the spool is empty; returns how many are recorded."""
     end = time.monotonic() + PATIENCE
     while True:
-        there = snapshots(process)
-        if there["recorded"] >= WARM and there["recorded"] == there["spooled"]:
-            return there["recorded"]
+        counts = snapshots(process)
+        if counts["recorded"] >= WARM_UP and counts["recorded"] == counts["spooled"]:
+            return counts["recorded"]
         if time.monotonic() > end:
-            raise TimeoutError(f"after {PATIENCE:.0f} s, snapshots still wait: {dict(there)}")
+            raise TimeoutError(f"after {PATIENCE:.0f} s, snapshots still wait: {dict(counts)}")
         time.sleep(1)
 
 
 def snapshots(process: Process) -> Counter[str]:
-    """How many there were by result, as the daemon's page tells."""
+    """The daemon's counts of snapshots by result, from its metrics page."""
     page = gzip.decompress(Client(process.port).body())
     return Counter({result.decode(): int(count) for result, count in COUNT.findall(page)})
