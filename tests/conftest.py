@@ -1,4 +1,4 @@
-"""What concerns every test: signals, order, reports of failures, PostgreSQL servers started once."""
+"""For all tests: signals, order, reports of failures, and PostgreSQL servers that are started once."""
 
 from __future__ import annotations
 
@@ -64,14 +64,14 @@ def _templates() -> Iterator[None]:
 
 @pytest.fixture(scope="session")
 def postgres15(_templates: None) -> Iterator[PostgresServer]:
-    """The distribution's server, shared by the session. A crash would cost its data: do not kill it."""
+    """The distribution's server, shared by the session. Do not kill it: a crash loses its data."""
     with servers.running(servers.available("15")) as server:
         yield server
 
 
 @pytest.fixture(scope="session")
 def postgres17(_templates: None) -> Iterator[PostgresServer]:
-    """The wheel's server, shared by the session. A crash would cost its data: do not kill it."""
+    """The wheel's server, shared by the session. Do not kill it: a crash loses its data."""
     with servers.running(servers.available("17")) as server:
         yield server
 
@@ -85,7 +85,7 @@ def postgres(request: pytest.FixtureRequest) -> PostgresServer:
 
 @pytest.fixture
 def database(postgres: PostgresServer) -> Iterator[Target]:
-    """A fresh database on each of the shared servers in turn, as the superuser reaches it."""
+    """A fresh database on each of the shared servers in turn, for the superuser."""
     with servers.database(postgres) as target:
         yield target
 
@@ -94,7 +94,7 @@ def database(postgres: PostgresServer) -> Iterator[Target]:
 def private_postgres(_templates: None) -> Iterator[Callable[..., PostgresServer]]:
     """Starts servers that the test may kill, as in `private_postgres("17", checkpoint_timeout="30s")`.
 
-    What such a server has confirmed is on the disk. Without a name it is the distribution's.
+    What such a server has confirmed is on the disk. The default is the distribution's server.
     """
     with contextlib.ExitStack() as stack:
 

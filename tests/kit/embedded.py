@@ -1,4 +1,4 @@
-"""State directories for a private PostgreSQL, what is known of its processes, and a daemon to be killed."""
+"""State directories for a private PostgreSQL, its processes, and a daemon that can be killed."""
 
 from __future__ import annotations
 
@@ -23,14 +23,14 @@ T = TypeVar("T")
 
 @contextlib.contextmanager
 def state_directory(parent: str = "") -> Iterator[Path]:
-    """As a service has one: root's lets others pass, for PostgreSQL's user."""
+    """A state directory as a service has it: that of root can be passed by PostgreSQL's user."""
     with directory(parent) as state:
         state.chmod(0o711 if os.geteuid() == 0 else 0o700)
         yield state
 
 
 def while_up(embedded: PrivatePostgres, work: Callable[[PrivatePostgres], Awaitable[T]]) -> T:
-    """Starts it, does the work, stops it."""
+    """The result of `work` while the server runs."""
 
     async def run() -> T:
         await embedded.start()
@@ -43,7 +43,7 @@ def while_up(embedded: PrivatePostgres, work: Callable[[PrivatePostgres], Awaita
 
 
 async def fetch(target: Target, *statements: str) -> list[tuple[object, ...]]:
-    """What the last statement gives."""
+    """The rows of the last statement."""
     connection = await database.connect(target, application="test")
     try:
         for statement in statements[:-1]:
@@ -54,7 +54,7 @@ async def fetch(target: Target, *statements: str) -> list[tuple[object, ...]]:
 
 
 def until(condition: Callable[[], T]) -> T:
-    """Its first true value."""
+    """The first true value of `condition`."""
     deadline = time.monotonic() + PATIENCE
     while not (value := condition()):
         assert time.monotonic() < deadline, "it never came"
@@ -63,13 +63,13 @@ def until(condition: Callable[[], T]) -> T:
 
 
 def family(pid: int | None) -> list[int]:
-    """A server's first process and those that it started."""
+    """A server's first process and its child processes."""
     assert pid is not None, "it does not run"
     return [pid, *children(pid)]
 
 
 def of_each(pids: Iterable[int], look: Callable[[int], T]) -> list[T]:
-    """What is seen of each process that does not end meanwhile: workers come and go."""
+    """The result of `look` for each process; processes that end meanwhile are left out."""
     found = []
     for pid in pids:
         with contextlib.suppress(FileNotFoundError, ProcessLookupError, PermissionError):
@@ -79,7 +79,8 @@ def of_each(pids: Iterable[int], look: Callable[[int], T]) -> list[T]:
 
 @contextlib.contextmanager
 def daemon(state: Path, binaries: Path) -> Iterator[subprocess.Popen[str]]:
-    """A process with a private PostgreSQL on a thread; tells the server's pid when one row is in it."""
+    """A process that runs a private PostgreSQL in a thread; it prints the server's pid when a row is
+    stored."""
     command = [sys.executable, "-m", "tests.kit.embedded", str(state), str(binaries)]
     with subprocess.Popen(command, stdout=subprocess.PIPE, text=True) as process:
         try:

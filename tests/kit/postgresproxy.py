@@ -1,4 +1,4 @@
-"""A TCP proxy in front of a server's Unix socket, which cuts connections and refuses them."""
+"""A TCP proxy in front of a server's Unix socket, which can cut and refuse connections."""
 
 from __future__ import annotations
 
@@ -16,9 +16,9 @@ ANY_PORT = ("127.0.0.1", 0)
 
 
 class Proxy:
-    """Lets everything through on `port` of 127.0.0.1 until it is told otherwise. A context manager.
+    """Forwards connections from `port` of 127.0.0.1. A context manager.
 
-    `connections` counts those that it took, `cuts` how often all of them were cut.
+    `connections`: the number of accepted ones; `cuts`: how often all of them were cut.
     """
 
     def __init__(self, server: Path) -> None:
@@ -26,7 +26,7 @@ class Proxy:
         self._lock = threading.Lock()
         self._open: set[socket.socket] = set()
         self._threads: list[threading.Thread] = []
-        self._left: int | None = None  # bytes to the server until the cut; None = no cut is wanted
+        self._left: int | None = None  # bytes to the server until the cut; None = no cut
         self._address = ANY_PORT
         self._listener: socket.socket | None = None
         self.connections = 0
@@ -53,25 +53,25 @@ class Proxy:
         return dataclasses.replace(behind, host=self._address[0], port=self.port)
 
     def accept(self) -> None:
-        """Takes connections, on the same port as before."""
+        """Accept connections, on the same port as before."""
         self._listener = socket.create_server(self._address)
         self._address = self._listener.getsockname()
         self._start(self._listen, self._listener)
 
     def refuse(self) -> None:
-        """Takes no new connection; those that there are stay."""
+        """Refuse new connections; existing ones stay."""
         if self._listener is not None:
-            self._listener.shutdown(socket.SHUT_RDWR)  # wakes the thread that accepts
+            self._listener.shutdown(socket.SHUT_RDWR)  # wakes the accepting thread
             self._listener.close()
             self._listener = None
 
     def cut(self) -> None:
-        """Ends every connection now."""
+        """End every connection now."""
         with self._lock:
             self._cut()
 
     def cut_after(self, size: int) -> None:
-        """Ends every connection, once, when `size` more bytes went to the server, amid a message or not."""
+        """End every connection, once, when `size` more bytes went to the server, even within a message."""
         with self._lock:
             self._left = size
 
@@ -92,9 +92,9 @@ class Proxy:
                 self._start(self._serve, listener.accept()[0])
 
     def _serve(self, client: socket.socket) -> None:
-        """Both directions of one connection; the end of one is the end of both."""
+        """Forward both directions of one connection; the end of one ends both."""
         with client, socket.socket(socket.AF_UNIX) as server:
-            with contextlib.suppress(OSError):  # the server is away: the client sees its connection end
+            with contextlib.suppress(OSError):  # without a server, the client's connection ends
                 server.connect(str(self._server))
                 with self._lock:
                     self.connections += 1

@@ -1,5 +1,4 @@
-"""What gateways recorded in two days, of which one is compacted, and a collector that goes on: for tests of
-what is reclassified."""
+"""Records of two days, one of them compacted, and a collector that continues to record."""
 
 from __future__ import annotations
 
@@ -28,7 +27,7 @@ COMPACTED, RAW = date(2026, 3, 28), date(2026, 3, 29)
 NOON = 12 * 3600.0  # of a day
 SLOTS = {"wg0": [key(1), key(2)], "wg1": [key(3)]}
 
-# Rows in the default partitions, of days that have none: one for each of a gateway's peers.
+# Rows in the default partitions, of days without a partition: one for each gateway or peer.
 STRAYS = (
     "insert into argus.snapshot select org_id, gateway_id, '2020-01-01', $1, 1, now(), 1, 1, 1, 0, 0 "
     "from argus.gateway",
@@ -42,7 +41,7 @@ select c.relname as name, array_agg(a.attname::text) as columns
 from pg_class c join pg_attribute a on a.attrelid = c.oid and a.attnum > 0
 where c.relnamespace = 'argus'::regnamespace and c.relkind in ('r', 'p') and not c.relispartition
 group by c.relname having 'clearance' = any (array_agg(a.attname::text)) order by 1"""
-# The most exact of what a row belongs to says the rest.
+# A row names the lowest level that it belongs to; the levels above follow from it.
 ROWS = """
 select o.name, g.name, coalesce(i.name, ''), coalesce(p.public_key, ''), t.clearance, count(*)
 from argus.{table} t
@@ -55,7 +54,7 @@ group by 1, 2, 3, 4, 5"""
 
 
 class Place(NamedTuple):
-    """What rows belong to; "" where it is less than that, and what they have."""
+    """The object that rows belong to, and their clearance; "" for the levels below it."""
 
     organisation: str
     gateway: str
@@ -65,12 +64,12 @@ class Place(NamedTuple):
 
 
 def at(day: date, second: float) -> float:
-    """So long after noon of a day; UNIX seconds."""
+    """The instant `second` seconds after noon of a day; UNIX seconds."""
     return start_of(day).timestamp() + NOON + second
 
 
 def moved(number: int, *more: Sequence[tuple[int, PeerConfig]], port: int = 0) -> list[DeviceFrame]:
-    """Both interfaces, all of whose peers moved, for the frame of this number."""
+    """Both interfaces with new counters of all their peers, for the frame with this number."""
     handshake, configured = int(at(COMPACTED, 0)) + number, [*more, (), ()]
     return [
         device(port=port, peers=2, configured=configured[0], **_counted(number, handshake, 0, 1)),
@@ -83,7 +82,7 @@ def _counted(number: int, handshake: int, *slots: int) -> dict[str, Any]:
 
 
 def story(gateway: str, organisation: str) -> list[Frame]:
-    """Peers 1 and 2 on wg0 and 3 on wg1; everything that there is a table for happens.
+    """Peers 1 and 2 on wg0 and 3 on wg1, with rows in every table.
 
     Peer 2 has clearance 2, peer 1 gets 1 on the second day. wg1 is not read at the end.
     """
@@ -105,12 +104,13 @@ def story(gateway: str, organisation: str) -> list[Frame]:
 
 
 async def keys() -> Mapping[str, Sequence[str]]:
-    """The slots of a story, once its first frame is written."""
+    """The slots of a story, after its first frame was written."""
     return SLOTS
 
 
 async def recorded(login: Target) -> None:
-    """Two gateways of acme and one of beta, the first day compacted, rows in the default partitions."""
+    """Record two gateways of acme and one of beta, compact the first day, and add rows to the default
+    partitions."""
     async with session(login, "argus_collector") as collector:
         for gateway, organisation in (("gw", "acme"), ("other", "acme"), ("gw", "beta")):
             writer = Writer(HOLDER, "host")
@@ -124,12 +124,12 @@ async def recorded(login: Target) -> None:
 
 
 async def tables(connection: Connection) -> dict[str, list[str]]:
-    """Every table whose rows have a clearance, by the catalogue, with its columns."""
+    """Table → its columns, for every table of the catalogue with a clearance."""
     return {row["name"]: row["columns"] for row in await connection.fetch(TABLES)}
 
 
 async def places(owner: Connection) -> dict[str, dict[Place, int]]:
-    """Table → how many rows belong to what. Audit events belong to nothing."""
+    """Table → place → the number of its rows. Audit events belong to no place."""
     found = {}
     for table, columns in (await tables(owner)).items():
         if table != "audit_event":
@@ -141,7 +141,7 @@ async def places(owner: Connection) -> dict[str, dict[Place, int]]:
 
 
 class Collector:
-    """A gateway that goes on recording where its story ended, from a thread of its own: any may ask it to."""
+    """A gateway that continues to record after its story, in its own thread; any thread may use it."""
 
     def __init__(self, login: Target, gateway: str = "gw") -> None:
         self._login = login
@@ -165,12 +165,12 @@ class Collector:
             self._loop.close()
 
     def write(self, *devices: DeviceFrame, clearance: int = 0, unread: Sequence[str] = ()) -> float:
-        """The next frame, with these interfaces or else with all that moved; its instant."""
+        """Write the next frame, with these interfaces or with all of `moved`; its instant."""
         self.sequence += 1
         taken_at = at(RAW, 30.0 * self.sequence)
-        told = devices or moved(self.sequence, port=51821)
+        frames = devices or moved(self.sequence, port=51821)
         reasons = [(label, "timeout") for label in unread]
-        made = frame(self.sequence, *told, at=taken_at, clearance=clearance, unread=reasons)
+        made = frame(self.sequence, *frames, at=taken_at, clearance=clearance, unread=reasons)
         self._await(self._writer.write(self._connection, replace(made, gateway=self._gateway), keys))
         return taken_at
 
@@ -179,7 +179,7 @@ class Collector:
 
 
 class Steps(Progress):
-    """Calls `then` after each step, while no transaction is open; `said` is what it was told."""
+    """Calls `then` after each step, when no transaction is open; `said`: the reported sentences."""
 
     def __init__(self, then: Any = lambda: None) -> None:
         self.said: list[str] = []

@@ -1,4 +1,4 @@
-"""What the tests of the schema share: work on a connection, a database with the schema in it."""
+"""Databases with the schema, and work on connections to them."""
 
 from __future__ import annotations
 
@@ -20,15 +20,15 @@ from exporter.store.progress import Progress
 from tests.kit.postgres import PostgresServer, database
 
 T = TypeVar("T")
-ALPHA, BETA, NOBODY = 1, 2, 99  # organisations of `scoped`, and none
+ALPHA, BETA, NOBODY = 1, 2, 99  # the organisations of `scoped`, and a missing one
 CLEARANCES = (0, 1, 2)
-START = datetime(2026, 3, 28, 12, tzinfo=UTC)  # of what happens in these tests
+START = datetime(2026, 3, 28, 12, tzinfo=UTC)  # the first instant in these tests
 
 
 def with_connection(
     target: Target, work: Callable[[Connection], Awaitable[T]], *, role: Role | None = None
 ) -> T:
-    """What `work` gives on a connection of its own."""
+    """The result of `work`, on a connection of its own."""
 
     async def run() -> T:
         connection = await connect(target, application="test", role=role)
@@ -41,7 +41,7 @@ def with_connection(
 
 
 def migrated(target: Target, login: str = "argus") -> Target:
-    """The whole schema in a fresh database, as `login` reaches it, who is its owner and a collector."""
+    """The latest schema in a fresh database; the target for `login`, which is an owner and a collector."""
 
     async def start(connection: Connection) -> None:
         await migrate.bootstrap(connection, login)
@@ -54,7 +54,7 @@ def migrated(target: Target, login: str = "argus") -> Target:
     return replace(target, user=login)
 
 
-ALSO = ["sample_day.receive", "sample_day.transmit"]  # null only where another column is not
+ALSO = ["sample_day.receive", "sample_day.transmit"]  # nullable, but then another column is not
 ANY = {
     "bool": True,
     "uuid": UUID(int=7),
@@ -67,9 +67,9 @@ ANY = {
 
 
 async def populate(owner: Connection, organisations: Sequence[str], clearances: Sequence[int] = (0,)) -> None:
-    """A row in every table that there is, for each organisation and clearance, at any version of the schema.
+    """Insert a row into every table for each organisation and clearance, at any version of the schema.
 
-    `owner`: acts as `argus_owner`. Values follow the columns' types; references follow the foreign keys.
+    `owner`: acts as argus_owner. Values follow the types of the columns, references the foreign keys.
     """
     number = itertools.count(1)
     tables = await _tables(owner)
@@ -115,7 +115,7 @@ async def _insert(
 
 
 async def _tables(connection: Connection) -> dict[str, list[Record]]:
-    """Of each table with organisations' rows, the columns that must be given."""
+    """Table → its columns that need a value, for each table with rows of organisations."""
     found = await connection.fetch(
         """
         select c.relname as table, a.attname as name, t.typname as kind,
@@ -154,7 +154,7 @@ def scoped(server: PostgresServer) -> Iterator[Target]:
 
 
 def ask(target: Target, query: str, *arguments: object) -> list[Record]:
-    """As the superuser, of the catalogue."""
+    """The rows of a query by the superuser."""
 
     async def work(connection: Connection) -> list[Record]:
         return await connection.fetch(query, *arguments)
@@ -169,7 +169,8 @@ def act(
     org_id: int | None = ALPHA,
     clearance: int | None = None,
 ) -> T:
-    """`work` in a transaction of a role, in a scope or (None) in none; what it did is undone."""
+    """The result of `work` in a transaction of a role, in a scope or (None) without one; it is rolled
+    back."""
 
     class Undo(Exception):
         pass
@@ -191,7 +192,7 @@ def act(
 
 
 def touching(statement: str) -> Callable[[Connection], Awaitable[int]]:
-    """How many rows a statement touches."""
+    """The number of rows that a statement affects."""
 
     async def run(connection: Connection) -> int:
         return int((await connection.execute(statement)).split()[-1])
@@ -200,7 +201,7 @@ def touching(statement: str) -> Callable[[Connection], Awaitable[int]]:
 
 
 def rows_of(query: str) -> Callable[[Connection], Awaitable[list[Record]]]:
-    """What a query gives."""
+    """The rows of a query."""
 
     async def run(connection: Connection) -> list[Record]:
         return await connection.fetch(query)

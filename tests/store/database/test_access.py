@@ -1,4 +1,4 @@
-"""Access: a connection with the right schema, wherever the database is, and what stands in its way."""
+"""The daemon's access to the database: configured or private, with the right schema, and its errors."""
 
 from __future__ import annotations
 
@@ -33,7 +33,7 @@ def with_access(
     work: Callable[[DatabaseAccess, RecordingState], Awaitable[T]],
     state: Path = Path("/nonexistent"),
 ) -> T:
-    """What `work` gives, in the event loop that the access belongs to."""
+    """The result of `work`, in the event loop that the access belongs to."""
 
     async def run() -> T:
         recording = RecordingState()
@@ -58,8 +58,8 @@ def place(target: Target, **other: str) -> DatabaseSettings:
     return DatabaseSettings(target.host, target.database, other.get("user", target.user))
 
 
-def test_the_schema_is_made_at_the_first_connection(database: Target) -> None:
-    """An empty database becomes one with the latest schema, and connections act as a collector alone."""
+def test_the_first_connection_migrates(database: Target) -> None:
+    """An empty database gets the latest schema, and connections have only the rights of a collector."""
 
     async def work(access: DatabaseAccess, recording: RecordingState) -> None:
         assert recording.database == str(database)
@@ -70,8 +70,8 @@ def test_the_schema_is_made_at_the_first_connection(database: Target) -> None:
     with_access(place(database), work)
 
 
-def test_two_who_open_at_once_migrate_once(database: Target) -> None:
-    """The recorder and the upkeep both want a connection at the start."""
+def test_simultaneous_opens_migrate_once(database: Target) -> None:
+    """Simultaneous opens, as by the recorder and the maintenance at start, migrate once."""
 
     async def work(access: DatabaseAccess, _: RecordingState) -> None:
         found = await asyncio.gather(*(asked(access, VERSION) for _ in range(4)))
@@ -80,8 +80,8 @@ def test_two_who_open_at_once_migrate_once(database: Target) -> None:
     with_access(place(database), work)
 
 
-def test_a_database_that_is_restored_empty_is_migrated_again(database: Target) -> None:
-    """The next try after one that found no schema makes it."""
+def test_an_empty_restored_database_is_migrated_again(database: Target) -> None:
+    """After an open that found no schema, the next open creates it."""
     migrated(database)
 
     async def work(access: DatabaseAccess, _: RecordingState) -> None:
@@ -94,8 +94,8 @@ def test_a_database_that_is_restored_empty_is_migrated_again(database: Target) -
     with_access(place(database), work)
 
 
-def test_a_login_without_rights_is_told_the_statements(database: Target) -> None:
-    """Nothing is made by a login that may not; the error has what an administrator has to run."""
+def test_a_login_without_rights(database: Target) -> None:
+    """A login without rights creates nothing, and the error contains the statements for an administrator."""
     ask(database, "create role access_bare login")
 
     async def work(access: DatabaseAccess, _: RecordingState) -> None:
@@ -109,7 +109,8 @@ def test_a_login_without_rights_is_told_the_statements(database: Target) -> None
 
 
 def test_a_password_file_is_read_with_each_connection(database: Target, tmp_path: Path) -> None:
-    """Lost while the daemon runs it is a refusal, and not the end; at the start it is a mistake."""
+    """A password file that is lost while the daemon runs refuses connections; at start it is a wrong
+    setting."""
     migrated(database)
     file = tmp_path / "password"
     file.write_text("any\n")
@@ -131,8 +132,9 @@ def test_a_password_file_is_read_with_each_connection(database: Target, tmp_path
         with_access(with_file, work)
 
 
-def test_without_an_address_a_private_server_is_started_and_ended() -> None:
-    """It is migrated, tells its name, and is gone when the access is closed."""
+def test_the_private_server_is_started_and_stopped() -> None:
+    """Without an address the private server is started and migrated, and stopped when the access is
+    closed."""
     available("15")
     with state_directory() as state:
 
@@ -149,8 +151,8 @@ def test_without_an_address_a_private_server_is_started_and_ended() -> None:
         assert not (state / "postgres/data/postmaster.pid").exists()
 
 
-def test_a_private_server_that_another_has_is_tried_again() -> None:
-    """While another process runs it that is said; when that has ended, the next try works."""
+def test_a_private_server_of_another_process_is_tried_again() -> None:
+    """While another process runs the private server, opening fails; after its end the next try works."""
     available("15")
     with state_directory() as state:
 

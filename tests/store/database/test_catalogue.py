@@ -1,6 +1,6 @@
-"""The catalogue of the schema: that no table, view, partition, key or function escapes its rules.
+"""The catalogue of the schema: every table, view, partition, key and function follows the rules.
 
-They are those of PostgreSQL's row security, and of what Citus distributes correctly.
+The rules are those of PostgreSQL's row security, and of what Citus distributes correctly.
 """
 
 from __future__ import annotations
@@ -15,7 +15,7 @@ from exporter.store.database.settings import Target
 from tests.kit.postgres import PostgresServer
 from tests.kit.schema import ask, scoped
 
-TABLES = (  # with organisations' rows
+TABLES = (  # with rows of organisations
     "gateway",
     "interface",
     "interface_config",
@@ -33,14 +33,14 @@ VIEWS = ("peer_history", "peer_latest", "key_seen")
 
 @pytest.fixture(scope="module", params=["15", "17"])
 def database(request: pytest.FixtureRequest) -> Iterator[Target]:
-    """See `scoped`; nothing that a test does here lasts."""
+    """A database as `scoped` gives it; changes by a test are rolled back."""
     server: PostgresServer = request.getfixturevalue(f"postgres{request.param}")
     with scoped(server) as target:
         yield target
 
 
-def test_the_tables_are_those_that_are_tested(database: Target) -> None:
-    """What a migration adds has to be added here, and to test_scope.py what may be done to it."""
+def test_all_tables_and_views_are_listed(database: Target) -> None:
+    """Every table and view is in the lists here; a new one also needs its rights in test_scope.py."""
     query = (
         "select relname from pg_class where relnamespace = 'argus'::regnamespace and relkind::text = any($1)"
     )
@@ -50,7 +50,7 @@ def test_the_tables_are_those_that_are_tested(database: Target) -> None:
 
 
 def test_row_security_is_on_and_forced_everywhere(database: Target) -> None:
-    """Every table and every partition, those made later too, binds even its owner."""
+    """Row security is enabled and forced, also for the owner, on every table and every partition."""
     rows = ask(
         database,
         "select relname, relrowsecurity and relforcerowsecurity, relispartition from pg_class "
@@ -61,7 +61,7 @@ def test_row_security_is_on_and_forced_everywhere(database: Target) -> None:
 
 
 def test_one_permissive_policy_for_each_table_verb_and_role(database: Target) -> None:
-    """Citus makes restrictive policies permissive, so there is none; two for one verb would be an OR."""
+    """Citus turns restrictive policies into permissive ones, and two policies for a verb would be an OR."""
     rows = ask(
         database,
         "select tablename, permissive, roles, cmd from pg_policies where schemaname = 'argus'",
@@ -76,7 +76,7 @@ def test_one_permissive_policy_for_each_table_verb_and_role(database: Target) ->
     assert {count for count in verbs.values() if count} == {1}
 
 
-def test_a_policy_is_for_a_verb_that_is_granted(database: Target) -> None:
+def test_policies_match_grants(database: Target) -> None:
     """No role has a right without a policy, nor a policy without the right."""
     granted = ask(
         database,
@@ -92,8 +92,8 @@ def test_a_policy_is_for_a_verb_that_is_granted(database: Target) -> None:
     assert {tuple(row) for row in granted} == {tuple(row) for row in policies}
 
 
-def test_policies_hold_no_sub_select_and_no_function_but_the_settings(database: Target) -> None:
-    """Citus refuses sub-selects in policies, and a function would cost what research measured."""
+def test_policies_contain_only_settings(database: Target) -> None:
+    """Policies contain no sub-select, which Citus refuses, and no slow function."""
     rows = ask(
         database,
         "select lower(coalesce(qual, '') || coalesce(with_check, '')) from pg_policies "
@@ -108,9 +108,9 @@ def test_policies_hold_no_sub_select_and_no_function_but_the_settings(database: 
 
 
 def test_every_key_begins_with_the_organisation(database: Target) -> None:
-    """No reference reaches into another organisation, and no duplicate tells of another's row.
+    """No foreign key refers to another organisation, and no unique key reveals another's row.
 
-    Two tables are excepted: `migration` belongs to none, and `organisation` is where names are unique.
+    Otherwise an error about a duplicate would tell that a row of another organisation exists.
     """
     rows = ask(
         database,
@@ -128,7 +128,7 @@ def test_every_key_begins_with_the_organisation(database: Target) -> None:
 
 
 def test_every_table_that_is_read_has_a_clearance(database: Target) -> None:
-    """Whatever a reader sees carries what a reader must have."""
+    """Every table that readers may select from has a clearance."""
     query = (
         "select count(*) from pg_attribute "
         "where attrelid = ('argus.' || $1)::regclass and attname = $2 and attnotnull"
@@ -138,7 +138,7 @@ def test_every_table_that_is_read_has_a_clearance(database: Target) -> None:
 
 
 def test_identities_are_bigint(database: Target) -> None:
-    """Citus draws no other identity on every node."""
+    """Identity columns are bigint, the only type that Citus supports for them on every node."""
     rows = ask(
         database,
         "select distinct atttypid::regtype::text from pg_attribute a join pg_class c on c.oid = a.attrelid "
@@ -147,8 +147,8 @@ def test_identities_are_bigint(database: Target) -> None:
     assert [row[0] for row in rows] == ["bigint"]
 
 
-def test_views_ask_with_the_rights_of_who_asks(database: Target) -> None:
-    """Every view is a security_invoker, and is granted to readers alone."""
+def test_views_have_the_rights_of_the_caller(database: Target) -> None:
+    """Every view is a security_invoker, and is granted only to readers."""
     rows = ask(
         database,
         "select relname, reloptions, relacl::text from pg_class "
@@ -161,8 +161,8 @@ def test_views_ask_with_the_rights_of_who_asks(database: Target) -> None:
         assert "argus_collector" not in row["relacl"]
 
 
-def test_the_public_may_nothing(database: Target) -> None:
-    """No table, view, sequence, function, type of ours, nor the schema, has a grant to everyone."""
+def test_nothing_is_granted_to_public(database: Target) -> None:
+    """No table, view, sequence, function or type, nor the schema, has a grant to PUBLIC."""
     grants = ask(
         database,
         "select c.relname from pg_class c, aclexplode(coalesce(c.relacl, acldefault('r', c.relowner))) a "
@@ -176,7 +176,7 @@ def test_the_public_may_nothing(database: Target) -> None:
 
 
 def test_partitions_are_granted_to_nobody(database: Target) -> None:
-    """Whoever could name a partition would pass by the policies of its parent."""
+    """No partition is granted to a role, because a query on it ignores the policies of its parent."""
     rows = ask(
         database,
         "select c.relname from pg_class c, aclexplode(c.relacl) a "
@@ -185,8 +185,8 @@ def test_partitions_are_granted_to_nobody(database: Target) -> None:
     assert rows == []
 
 
-def test_functions_of_the_owner_look_nowhere_else(database: Target) -> None:
-    """A function with the owner's rights has its search path pinned, with temporary objects last."""
+def test_security_definer_functions_have_a_search_path(database: Target) -> None:
+    """A security definer function has a fixed search path, with temporary objects last."""
     rows = ask(
         database,
         "select proname, prosecdef, proconfig, proacl::text from pg_proc "
@@ -199,7 +199,7 @@ def test_functions_of_the_owner_look_nowhere_else(database: Target) -> None:
 
 
 def test_everything_belongs_to_the_owner(database: Target) -> None:
-    """Everything is argus_owner's, and none of the roles can log in, or pass by policies."""
+    """argus_owner owns everything, and no role can log in or bypass policies."""
     rows = ask(
         database,
         "select relname from pg_class where relnamespace = 'argus'::regnamespace "

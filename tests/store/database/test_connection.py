@@ -1,4 +1,4 @@
-"""Connections to real servers: who acts, over which transport, in what scope, and what failures say."""
+"""Connections to real servers: role, transport, scope and errors."""
 
 from __future__ import annotations
 
@@ -6,7 +6,7 @@ import asyncio
 import os
 import random
 import socket
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
@@ -29,13 +29,13 @@ from exporter.store.database.connection import (
 from exporter.store.database.settings import Target
 from exporter.store.database.settings import target as configured
 from exporter.store.errors import DatabaseRefused, DatabaseUnreachable, SchemaMismatch, StoreError
-from tests.kit.postgres import PostgresServer, owner
+from tests.kit.postgres import PostgresServer, directory, owner
 from tests.kit.schema import migrated, with_connection
 from tests.kit.web import Pair, make_pair
 
 
 def failure(target: Target, *, role: Role | None = None, timeout: float = 10.0) -> StoreError:
-    """Why there is no connection."""
+    """The error of a connection that must fail."""
     with pytest.raises(StoreError) as caught:
         asyncio.run(connect(target, application="test", role=role, timeout=timeout))
     return caught.value
@@ -49,7 +49,7 @@ def free_port() -> int:
 
 
 def test_a_session_is_set_up(database: Target) -> None:
-    """Name, time zone, limits, and what Citus needs are in force, and RESET ALL does not undo them."""
+    """Name, time zone, limits and the setting for Citus are in force, and RESET ALL does not undo them."""
 
     async def work(connection: Connection) -> dict[str, str]:
         await connection.execute("reset all")
@@ -73,8 +73,8 @@ def test_a_session_is_set_up(database: Target) -> None:
     }
 
 
-def test_a_connection_acts_as_its_role_alone(database: Target) -> None:
-    """A login that is the owner's and a collector's has a collector's rights, after a reset, too."""
+def test_a_connection_has_only_its_role(database: Target) -> None:
+    """A login that is an owner and a collector has only a collector's rights, also after RESET ALL."""
     login = migrated(database)
 
     async def work(connection: Connection) -> list[str]:
@@ -93,8 +93,8 @@ def test_a_connection_acts_as_its_role_alone(database: Target) -> None:
     assert with_connection(login, work, role="argus_collector") == ["argus_collector"] * 3
 
 
-def test_a_role_that_is_not_ours_is_refused(database: Target, postgres: PostgresServer) -> None:
-    """A login that is no member of the role gets no connection, and is told so."""
+def test_a_role_without_membership_is_refused(database: Target, postgres: PostgresServer) -> None:
+    """A login that is no member of the role gets no connection, and the error says so."""
     migrated(database)
     postgres.sql("drop role if exists stranger", "create role stranger login")
     try:
@@ -106,7 +106,7 @@ def test_a_role_that_is_not_ours_is_refused(database: Target, postgres: Postgres
 
 
 def test_a_scope_ends_with_its_transaction(database: Target) -> None:
-    """The organisation and clearance of a transaction are gone after its commit and after its rollback."""
+    """The organisation and clearance of a transaction end with its commit and with its rollback."""
 
     async def work(connection: Connection) -> None:
         async def settings() -> tuple[str | None, str | None]:
@@ -133,8 +133,8 @@ def test_a_scope_ends_with_its_transaction(database: Target) -> None:
 
 
 @pytest.mark.parametrize("organisation", ["7", "1; drop table argus.sample", 7.5, None])
-def test_a_scope_takes_integers_alone(database: Target, organisation: object) -> None:
-    """Nothing that is not an integer gets into the text of a SET LOCAL."""
+def test_a_scope_accepts_only_integers(database: Target, organisation: object) -> None:
+    """Only integers get into the text of a SET LOCAL."""
 
     async def work(connection: Connection) -> None:
         with pytest.raises((ValueError, TypeError)):
@@ -144,8 +144,8 @@ def test_a_scope_takes_integers_alone(database: Target, organisation: object) ->
     with_connection(database, work)
 
 
-def test_what_cannot_be_reached_says_what_mends_it(database: Target, tmp_path: Path) -> None:
-    """Nobody listening, no socket, no such name: unreachable, worth another try, and what to look at."""
+def test_an_unreachable_server_has_a_remedy(database: Target, tmp_path: Path) -> None:
+    """A closed port, a missing socket and an unknown name are unreachable, each with its remedy."""
     nobody = failure(Target("127.0.0.1", free_port(), "argus", "argus"))
     assert isinstance(nobody, DatabaseUnreachable)
     assert str(nobody).endswith("/argus: Connection refused; start the server, or correct database.address")
@@ -160,16 +160,16 @@ def test_what_cannot_be_reached_says_what_mends_it(database: Target, tmp_path: P
     assert "fix name resolution" in str(no_name)
 
 
-def test_a_server_that_does_not_answer_is_given_up(database: Target) -> None:
-    """A listener that never says a word costs the timeout and no more."""
+def test_a_server_that_does_not_answer(database: Target) -> None:
+    """A listener that never answers costs the timeout and no more."""
     with socket.create_server(("127.0.0.1", 0)) as silent:
         error = failure(Target("127.0.0.1", silent.getsockname()[1], "argus", "argus"), timeout=0.2)
     assert isinstance(error, DatabaseUnreachable)
     assert "no answer in time" in str(error)
 
 
-def test_what_is_refused_says_what_mends_it(database: Target) -> None:
-    """No such database, no such role, no right to connect: refused, and where to look."""
+def test_a_refused_connection_has_a_remedy(database: Target) -> None:
+    """A missing database and a missing role are refused, each with its remedy."""
     missing = failure(replace(database, database="nowhere"))
     assert isinstance(missing, DatabaseRefused)
     assert 'database "nowhere" does not exist; create the database, or correct database.name' in str(missing)
@@ -178,8 +178,8 @@ def test_what_is_refused_says_what_mends_it(database: Target) -> None:
     assert "check database.user" in str(nobody)
 
 
-def test_a_failing_statement_is_told_by_what_it_is_worth(database: Target) -> None:
-    """A limit is worth another try, a missing right is refused, a missing table is the schema's."""
+def test_the_classes_of_failing_statements(database: Target) -> None:
+    """A limit is worth another try, a missing right is refused, a missing table is a schema mismatch."""
 
     async def work(connection: Connection) -> list[StoreError]:
         await connection.execute(
@@ -216,9 +216,9 @@ def test_a_failing_statement_is_told_by_what_it_is_worth(database: Target) -> No
     assert isinstance(role, DatabaseRefused)
 
 
-def test_a_server_that_dies_is_unreachable(private_postgres: Callable[..., PostgresServer]) -> None:
-    """A query under way when the server is killed, its transaction, and the next query, end as unreachable,
-    in words that are not the driver's about itself."""
+def test_a_killed_server_is_unreachable(private_postgres: Callable[..., PostgresServer]) -> None:
+    """When the server is killed, the running query, its transaction and the next query fail as unreachable,
+    with the remedy and not with an internal error of the driver."""
     server = private_postgres()
     target = server.target()
 
@@ -245,8 +245,8 @@ def test_a_server_that_dies_is_unreachable(private_postgres: Callable[..., Postg
     asyncio.run(work())
 
 
-def test_a_server_without_a_place_says_so(private_postgres: Callable[..., PostgresServer]) -> None:
-    """With every connection taken, the next is worth another try."""
+def test_a_server_without_a_free_connection(private_postgres: Callable[..., PostgresServer]) -> None:
+    """With every connection in use, the next is worth another try."""
     server_places = 2
     server = private_postgres(max_connections=5, superuser_reserved_connections=3, max_wal_senders=0)
     server.sql("create role guest login")
@@ -266,6 +266,13 @@ def test_a_server_without_a_place_says_so(private_postgres: Callable[..., Postgr
     asyncio.run(work())
 
 
+@pytest.fixture
+def folder() -> Iterator[Path]:
+    """A directory that the server's user can reach: that of tmp_path is closed by every start of pytest."""
+    with directory() as path:
+        yield path
+
+
 def over_tcp(
     private_postgres: Callable[..., PostgresServer],
     folder: Path,
@@ -273,7 +280,7 @@ def over_tcp(
     certificate: Pair | None,
     ca: Pair | None,
 ) -> PostgresServer:
-    """A server on loopback whose pg_hba.conf has `rule` for it, and TLS when there is a certificate."""
+    """A server on loopback with `rule` in its pg_hba.conf, and with TLS if there is a certificate."""
     settings: dict[str, object] = {"listen_addresses": "127.0.0.1", "port": free_port()}
     hba = folder / "pg_hba.conf"
     hba.write_text(f"local all all trust\n{rule}\n")
@@ -288,8 +295,7 @@ def over_tcp(
     if (ids := owner()) is not None:
         for file in files:
             os.chown(file, *ids)
-        for directory in (folder, *folder.parents[:2]):
-            directory.chmod(0o755)
+        folder.chmod(0o755)
     server = private_postgres(hba_file=hba, **settings)
     server.port = int(str(settings["port"]))
     return server
@@ -309,13 +315,13 @@ async def speaks_tls(connection: Connection) -> bool:
     return bool(await connection.fetchval(query))
 
 
-def test_a_server_is_known_by_its_certificate(
-    private_postgres: Callable[..., PostgresServer], tmp_path: Path
+def test_the_servers_certificate_is_verified(
+    private_postgres: Callable[..., PostgresServer], folder: Path
 ) -> None:
-    """verify-full takes the right name and signer and nothing else, verify-ca any name, require anyone."""
-    authority, other = make_pair(tmp_path, "authority"), make_pair(tmp_path, "other")
-    certificate = make_pair(tmp_path, "localhost", authority, [DNSName("localhost")])
-    server = over_tcp(private_postgres, tmp_path, "hostssl all all 127.0.0.1/32 trust", certificate, None)
+    """verify-full accepts only the right name and signer, verify-ca any name, require any certificate."""
+    authority, other = make_pair(folder, "authority"), make_pair(folder, "other")
+    certificate = make_pair(folder, "localhost", authority, [DNSName("localhost")])
+    server = over_tcp(private_postgres, folder, "hostssl all all 127.0.0.1/32 trust", certificate, None)
     assert with_connection(reach(server, ca_file=authority.cert), speaks_tls)
     assert with_connection(reach(server, "127.0.0.1", ca_file=authority.cert, tls="verify-ca"), speaks_tls)
     assert with_connection(reach(server, "127.0.0.1", tls="require"), speaks_tls)
@@ -333,25 +339,25 @@ def test_a_server_is_known_by_its_certificate(
 
 
 def test_a_server_without_tls_is_refused(
-    private_postgres: Callable[..., PostgresServer], tmp_path: Path
+    private_postgres: Callable[..., PostgresServer], folder: Path
 ) -> None:
-    """Whoever asks for TLS does not speak without it; prefer does."""
-    server = over_tcp(private_postgres, tmp_path, "host all all 127.0.0.1/32 trust", None, None)
+    """A mode that requires TLS refuses a server without it; prefer connects."""
+    server = over_tcp(private_postgres, folder, "host all all 127.0.0.1/32 trust", None, None)
     error = failure(reach(server, tls="require"))
     assert isinstance(error, DatabaseRefused)
     assert "the server does not support TLS" in str(error)
     assert not with_connection(reach(server), speaks_tls)
 
 
-def test_a_certificate_is_who_we_are(private_postgres: Callable[..., PostgresServer], tmp_path: Path) -> None:
-    """A server that asks for a client certificate lets in who shows one in its name, and nobody else."""
-    authority = make_pair(tmp_path, "authority")
-    certificate = make_pair(tmp_path, "localhost", authority)
-    ours, another = make_pair(tmp_path, "postgres", authority), make_pair(tmp_path, "eve", authority)
+def test_a_client_certificate_logs_in(private_postgres: Callable[..., PostgresServer], folder: Path) -> None:
+    """A server that requires client certificates accepts one in the login's name, and no other."""
+    authority = make_pair(folder, "authority")
+    certificate = make_pair(folder, "localhost", authority)
+    ours, another = make_pair(folder, "postgres", authority), make_pair(folder, "eve", authority)
     for pair in (ours, another):
         pair.key.chmod(0o600)
     rule = "hostssl all all 127.0.0.1/32 cert"
-    server = over_tcp(private_postgres, tmp_path, rule, certificate, authority)
+    server = over_tcp(private_postgres, folder, rule, certificate, authority)
     files: dict[str, Any] = {"ca_file": authority.cert, "certificate_file": ours.cert, "key_file": ours.key}
     assert with_connection(reach(server, **files), speaks_tls)
     files |= {"certificate_file": another.cert, "key_file": another.key}
@@ -359,13 +365,14 @@ def test_a_certificate_is_who_we_are(private_postgres: Callable[..., PostgresSer
     assert isinstance(failure(reach(server, ca_file=authority.cert)), DatabaseRefused)
 
 
-def test_a_password_opens(
-    private_postgres: Callable[..., PostgresServer], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+def test_a_password_logs_in(
+    private_postgres: Callable[..., PostgresServer], folder: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    """A password from a file, or from libpq's own, opens; a wrong one says where it is from."""
-    server = over_tcp(private_postgres, tmp_path, "host all all 127.0.0.1/32 scram-sha-256", None, None)
+    """A password from its file or from libpq's password file logs in; the error of a wrong one names the
+    setting."""
+    server = over_tcp(private_postgres, folder, "host all all 127.0.0.1/32 scram-sha-256", None, None)
     server.sql("alter role postgres password 'open'")
-    file = tmp_path / "password"
+    file = folder / "password"
     file.write_text("open\n")
     file.chmod(0o600)
     assert not with_connection(reach(server, password_file=file), speaks_tls)
@@ -374,18 +381,18 @@ def test_a_password_opens(
     assert isinstance(error, DatabaseRefused)
     assert "check database.user and database.password_file" in str(error)
     assert "shut" not in str(error)
-    pgpass = tmp_path / "pgpass"
+    pgpass = folder / "pgpass"
     pgpass.write_text(f"localhost:{server.port}:*:postgres:open\n")
     pgpass.chmod(0o600)
     monkeypatch.delenv("PGPASSWORD", raising=False)
     monkeypatch.setenv("PGPASSFILE", str(pgpass))
     assert not with_connection(reach(server), speaks_tls)
-    monkeypatch.setenv("PGPASSFILE", str(tmp_path / "none"))
+    monkeypatch.setenv("PGPASSFILE", str(folder / "none"))
     assert isinstance(failure(reach(server)), DatabaseRefused)
 
 
 def test_waits_grow_to_a_bound_and_start_over() -> None:
-    """Each wait lies in its own bound, which doubles from 1 s to 60 s, and is 1 s again after a success."""
+    """Each wait is within its bound, which doubles from 1 s to 60 s and is 1 s again after a success."""
     backoff = Backoff(rng=random.Random(7))
     bounds = [1, 2, 4, 8, 16, 32, 60, 60, 60]
     for bound in bounds:
@@ -395,7 +402,7 @@ def test_waits_grow_to_a_bound_and_start_over() -> None:
 
 
 def test_waits_are_spread() -> None:
-    """Of many gateways that lost one server, no tenth of the time gets more than a fifth of the returns."""
+    """The waits of many gateways are spread: no tenth of the bound contains more than a fifth of them."""
     waits = [Backoff(rng=random.Random(seed)).next() for seed in range(1000)]
     tenths = [sum(low / 10 <= wait < (low + 1) / 10 for wait in waits) for low in range(10)]
     assert max(tenths) < 200

@@ -1,7 +1,7 @@
-"""What is asked of a Citus cluster, and in which order. A cluster itself is not among these tests' servers.
+"""The statements for a Citus cluster, and their order.
 
-PostgreSQL runs every statement; of Citus there are namesakes of its functions and catalogues, which only note
-that they were called.
+A cluster is not available here. PostgreSQL executes every statement; functions and catalogues with the names
+of those of Citus record that they were called.
 """
 
 from __future__ import annotations
@@ -71,8 +71,9 @@ TABLES = [
 ]
 
 
-def test_keys_are_set_aside_then_what_others_lie_near_then_the_others() -> None:
-    """Foreign keys go first and come back last; organisation, then gateway, then the rest near gateway."""
+def test_the_order_of_the_steps() -> None:
+    """Foreign keys are dropped first and restored last; between, organisation, gateway and then the
+    others."""
     steps = plan(TABLES, [KEY], [])
     assert [step.title for step in steps] == [
         "foreign keys: set aside",
@@ -101,8 +102,9 @@ def test_keys_are_set_aside_then_what_others_lie_near_then_the_others() -> None:
     )
 
 
-def test_rows_move_while_their_owner_may_copy_them() -> None:
-    """A table with rows is not forced while they move, nor are its partitions; it is, in the same step."""
+def test_row_security_is_not_forced_while_rows_move() -> None:
+    """Row security of a table with rows and of its partitions is not forced while they move, in the same
+    step."""
     reference, sample = plan(TABLES, [], [])[0], plan(TABLES, [], [])[-1]
     assert reference.statements == (
         "alter table argus.organisation no force row level security",
@@ -119,8 +121,8 @@ def test_rows_move_while_their_owner_may_copy_them() -> None:
     )
 
 
-def test_what_is_done_is_not_done_again() -> None:
-    """With every table distributed there is nothing to do but to bring back keys that still wait."""
+def test_finished_steps_are_skipped() -> None:
+    """With every table distributed, only foreign keys that were set aside are left to restore."""
     done = [replace(table, distributed=True) for table in TABLES]
     assert plan(done, [], []) == []
     assert [step.title for step in plan(done, [], [KEY])] == [
@@ -129,8 +131,8 @@ def test_what_is_done_is_not_done_again() -> None:
     ]
 
 
-def test_a_plain_server_is_told_so(database: Target) -> None:
-    """Without the extension nothing is touched, and it is said what would do."""
+def test_a_plain_server_is_refused(database: Target) -> None:
+    """Without the extension nothing is changed, and the error has the remedy."""
     login = migrated(database)
     message = refusal(login)
     assert "does not have the extension citus" in message
@@ -148,8 +150,8 @@ def test_a_plain_server_is_told_so(database: Target) -> None:
         ("update pg_dist_node set isactive = false", "add one with citus_add_node()"),
     ],
 )
-def test_what_is_no_coordinator_with_workers_is_refused(database: Target, change: str, said: str) -> None:
-    """An old Citus, a worker, a coordinator without workers: each is refused with what mends it."""
+def test_an_unsuitable_cluster_is_refused(database: Target, change: str, said: str) -> None:
+    """An old Citus, a worker, and a coordinator without workers are refused, each with its remedy."""
     migrated(database)
     with_namesakes(database)
     with_connection(
@@ -158,8 +160,8 @@ def test_what_is_no_coordinator_with_workers_is_refused(database: Target, change
     assert said in refusal(database)
 
 
-def test_roles_that_cannot_log_in_are_mended_or_told(database: Target, postgres: PostgresServer) -> None:
-    """Citus connects to workers as the roles: who may not alter them gets the statements."""
+def test_roles_that_cannot_log_in(database: Target, postgres: PostgresServer) -> None:
+    """A login that may not let the roles log in gets the statements for an administrator."""
     login = migrated(database)
     with_namesakes(database)
     with pytest.raises(DatabaseRefused) as caught:
@@ -173,7 +175,8 @@ def test_roles_that_cannot_log_in_are_mended_or_told(database: Target, postgres:
 
 
 def distributed(server: PostgresServer, target: Target) -> dict[str, str]:
-    """What the namesakes noted: the table, where it lies, and whether it was forced at that moment."""
+    """What the recording functions noted: table → where its rows are, and whether row security was forced
+    then."""
     rows = server.sql(
         "select logicalrelid, coalesce(near, '-'), forced from pg_dist_partition", database=target.database
     )
@@ -189,7 +192,8 @@ def keys(server: PostgresServer, target: Target) -> str:
 
 
 def test_the_whole_schema_is_distributed_and_resumed(database: Target, postgres: PostgresServer) -> None:
-    """Every statement runs, a broken run is resumed, and keys and forced security are as before."""
+    """Every statement runs, an interrupted run is continued, and foreign keys and row security are as
+    before."""
     migrated(database)
 
     async def fill(owner: Connection) -> None:
@@ -207,7 +211,7 @@ def test_the_whole_schema_is_distributed_and_resumed(database: Target, postgres:
         with_connection(database, lambda connection: connection.execute(broken.format("'argus.peer_config'")))
         with pytest.raises(Exception, match="pg_dist_partition_logicalrelid_check"):
             spread(database)
-        assert keys(postgres, database) == ""  # they wait
+        assert keys(postgres, database) == ""  # set aside
         halfway = distributed(postgres, database)
         assert "argus.peer" in halfway
         assert "argus.peer_config" not in halfway

@@ -1,4 +1,5 @@
-"""The schema, from any version to the latest: alone, two at once, interrupted, without the right to."""
+"""Migration of the schema from any version to the latest: alone, simultaneous, interrupted, without
+rights."""
 
 from __future__ import annotations
 
@@ -24,7 +25,7 @@ ALL = list(range(1, migrate.latest() + 1))
 
 
 def up(target: Target, progress: Progress | None = None) -> list[int]:
-    """`migrate`, on a connection of its own."""
+    """`migrate`, on its own connection."""
 
     async def work(connection: Connection) -> list[int]:
         return await migrate.migrate(connection, progress=progress or Progress())
@@ -36,15 +37,15 @@ def version(target: Target) -> int:
     return with_connection(target, migrate.version)
 
 
-def test_migrations_are_numbered_without_a_hole() -> None:
-    """The files are 1, 2, 3 … and each has something in it."""
+def test_migrations_are_numbered_without_gaps() -> None:
+    """The files are numbered 1, 2, 3 …, and none is empty."""
     found = migrate.migrations()
     assert [migration.version for migration in found] == ALL
     assert all(migration.sql.strip() and migration.name for migration in found)
 
 
 def test_a_fresh_database_gets_all_of_them_once(database: Target) -> None:
-    """The first run applies every migration in order, tells each, and the second has nothing to do."""
+    """The first run applies every migration in order and reports each; the second applies none."""
     said: list[str] = []
     progress = Progress(Work(), said.append)
     assert version(database) == 0
@@ -61,7 +62,7 @@ def test_a_fresh_database_gets_all_of_them_once(database: Target) -> None:
 def test_a_login_that_may_make_roles_needs_no_administrator(
     private_postgres: Callable[..., PostgresServer], name: str
 ) -> None:
-    """With CREATEROLE and a database of its own, a login sets everything up and can act as a collector."""
+    """A login with CREATEROLE and its own database sets everything up and can act as a collector."""
     server = private_postgres(name)
     server.sql("create role argus login createrole", "create database argus owner argus")
     login = server.target("argus", "argus")
@@ -75,10 +76,11 @@ def test_a_login_that_may_make_roles_needs_no_administrator(
 
 
 @pytest.mark.parametrize("name", ["15", "17"])
-def test_a_login_that_may_not_says_what_an_administrator_must_run(
+def test_a_login_without_rights_gets_the_statements(
     private_postgres: Callable[..., PostgresServer], name: str
 ) -> None:
-    """Without the rights nothing is done; an administrator who runs what the error says is enough."""
+    """A login without rights changes nothing; after an administrator ran the statements of the error, it
+    works."""
     server = private_postgres(name)
     server.sql('create role "Gate 1" login', "create database argus")
     login = server.target("argus", "Gate 1")
@@ -94,7 +96,8 @@ def test_a_login_that_may_not_says_what_an_administrator_must_run(
 
 
 def test_a_login_that_only_records_may_start(database: Target, postgres: PostgresServer) -> None:
-    """A collector that is not the owner starts on an up-to-date schema; an older one says what it needs."""
+    """A collector that is not the owner starts with an up-to-date schema; with an older one it gets the
+    remedy."""
     migrated(database)
     postgres.sql("create role gateway login", "grant argus_collector to gateway")
     login = replace(database, user="gateway")
@@ -118,8 +121,8 @@ def test_a_login_that_only_records_may_start(database: Target, postgres: Postgre
         postgres.sql("drop role gateway")
 
 
-def test_a_start_migrates_if_it_may(database: Target) -> None:
-    """What a daemon does at its start brings an empty database up to date."""
+def test_a_start_migrates(database: Target) -> None:
+    """`ensure` brings an empty database up to date."""
 
     async def start(connection: Connection) -> list[int]:
         return await migrate.ensure(connection, progress=Progress())
@@ -129,10 +132,10 @@ def test_a_start_migrates_if_it_may(database: Target) -> None:
 
 
 @pytest.mark.parametrize("old", ALL[:-1])
-def test_rows_of_every_earlier_version_live_on(
+def test_rows_of_every_earlier_version_are_kept(
     database: Target, monkeypatch: pytest.MonkeyPatch, old: int
 ) -> None:
-    """A populated database of any version comes to the latest, and each organisation still sees its rows."""
+    """A populated database of any version is migrated, and each organisation still sees its rows."""
     every = migrate.migrations()
     monkeypatch.setattr(migrate, "migrations", lambda: every[:old])
     assert up(database) == ALL[:old]
@@ -158,7 +161,7 @@ def test_rows_of_every_earlier_version_live_on(
 
 
 async def count(connection: Connection) -> dict[str, int]:
-    """How many rows of each table with organisations' rows are seen."""
+    """Table → the number of visible rows, for each table with rows of organisations."""
     names = await connection.fetch(
         "select relname from pg_class where relnamespace = 'argus'::regnamespace and relkind in ('r', 'p') "
         "and not relispartition and relname <> 'migration'"
@@ -166,8 +169,8 @@ async def count(connection: Connection) -> dict[str, int]:
     return {name: await connection.fetchval(f"select count(*) from argus.{name}") for (name,) in names}
 
 
-def test_a_lost_connection_is_resumed_from(database: Target) -> None:
-    """After the second migration the run is cancelled and its session ended: the next does the rest."""
+def test_an_interrupted_run_is_continued(database: Target) -> None:
+    """After a run that ended after its second migration, the next run applies the rest."""
 
     async def run() -> None:
         connection, killer = (
@@ -194,8 +197,9 @@ def test_a_lost_connection_is_resumed_from(database: Target) -> None:
     assert up(database) == ALL[2:]
 
 
-def test_a_migration_is_done_or_not_at_all(database: Target, monkeypatch: pytest.MonkeyPatch) -> None:
-    """Interrupted in the middle of one, nothing of it is left, nor its lock, and the next run applies it."""
+def test_a_migration_is_atomic(database: Target, monkeypatch: pytest.MonkeyPatch) -> None:
+    """A migration interrupted in the middle leaves nothing, not even its lock, and the next run applies
+    it."""
     every = migrate.migrations()
     slow = Migration(migrate.latest() + 1, "slow", "create table argus.half (); select pg_sleep(60)")
     monkeypatch.setattr(migrate, "migrations", lambda: [*every, slow])
@@ -229,8 +233,8 @@ def test_a_migration_is_done_or_not_at_all(database: Target, monkeypatch: pytest
     assert up(database) == [slow.version]
 
 
-def test_two_at_once_wait_for_each_other(database: Target) -> None:
-    """Of simultaneous callers one migrates and the others wait; who waits says so, once."""
+def test_simultaneous_runs_wait_for_each_other(database: Target) -> None:
+    """Of simultaneous callers one migrates and the others wait; a waiting one says so once."""
 
     async def run() -> None:
         connections = [await connect(database, application=f"test {number}") for number in range(3)]
@@ -258,8 +262,8 @@ def test_two_at_once_wait_for_each_other(database: Target) -> None:
     asyncio.run(run())
 
 
-def test_a_newer_database_is_left_alone(database: Target, postgres: PostgresServer) -> None:
-    """A schema of a later program is refused by name of both versions, by who migrates and by who asks."""
+def test_a_newer_schema_is_refused(database: Target, postgres: PostgresServer) -> None:
+    """A newer schema is refused with both versions, by `migrate` and by `check`."""
     migrated(database)
     postgres.sql("insert into argus.migration values (999, 'later')", database=database.database)
     expected = f"version 999, and this argus-wg supports versions up to {migrate.latest()}; upgrade"
@@ -268,21 +272,21 @@ def test_a_newer_database_is_left_alone(database: Target, postgres: PostgresServ
             work(database)
 
 
-def test_a_database_without_the_schema_says_so(database: Target) -> None:
-    """Whoever asks before the first migration is told to run it."""
+def test_a_database_without_the_schema(database: Target) -> None:
+    """Without a schema, `check` says to run `argus-wg migrate`."""
     with pytest.raises(SchemaMismatch, match=r"the schema argus does not exist, .* run `argus-wg migrate`"):
         with_connection(database, migrate.check)
 
 
-def test_a_schema_of_others_is_left_alone(database: Target, postgres: PostgresServer) -> None:
-    """A schema argus that does not belong to argus_owner is not touched."""
+def test_a_schema_of_another_owner_is_refused(database: Target, postgres: PostgresServer) -> None:
+    """A schema argus that does not belong to argus_owner is not changed."""
     postgres.sql("create schema argus", database=database.database)
     with pytest.raises(SchemaMismatch, match="belongs to postgres and not to argus_owner"):
         up(database)
 
 
 def test_an_old_server_is_refused(database: Target, monkeypatch: pytest.MonkeyPatch) -> None:
-    """A server older than the oldest that will do is refused before anything is done."""
+    """A server that is too old is refused before anything is done."""
     monkeypatch.setattr(migrate, "OLDEST_SERVER", 99)
     for work in (up, lambda target: with_connection(target, migrate.check)):
         with pytest.raises(SchemaMismatch, match="and 99 or later is needed"):
@@ -291,7 +295,7 @@ def test_an_old_server_is_refused(database: Target, monkeypatch: pytest.MonkeyPa
 
 
 def test_a_private_server_is_set_up_for_its_login(database: Target) -> None:
-    """Bootstrap makes the login and all it needs, twice as well as once, and migrates nothing."""
+    """Bootstrap creates the login with its rights, also when run twice, and applies no migration."""
 
     async def work(connection: Connection) -> None:
         await migrate.bootstrap(connection, "daemon")

@@ -1,6 +1,6 @@
-"""Whose rows one sees and writes: every role, table and verb, allowed and denied, by the rows it touches.
+"""What each role may read and write: every table and verb, allowed and denied.
 
-A policy that hides rows is silent, so it is the numbers that are compared.
+A policy that hides rows raises no error, so the tests compare the numbers of rows.
 """
 
 from __future__ import annotations
@@ -32,7 +32,7 @@ from tests.kit.schema import (
     with_connection,
 )
 
-# What a collector may do with its own organisation's rows; a reader may select, and nobody may delete.
+# The verbs of a collector on the rows of its organisation. Readers may select, and no role may delete.
 COLLECTOR = {
     "gateway": "select insert update",
     "interface": "select insert update",
@@ -52,19 +52,19 @@ VIEWS = ("peer_history", "peer_latest", "key_seen")
 
 @pytest.fixture(scope="module", params=["15", "17"])
 def database(request: pytest.FixtureRequest) -> Iterator[Target]:
-    """See `scoped`; nothing that a test does here lasts."""
+    """A database as `scoped` gives it; changes by a test are rolled back."""
     server: PostgresServer = request.getfixturevalue(f"postgres{request.param}")
     with scoped(server) as target:
         yield target
 
 
-STATEMENTS = {  # each touches every row that is seen
+STATEMENTS = {  # each affects every visible row
     "select": "select from argus.{}",
     "update": "update argus.{} set clearance = clearance",
     "delete": "delete from argus.{}",
 }
 LATER = START + timedelta(hours=1)
-NEW: dict[str, dict[str, Any]] = {  # what makes a new row of one that is there
+NEW: dict[str, dict[str, Any]] = {  # changes that turn an existing row into a new one
     "gateway": {"gateway_id": 1_000_000, "name": "new"},
     "interface": {"interface_id": 1_000_000, "name": "new"},
     "interface_config": {"valid_from": LATER, "valid_to": LATER},
@@ -80,7 +80,7 @@ NEW: dict[str, dict[str, Any]] = {  # what makes a new row of one that is there
 
 
 def new_row(database: Target, table: str) -> tuple[str, list[object]]:
-    """An insert of a row of alpha's that is not there yet, and its values."""
+    """An insert of a new row of alpha, and its values."""
     (row,) = ask(database, f"select * from argus.{table} where org_id = $1 limit 1", ALPHA)
     values: dict[str, object] = dict(row) | NEW[table]
     names, places = ", ".join(values), ", ".join(f"${n}" for n in range(1, len(values) + 1))
@@ -89,7 +89,7 @@ def new_row(database: Target, table: str) -> tuple[str, list[object]]:
 
 
 def inserting(database: Target, table: str) -> Callable[[Connection], Awaitable[int]]:
-    """Inserts a new row of alpha's, and what it refers to where it needs a new one."""
+    """Inserts a new row of alpha, and before it the row that it refers to if that must be new."""
     wanted = [new_row(database, name) for name in (("peer", table) if table == "peer_state" else (table,))]
 
     async def insert(connection: Connection) -> int:
@@ -102,7 +102,8 @@ def inserting(database: Target, table: str) -> Callable[[Connection], Awaitable[
 
 @pytest.mark.parametrize(("table", "verb"), list(itertools.product(TABLES, STATEMENTS)))
 def test_a_collector_has_its_verbs_on_its_own_rows(database: Target, table: str, verb: str) -> None:
-    """A granted verb touches its organisation's rows, and none without a scope; the rest is denied."""
+    """A granted verb affects the rows of the collector's organisation, and none without a scope; others are
+    denied."""
     work = touching(STATEMENTS[verb].format(table))
     if verb in COLLECTOR[table]:
         assert act(database, "argus_collector", work, ALPHA) == len(CLEARANCES)
@@ -114,8 +115,8 @@ def test_a_collector_has_its_verbs_on_its_own_rows(database: Target, table: str,
 
 
 @pytest.mark.parametrize("table", TABLES)
-def test_a_collector_adds_rows_to_its_own_organisation_alone(database: Target, table: str) -> None:
-    """A new row of its own is taken; in another's scope, or without one, the same row is refused."""
+def test_a_collector_adds_rows_only_to_its_organisation(database: Target, table: str) -> None:
+    """A new row is accepted in the scope of its organisation, and refused in another scope or without one."""
     work = inserting(database, table)
     if "insert" not in COLLECTOR[table]:
         with pytest.raises(asyncpg.InsufficientPrivilegeError, match="permission denied"):
@@ -128,8 +129,8 @@ def test_a_collector_adds_rows_to_its_own_organisation_alone(database: Target, t
 
 
 @pytest.mark.parametrize("table", [table for table in TABLES if "update" in COLLECTOR[table]])
-def test_a_collector_gives_no_row_away(database: Target, table: str) -> None:
-    """An update that would put a row into another organisation is refused."""
+def test_a_collector_moves_no_row(database: Target, table: str) -> None:
+    """An update that would move a row into another organisation is refused."""
     work = touching(f"update argus.{table} set org_id = {BETA}")
     with pytest.raises(asyncpg.InsufficientPrivilegeError, match="violates row-level security policy"):
         act(database, "argus_collector", work, ALPHA)
@@ -137,7 +138,7 @@ def test_a_collector_gives_no_row_away(database: Target, table: str) -> None:
 
 @pytest.mark.parametrize("table", TABLES)
 def test_a_reader_sees_its_organisation_up_to_its_clearance(database: Target, table: str) -> None:
-    """No read up: clearance n shows n + 1 of three rows; none shows none, nor does no scope."""
+    """Of three rows, clearance n shows n + 1; without a clearance or a scope there is none."""
     for org_id, clearance, rows in (
         (ALPHA, 0, 1),
         (ALPHA, 1, 2),
@@ -160,8 +161,9 @@ def test_a_reader_sees_its_organisation_up_to_its_clearance(database: Target, ta
 
 
 @pytest.mark.parametrize("view", VIEWS)
-def test_a_view_shows_what_its_tables_do(database: Target, view: str) -> None:
-    """A reader sees more of it with more clearance, nothing without, and never another's."""
+def test_a_view_is_limited_as_its_tables(database: Target, view: str) -> None:
+    """A reader sees more rows of a view with a higher clearance, none without, and none of another
+    organisation."""
     shown = [
         act(database, "argus_reader", rows_of(f"select org_id from argus.{view}"), ALPHA, clearance)
         for clearance in (None, 0, 1, 2)
@@ -176,7 +178,7 @@ def test_a_view_shows_what_its_tables_do(database: Target, view: str) -> None:
 
 @pytest.mark.parametrize("table", TABLES)
 def test_a_reader_changes_nothing(database: Target, table: str) -> None:
-    """No insert, update or delete, whatever the scope."""
+    """Insert, update and delete are denied to a reader in every scope."""
     for work in (
         inserting(database, table),
         touching(STATEMENTS["update"].format(table)),
@@ -188,21 +190,21 @@ def test_a_reader_changes_nothing(database: Target, table: str) -> None:
 
 @pytest.mark.parametrize("table", [*TABLES, "organisation"])
 def test_the_owner_sees_every_organisation(database: Target, table: str) -> None:
-    """Whoever maintains the schema needs no scope."""
+    """The owner sees all rows without a scope."""
     rows = act(database, "argus_owner", rows_of(f"select org_id from argus.{table}"), None)
     assert {row["org_id"] for row in rows} == {ALPHA, BETA}
 
 
-def test_an_audit_event_stays(database: Target) -> None:
-    """Not even the owner changes or removes one: it has the right, and no row to use it on."""
+def test_audit_events_are_append_only(database: Target) -> None:
+    """Not even the owner can change or delete an audit event."""
     for verb in ("update", "delete"):
         assert act(database, "argus_owner", touching(STATEMENTS[verb].format("audit_event")), None) == 0
     assert act(database, "argus_owner", inserting(database, "audit_event"), None) == 1
 
 
 @pytest.mark.parametrize("role", ["argus_collector", "argus_reader"])
-def test_an_organisation_sees_itself_alone(database: Target, role: Role) -> None:
-    """Names of other organisations are nobody's business, and are changed by nobody."""
+def test_other_organisations_are_hidden(database: Target, role: Role) -> None:
+    """A role sees only the name of its own organisation, and cannot change it."""
     names = "select name from argus.organisation"
     assert [row[0] for row in act(database, role, rows_of(names), BETA)] == ["beta"]
     assert act(database, role, rows_of(names), None) == []
@@ -215,15 +217,15 @@ def test_an_organisation_sees_itself_alone(database: Target, role: Role) -> None
 
 @pytest.mark.parametrize("role", ["argus_collector", "argus_reader"])
 def test_the_version_is_read_and_not_written(database: Target, role: Role) -> None:
-    """Everyone of ours may ask which version the schema has, and only the owner says so."""
+    """Every role may read the version of the schema, and only the owner may write it."""
     assert len(act(database, role, rows_of("select from argus.migration"), None)) == migrate.latest()
     for statement in ("insert into argus.migration values (999, 'x')", "delete from argus.migration"):
         with pytest.raises(asyncpg.InsufficientPrivilegeError, match="permission denied"):
             act(database, role, touching(statement), ALPHA)
 
 
-def test_the_number_of_an_organisation_is_made_by_name(database: Target) -> None:
-    """A collector gets the number of an organisation that it names, a new one too; a reader does not."""
+def test_a_collector_gets_the_number_of_an_organisation(database: Target) -> None:
+    """A collector gets the number of an organisation by name, also of a new one; a reader does not."""
 
     async def work(connection: Connection) -> list[int]:
         query = "select argus.organisation_id($1)"
@@ -237,8 +239,8 @@ def test_the_number_of_an_organisation_is_made_by_name(database: Target) -> None
 
 
 @pytest.mark.parametrize("role", ["argus_collector", "argus_reader"])
-def test_a_partition_is_no_way_in(database: Target, role: Role) -> None:
-    """Whoever names a partition is denied, though its parent shows the rows."""
+def test_partitions_are_not_accessible(database: Target, role: Role) -> None:
+    """A query on a partition is denied, though its parent shows the rows."""
     partitions = ask(
         database,
         "select relname from pg_class where relnamespace = 'argus'::regnamespace "
@@ -250,8 +252,8 @@ def test_a_partition_is_no_way_in(database: Target, role: Role) -> None:
             act(database, role, rows_of(f"select from argus.{name}"), ALPHA, 9)
 
 
-def test_a_login_without_a_role_of_ours_gets_nowhere(database: Target) -> None:
-    """The schema itself is closed to whoever is in none of its roles."""
+def test_a_login_without_a_role_is_denied(database: Target) -> None:
+    """The schema is closed to a login that is a member of none of its roles."""
     (server_role,) = ask(database, "select 'stranger_' || current_database()")[0]
     ask(database, f"create role {server_role} login")
     try:
@@ -264,8 +266,8 @@ def test_a_login_without_a_role_of_ours_gets_nowhere(database: Target) -> None:
         ask(database, f"drop role {server_role}")
 
 
-def test_a_connection_of_a_pool_leaks_nothing(database: Target) -> None:
-    """One scope after the other, by commit and by rollback: none sees what the one before saw."""
+def test_scopes_of_a_shared_connection_are_separate(database: Target) -> None:
+    """Scopes that follow each other on one connection, after commit or rollback, see only their own rows."""
 
     async def work(connection: Connection) -> None:
         async def seen() -> set[int]:
@@ -297,8 +299,8 @@ def test_a_connection_of_a_pool_leaks_nothing(database: Target) -> None:
 
 
 @pytest.mark.parametrize("value", ["", "null", "'x'", "'1 or true'", "'-2147483648'"])
-def test_an_odd_setting_shows_nothing(database: Target, value: str) -> None:
-    """A scope that is no organisation's number, however it got there, shows nothing, or is an error."""
+def test_a_wrong_setting_shows_nothing(database: Target, value: str) -> None:
+    """A scope that is not the number of an organisation shows no rows, or is an error."""
 
     async def work(connection: Connection) -> int:
         await connection.execute(f"set local app.org_id = {value or default_value}")
@@ -312,8 +314,8 @@ def test_an_odd_setting_shows_nothing(database: Target, value: str) -> None:
         assert value in ("null", "'x'", "'1 or true'")
 
 
-def test_new_partitions_take_in_strays(database: Target) -> None:
-    """Rows that lay in a default partition move into the day that is made for them."""
+def test_new_partitions_take_rows_of_the_default(database: Target) -> None:
+    """Rows in a default partition move into the new partition of their day."""
 
     async def work(connection: Connection) -> tuple[int, int, int, int, list[str]]:
         await connection.execute(
@@ -346,8 +348,8 @@ def test_new_partitions_take_in_strays(database: Target) -> None:
 
 
 @pytest.mark.parametrize("days", [0, 32])
-def test_partitions_are_made_by_the_month_at_most(database: Target, days: int) -> None:
-    """A collector makes partitions, and cannot fill the disk with them."""
+def test_partitions_are_limited_to_a_month(database: Target, days: int) -> None:
+    """A collector creates at most a month of partitions in one call, so it cannot fill the disk with them."""
 
     def work(connection: Connection) -> Awaitable[int]:
         return touching(f"select argus.ensure_partitions('2027-02-01', {days})")(connection)

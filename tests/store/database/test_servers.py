@@ -1,4 +1,4 @@
-"""The servers that other tests stand on, and the proxy in front of them."""
+"""The servers that the tests use, and the proxy in front of them."""
 
 from __future__ import annotations
 
@@ -31,20 +31,20 @@ async def fetch(target: Target, query: str) -> object:
         await connection.close()
 
 
-def test_a_shared_server_is_of_its_version_and_of_no_root(postgres: PostgresServer) -> None:
-    """Each server answers with its own major version, and its process is not root's."""
+def test_a_shared_server(postgres: PostgresServer) -> None:
+    """Each server has its major version, and does not run as root."""
     assert int(postgres.sql("show server_version_num")) // 10000 == postgres.major
     assert Path(f"/proc/{postgres.pid}").stat().st_uid != 0
 
 
 def test_a_database_is_fresh(database: Target) -> None:
-    """A database is empty, encoded in UTF-8, and reached by asyncpg as by psql."""
+    """A database is empty, encoded in UTF-8, and accessible by asyncpg and psql."""
     assert asyncio.run(fetch(database, "select count(*) from pg_tables where schemaname = 'public'")) == 0
     assert asyncio.run(fetch(database, "show server_encoding")) == "UTF8"
 
 
-def test_a_private_server_keeps_what_it_confirmed(private_postgres: Callable[..., PostgresServer]) -> None:
-    """A server that was killed, every process of it, starts again with what was committed before."""
+def test_a_private_server_survives_a_kill(private_postgres: Callable[..., PostgresServer]) -> None:
+    """A server of which every process was killed starts again with the committed rows."""
     server = private_postgres(work_mem="5MB")
     server.sql("create table kept (n int)", "insert into kept values (7)")
     before = server.pid
@@ -55,8 +55,9 @@ def test_a_private_server_keeps_what_it_confirmed(private_postgres: Callable[...
     assert server.sql("select n from kept", "show fsync", "show work_mem") == "7\non\n5MB"
 
 
-def test_the_proxy_cuts_amid_a_transaction(postgres15: PostgresServer) -> None:
-    """A connection that is cut at a byte count takes its transaction with it, and the next one works."""
+def test_the_proxy_cuts_within_a_transaction(postgres15: PostgresServer) -> None:
+    """A connection that is cut after a number of bytes loses its transaction, and the next connection
+    works."""
 
     async def drill(target: Target, proxy: Proxy) -> None:
         connection = await connect(target)
@@ -75,7 +76,7 @@ def test_the_proxy_cuts_amid_a_transaction(postgres15: PostgresServer) -> None:
 
 
 def test_the_proxy_refuses_and_accepts_again(postgres15: PostgresServer) -> None:
-    """While it refuses nobody gets in, also not on a connection that was cut; then all is as before."""
+    """While the proxy refuses, no connection is possible; afterwards connections work again."""
 
     async def drill(target: Target, proxy: Proxy) -> None:
         connection = await connect(target)

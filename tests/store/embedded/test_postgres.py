@@ -1,4 +1,4 @@
-"""The private PostgreSQL: real servers, made, started, killed and locked out."""
+"""The private PostgreSQL: real servers that are created, started, killed and locked out."""
 
 from __future__ import annotations
 
@@ -32,13 +32,13 @@ needs_root = pytest.mark.skipif(os.geteuid() != 0, reason="only root runs Postgr
 
 @pytest.fixture(scope="module", params=["15", "17"])
 def installation(request: pytest.FixtureRequest) -> Installation:
-    """The distribution's programs and the wheel's in turn."""
+    """The programs of the distribution and of the wheel, in turn."""
     return servers.available(request.param)
 
 
 @pytest.fixture(scope="module")
 def made() -> Iterator[Path]:
-    """A state directory with a database in it, of the distribution's version; copied, never used."""
+    """A state directory with a database of the distribution's version; it is copied, never used."""
     with state_directory() as state:
         while_up(private(state), lambda embedded: fetch(embedded.target, "select 1"))
         yield state
@@ -46,7 +46,7 @@ def made() -> Iterator[Path]:
 
 @pytest.fixture
 def state(made: Path) -> Iterator[Path]:
-    """A state directory that an earlier daemon left."""
+    """A state directory of an earlier daemon."""
     with state_directory() as state:
         subprocess.run(["cp", "-a", str(made / "postgres"), str(state)], check=True)
         yield state
@@ -60,13 +60,13 @@ def empty() -> Iterator[Path]:
 
 
 def private(state: Path, name: str = "15") -> PrivatePostgres:
-    """With the programs of one installation."""
+    """The private PostgreSQL with the programs of one installation."""
     binaries = servers.available(name).binaries
     return PrivatePostgres(state, lambda: [binaries])
 
 
 def refusal(embedded: PrivatePostgres) -> str:
-    """Why it does not start; nothing of it is left behind."""
+    """The error of a start that fails; nothing is left behind."""
 
     async def attempt() -> str:
         with pytest.raises(EmbeddedFailed) as refused:
@@ -78,8 +78,9 @@ def refusal(embedded: PrivatePostgres) -> str:
 
 
 class TestLife:
-    def test_is_made_and_keeps_what_it_was_told(self, installation: Installation, empty: Path) -> None:
-        """The first start makes a database, a stop ends every process, the next start has what was in it."""
+    def test_keeps_its_data(self, installation: Installation, empty: Path) -> None:
+        """The first start creates a database, a stop ends every process, and the next start has the same
+        data."""
 
         async def write(embedded: PrivatePostgres) -> list[int]:
             await fetch(
@@ -96,7 +97,7 @@ class TestLife:
         assert while_up(again, lambda up: fetch(up.superuser, query)) == [(7, installation.major)]
 
     def test_its_data_is_checked_and_safe(self, state: Path) -> None:
-        """Pages have checksums, commits wait for the disk, text is UTF-8 in the order of its bytes."""
+        """Pages have checksums, commits wait for the disk, and text is UTF-8 in byte order."""
         names = ("data_checksums", "fsync", "synchronous_commit", "full_page_writes", "server_encoding")
         columns = ", ".join(f"current_setting('{name}')" for name in names)
         query = f"select {columns}, datcollate from pg_database where datname = current_database()"
@@ -104,7 +105,8 @@ class TestLife:
         assert told == [("on", "on", "on", "on", "UTF8", "C")]
 
     def test_a_stop_does_not_wait_for_clients(self, state: Path) -> None:
-        """With a transaction open a stop ends in time, by the first signal: nothing has to be recovered."""
+        """With an open transaction a stop ends by its first signal, in time and without a need for
+        recovery."""
 
         async def leave_open(embedded: PrivatePostgres) -> None:
             client = asyncio.create_task(fetch(embedded.target, "select pg_sleep(3600)"))
@@ -118,7 +120,7 @@ class TestLife:
         assert "shut down" in control_data(state)
 
     def test_may_be_stopped_twice_and_before_a_start(self, state: Path) -> None:
-        """A stop of what does not run is none, and what was stopped starts again."""
+        """A stop without a running server does nothing, and a stopped server starts again."""
 
         async def cycle() -> None:
             embedded = private(state)
@@ -131,8 +133,8 @@ class TestLife:
 
         asyncio.run(cycle())
 
-    def test_a_replaced_password_holds(self, state: Path) -> None:
-        """The login's password is that of its file, also when the file was replaced in between."""
+    def test_a_replaced_password_is_used(self, state: Path) -> None:
+        """The login's password is that of its file, also after the file was replaced."""
         file = state / "postgres/argus.password"
         file.write_text("x" * 32)
         told = while_up(private(state), lambda embedded: fetch(embedded.target, "select current_user::text"))
@@ -140,7 +142,7 @@ class TestLife:
 
 
 def control_data(state: Path) -> str:
-    """The state of the database as pg_controldata reads it from the disk."""
+    """The state of the database cluster, read from the disk by pg_controldata."""
     command = [str(servers.available("15").binaries / "pg_controldata"), str(state / "postgres/data")]
     said = subprocess.run(command, capture_output=True, text=True, check=True, env={"LC_ALL": "C"}).stdout
     found = re.search(r"Database cluster state: +(.*)", said)
@@ -150,7 +152,7 @@ def control_data(state: Path) -> str:
 
 class TestConfinement:
     def test_never_root_and_without_privilege(self, installation: Installation, empty: Path) -> None:
-        """No process is root's or holds a capability, or may; a terminal's Ctrl-C does not reach them."""
+        """No process runs as root or can get a capability, and Ctrl-C in a terminal does not reach one."""
 
         def process(pid: int) -> tuple[int, dict[str, str], int]:
             status = dict(re.findall(r"^(\w+):\t(.*)$", Path(f"/proc/{pid}/status").read_text(), re.M))
@@ -169,7 +171,7 @@ class TestConfinement:
             assert session != os.getsid(0)
 
     def test_listens_on_no_network(self, state: Path) -> None:
-        """None of its sockets is one of TCP or UDP, and the directory of the Unix socket is closed."""
+        """The server has no TCP or UDP socket, and the directory of its Unix socket is closed to others."""
 
         def links(pid: int) -> list[str]:
             return [str(link.readlink()) for link in Path(f"/proc/{pid}/fd").iterdir()]
@@ -192,7 +194,7 @@ class TestConfinement:
     def test_passwords_are_needed_and_seen_nowhere(
         self, empty: Path, caplog: pytest.LogCaptureFixture
     ) -> None:
-        """Both logins need theirs, stored as SCRAM; no argument, environment or log has it."""
+        """Both logins need a password, stored as SCRAM; no argument, environment or log contains it."""
         caplog.set_level(logging.DEBUG)
 
         def told(pid: int) -> str:
@@ -219,21 +221,21 @@ class TestConfinement:
             assert stat.S_IMODE(file.stat().st_mode) == 0o600
         assert not list(empty.rglob("run/*"))  # the copy that initdb had
 
-    def test_the_login_may_nothing_by_itself(self, state: Path) -> None:
-        """`argus` is no superuser, makes no roles or databases, and is a member of none."""
+    def test_the_login_has_no_rights(self, state: Path) -> None:
+        """`argus` is no superuser, cannot create roles or databases, and is a member of no role."""
         query = """select rolsuper, rolcreaterole, rolcreatedb, rolbypassrls, rolreplication,
                    exists (select from pg_auth_members where member = r.oid)
                    from pg_roles r where rolname = user"""
         told = while_up(private(state), lambda embedded: fetch(embedded.target, query))
         assert told == [(False,) * 6]
 
-    def test_the_log_is_packed_by_the_fastest(self, state: Path) -> None:
-        """What the login writes is compressed with lz4: both servers of the tests have it."""
+    def test_the_log_is_compressed_with_lz4(self, state: Path) -> None:
+        """The write-ahead log of the login is compressed with lz4, which both servers of the tests have."""
         told = while_up(private(state), lambda embedded: fetch(embedded.target, "show wal_compression"))
         assert told == [("lz4",)]
 
     def test_sees_nothing_of_the_environment(self, state: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-        """PG* variables of the daemon do not reach its server, which some of them would lead astray."""
+        """PG* variables of the daemon do not reach its server, which would obey some of them."""
         monkeypatch.setenv("PGDATA", "/nowhere")
         monkeypatch.setenv("PGPORT", "1")
         monkeypatch.setenv("PGOPTIONS", "-c jit=on")
@@ -243,7 +245,7 @@ class TestConfinement:
     @needs_root
     @pytest.mark.parametrize("uid", [pytest.param(1, id="named"), pytest.param(65533, id="nameless")])
     def test_root_runs_it_as_the_owner_of_the_state(self, empty: Path, uid: int) -> None:
-        """In a service's directory root makes nothing that the service could not use after it."""
+        """Root creates no file in the directory of a service that the service could not use later."""
         if uid == 65533 and not has_user_namespaces():
             pytest.skip("a user without a name needs a user namespace, which is refused here, as in a chroot")
         os.chown(empty, uid, uid)
@@ -258,7 +260,7 @@ class TestConfinement:
 
 class TestDrills:
     def test_dies_with_its_daemon(self, installation: Installation, empty: Path) -> None:
-        """The daemon is killed while a query runs: every process ends, and what was confirmed is there."""
+        """When the daemon is killed during a query, every process ends, and confirmed rows are kept."""
         with daemon(empty, installation.binaries) as process:
             assert process.stdout is not None
             processes = family(int(process.stdout.readline()))
@@ -269,7 +271,8 @@ class TestDrills:
 
     @pytest.mark.parametrize("everything", [False, True])
     def test_is_started_again(self, state: Path, everything: bool, caplog: pytest.LogCaptureFixture) -> None:
-        """Its first process is killed, or all of them: it runs again, has its data, and the log tells why."""
+        """When its first process or all are killed, the server starts again with its data, and the log has
+        the reason."""
 
         async def drill(embedded: PrivatePostgres) -> list[tuple[object, ...]]:
             await fetch(
@@ -286,8 +289,8 @@ class TestDrills:
         assert while_up(private(state), drill) == [(7,)]
         assert "PostgreSQL ended (status -9)" in caplog.text
 
-    def test_a_killed_daemon_leaves_a_half_made_database(self, empty: Path) -> None:
-        """What an interrupted first start left is thrown away by the next."""
+    def test_an_interrupted_first_start(self, empty: Path) -> None:
+        """The rest of an interrupted first start is deleted by the next start."""
         with daemon(empty, servers.available("15").binaries) as process:
             until((empty / "postgres.new/data/PG_VERSION").exists)
             process.kill()
@@ -296,7 +299,7 @@ class TestDrills:
         assert {path.name for path in empty.iterdir()} == {"postgres", "postgres.lock"}
 
     def test_ends_a_server_that_was_left(self, state: Path) -> None:
-        """A server that missed the end of its daemon is ended, and its place taken."""
+        """A server that outlived its daemon is ended, and a new one started."""
         left = as_server_user(
             state,
             str(servers.available("15").binaries / "postgres"),
@@ -311,14 +314,14 @@ class TestDrills:
             assert left.wait() == 0
 
     def test_is_not_started_for_a_daemon_that_has_ended(self) -> None:
-        """A daemon that is killed between the fork and the request to be told of its end leaves nothing."""
+        """A daemon that is killed before the launcher has set its death signal leaves no process."""
         launch = [sys.executable, "-I", "-S", str(Path(launcher.__file__))]
         command = [*launch, str(signal.SIGINT.value), "1", "-1", "-1", "-1", "echo", "started"]
         done = subprocess.run(command, capture_output=True, text=True, check=False)
         assert (done.returncode, done.stdout, done.stderr) == (1, "", "the daemon has ended already\n")
 
     def test_a_pid_that_is_another_process_now(self, state: Path) -> None:
-        """After a reboot or in a new container the pid that was written down may be anybody's: it starts."""
+        """The server starts although the recorded pid now belongs to another process, as after a reboot."""
         with as_server_user(state, "sleep", "3600") as stranger:
             data = state / "postgres/data"
             file = data / "postmaster.pid"
@@ -331,7 +334,7 @@ class TestDrills:
 
 
 def as_server_user(state: Path, *command: str) -> subprocess.Popen[bytes]:
-    """A command under the account of the data, which outlives nothing of this test."""
+    """A command as the user of the data; it ends with the test."""
     owner = (state / "postgres/data").stat()
     prefix = ["setpriv", "--pdeathsig=KILL"]
     if os.geteuid() == 0:
@@ -346,7 +349,7 @@ def pid_file(state: Path) -> str:
 
 class TestRefusals:
     def test_another_major_version(self, state: Path) -> None:
-        """Data of one version and programs of another: both are named, and what mends it."""
+        """If data and programs have different major versions, the error names both and the remedy."""
         said = refusal(private(state, "17"))
         ours, other = servers.available("15").major, servers.available("17")
         assert f"written by PostgreSQL {ours}," in said
@@ -355,21 +358,21 @@ class TestRefusals:
         assert "pg_upgrade" in said
 
     def test_the_version_of_the_data_is_chosen(self, state: Path) -> None:
-        """Of several installations that which wrote the data is taken, whatever comes first."""
+        """Of several installations, the version that wrote the data is used, whatever the order."""
         places = [servers.available(name).binaries for name in ("17", "15")]
         embedded = PrivatePostgres(state, lambda: places)
         query = "select current_setting('server_version_num')::int / 10000"
         assert while_up(embedded, lambda up: fetch(up.target, query)) == [(servers.available("15").major,)]
 
     def test_no_programs(self, empty: Path) -> None:
-        """Without PostgreSQL on the host the ways to get one are named."""
+        """Without PostgreSQL on the host, the error names the ways to install it."""
         said = refusal(PrivatePostgres(empty, lambda: [empty]))
         assert "no PostgreSQL >= 15 on this host (found: none)" in said
         assert "apt-get install postgresql" in said
         assert "pip install argus-wireguard[postgres]" in said
 
     def test_programs_that_do_not_run(self, empty: Path) -> None:
-        """A server that the host cannot execute is named with its complaint, and passed over."""
+        """A server that the host cannot execute is skipped, and the error contains its output."""
         with state_directory("/tmp") as broken:
             for name in ("postgres", "initdb"):
                 (broken / name).write_text("#!/bin/sh\necho of another libc >&2\nexit 1\n")
@@ -381,7 +384,8 @@ class TestRefusals:
             )
 
     def test_two_daemons(self, state: Path) -> None:
-        """The second on a state directory is refused, told by whom, and comes in after the first."""
+        """The second daemon on a state directory is refused, with the process of the first, and starts after
+        its end."""
         second = private(state)
 
         async def attempt(first: PrivatePostgres) -> None:
@@ -396,8 +400,8 @@ class TestRefusals:
         while_up(second, lambda embedded: fetch(embedded.target, "select 1"))
 
     @pytest.mark.parametrize("name", ["long" * 40, "with a space, and a 'quote'"])
-    def test_a_path_that_is_no_name_for_a_socket(self, empty: Path, made: Path, name: str) -> None:
-        """The socket is elsewhere then, closed to others, and gone with its directory after the stop."""
+    def test_a_path_that_is_not_suitable_for_a_socket(self, empty: Path, made: Path, name: str) -> None:
+        """The socket is then in a temporary directory, closed to others, which is removed after the stop."""
         state = empty / name
         state.mkdir()
         state.chmod(0o711)
@@ -411,29 +415,29 @@ class TestRefusals:
         assert state not in socket.parents
         assert not socket.exists()
 
-    def test_a_directory_that_is_not_ours(self, empty: Path) -> None:
-        """Somebody's files where the database would be: they are left alone."""
+    def test_a_directory_with_other_files(self, empty: Path) -> None:
+        """Other files in the place of the database are not changed."""
         (empty / "postgres").mkdir()
         (empty / "postgres/notes").write_text("mine")
         assert f"{empty}/postgres exists and contains no data" in refusal(private(empty))
         assert (empty / "postgres/notes").read_text() == "mine"
 
     def test_a_lost_password(self, state: Path) -> None:
-        """Without the superuser's password there is no way in; the file is named."""
+        """Without the superuser's password the start fails, and the error names the file."""
         (state / "postgres/superuser.password").unlink()
         assert f"{state}/postgres/superuser.password is lost" in refusal(private(state))
         (state / "postgres/superuser.password").write_text("x" * 32)
         assert "cannot be used" in refusal(private(state))
 
     def test_a_directory_that_may_not_be_written(self, empty: Path) -> None:
-        """It is named, with the system's reason."""
+        """The error names the file and the system's reason."""
         empty.chmod(0o555)
         with without_privilege():
             assert refusal(private(empty)) == f"{empty}/postgres.lock: Permission denied"
 
     @needs_root
     def test_a_directory_that_the_server_cannot_enter(self, empty: Path) -> None:
-        """Root's own closed directory: the user and the directory are named, and the way out."""
+        """If the state directory is closed to the server's user, the error names both and the remedy."""
         empty.chmod(0o700)
         said = refusal(private(empty))
         assert f"cannot enter {empty}; let others pass" in said
@@ -441,7 +445,7 @@ class TestRefusals:
 
     @needs_root
     def test_a_full_disk(self, empty: Path, made: Path) -> None:
-        """Both when it is made and when it starts: the disk is named as the reason, and space mends it."""
+        """A full disk is named as the reason, at creation and at start; with free space it works again."""
 
         def drill() -> None:
             on_small_disk(empty, "20m")
@@ -462,8 +466,8 @@ class TestRefusals:
         in_thread(drill)
 
 
-def test_what_the_server_warns_of_is_logged(state: Path, caplog: pytest.LogCaptureFixture) -> None:
-    """Warnings arrive in the daemon's log as warnings with their details; notices and its routine do not."""
+def test_warnings_of_the_server_are_logged(state: Path, caplog: pytest.LogCaptureFixture) -> None:
+    """Warnings of the server are logged as warnings with their details; notices are not."""
     caplog.set_level(logging.INFO)
 
     async def warn(embedded: PrivatePostgres) -> None:
@@ -491,7 +495,7 @@ def test_what_the_server_warns_of_is_logged(state: Path, caplog: pytest.LogCaptu
 
 
 def test_the_search_finds_the_hosts_programs() -> None:
-    """Without being told where, it finds a server that the host has."""
+    """By default the server of this host is found."""
     if not shutil.which("pg_config") and servers.servers()["15"].missing and servers.servers()["17"].missing:
         pytest.skip("no PostgreSQL on this host")
     with state_directory() as state:

@@ -1,4 +1,4 @@
-"""Days compacted: nothing is lost, doubled or seen too early, whatever interrupts or comes in between."""
+"""Compaction: no sample is lost, doubled or seen too early, whatever interrupts it or writes meanwhile."""
 
 from __future__ import annotations
 
@@ -35,7 +35,7 @@ from tests.kit.history import (
 from tests.kit.postgres import PostgresServer
 from tests.kit.schema import migrated
 
-BATCH = 3  # peers
+BATCH = 3  # peers per batch
 PEERS = range(1, 8)
 STEPS = 2 * 3  # of a day of two organisations with these peers
 BUILT = (0, 3, 6, 7, 10, 13, 14)  # rows after so many steps
@@ -49,7 +49,7 @@ values ($1, $2, $3, $4, $5, $6, $7, $8)"""
 
 @pytest.fixture
 def login(database: Target) -> Target:
-    """A database with the schema and nothing in it."""
+    """An empty database with the schema."""
     return migrated(database)
 
 
@@ -62,7 +62,8 @@ def _hurry(monkeypatch: pytest.MonkeyPatch) -> None:
 
 
 def run(login: Target, work: Callable[[Connection, int], Awaitable[None]]) -> None:
-    """`work` with the owner's connection and an organisation; another one has peers of the same numbers."""
+    """`work` with the owner's connection and an organisation; a second one has peers with the same
+    numbers."""
 
     async def all_of_it() -> None:
         async with session(login) as owner:
@@ -76,7 +77,7 @@ def run(login: Target, work: Callable[[Connection, int], Awaitable[None]]) -> No
 
 
 async def compact(owner: Connection, progress: Progress | None = None) -> list[str]:
-    """The first day; what was said."""
+    """Compact the first day; the reported sentences."""
     said: list[str] = []
     await compact_before(owner, OLD + DAY, progress or Progress(say=said.append))
     return said
@@ -84,7 +85,7 @@ async def compact(owner: Connection, progress: Progress | None = None) -> list[s
 
 class TestADay:
     def test_has_one_row_for_each_peer_and_the_same_samples(self, login: Target) -> None:
-        """Every sample of every peer is in it as it was, and nothing is left of the day it was made from."""
+        """A compacted day has every sample of every peer, and its partition of samples is gone."""
 
         async def work(owner: Connection, org_id: int) -> None:
             for day in DAYS[1:3]:
@@ -107,7 +108,7 @@ class TestADay:
         run(login, work)
 
     def test_is_done_once(self, login: Target) -> None:
-        """Another run finds nothing to do, and says nothing."""
+        """Another run finds nothing to do, and reports nothing."""
 
         async def work(owner: Connection, org_id: int) -> None:
             assert await compact(owner) == [f"{OLD}: compacted"]
@@ -117,8 +118,8 @@ class TestADay:
 
         run(login, work)
 
-    def test_its_steps_are_told_ahead(self, login: Target) -> None:
-        """As many steps are done as were said to come."""
+    def test_its_steps_are_announced(self, login: Target) -> None:
+        """The number of steps is announced before they are done."""
 
         async def work(owner: Connection, org_id: int) -> None:
             progress = Progress()
@@ -129,7 +130,7 @@ class TestADay:
 
     @pytest.mark.parametrize(("most", "wide"), [(1e6, (0, 0)), (1e9, (7, 0)), (1e12, (7, 7))])
     def test_of_much_traffic_is_wide(self, login: Target, most: float, wide: tuple[int, int]) -> None:
-        """Where a day has 2 GiB or more the wide column is used, received and sent apart."""
+        """For 2 GiB or more on a day the wide column is used, for received and sent bytes separately."""
 
         async def work(owner: Connection, org_id: int) -> None:
             await record(owner, org_id, PEERS, DAYS[1], most=most)
@@ -142,8 +143,8 @@ class TestADay:
         run(login, work)
 
     def test_at_the_edges_of_what_fits(self, login: Target) -> None:
-        """Deltas of 2³¹ - 1 and 2³¹ bytes, totals that are as great as can be, totals that go back since the
-        clock did, the first and the last millisecond, a handshake at the same second: all are kept."""
+        """Deltas of 2³¹ - 1 and 2³¹ bytes, the greatest totals, totals that decrease, the first and the last
+        millisecond, and a handshake in the same second are kept."""
 
         async def work(owner: Connection, org_id: int) -> None:
             await owner.execute("delete from argus.sample")
@@ -170,7 +171,7 @@ class TestADay:
         run(login, work)
 
     def test_with_a_sample_alone(self, login: Target) -> None:
-        """A peer with one idle sample in the day, as it is with those that do nothing."""
+        """A peer with one idle sample on the day is kept."""
 
         async def work(owner: Connection, org_id: int) -> None:
             await owner.execute("delete from argus.sample")
@@ -182,7 +183,7 @@ class TestADay:
         run(login, work)
 
     def test_is_as_secret_as_its_most_secret_sample(self, login: Target) -> None:
-        """Where the clearance was raised during the day, all of the day needs the higher one."""
+        """A compacted day has the highest clearance of its samples."""
 
         async def work(owner: Connection, org_id: int) -> None:
             raised = "update argus.sample set clearance = 3 where peer_id = 4 and taken_at >= $1"
@@ -195,7 +196,7 @@ class TestADay:
         run(login, work)
 
     def test_takes_few_bytes(self, login: Target) -> None:
-        """A day of 40 peers at 30 seconds: at most 20 bytes to a sample, all included; apart it was 100."""
+        """A day of 40 peers at 30 seconds takes at most 20 bytes per sample in total, instead of 100."""
 
         async def work(owner: Connection, org_id: int) -> None:
             await owner.execute("delete from argus.sample")
@@ -215,7 +216,8 @@ class TestADay:
 class TestInterrupted:
     @pytest.mark.parametrize("how", ["cancelled", "killed"])
     def test_after_any_batch(self, login: Target, postgres: PostgresServer, how: str) -> None:
-        """What was built stays, hidden; all samples are seen; the next run builds the rest."""
+        """After an interruption the built rows stay hidden, all samples are visible, and the next run builds
+        the rest."""
         rows = "select org_id, peer_id, xmin::text from {} order by 1, 2"
 
         async def interrupted(owner: Connection, number: int) -> list[Record]:
@@ -260,7 +262,7 @@ class TestInterrupted:
         run(login, begin)
 
     def test_while_it_waits_to_take_its_place(self, login: Target, monkeypatch: pytest.MonkeyPatch) -> None:
-        """A built day whose turn never came takes its place in the next run, which builds nothing."""
+        """A day that was built but not attached is attached by the next run, which builds nothing."""
         monkeypatch.setattr(partitions, "WAITS", (60_000,))
 
         async def work(owner: Connection, org_id: int) -> None:
@@ -282,7 +284,7 @@ class TestInterrupted:
         run(login, work)
 
     def test_and_dropped_before_it_went_on(self, login: Target) -> None:
-        """What was built of a day that is not kept any more goes, too."""
+        """The built table of a day that is no longer kept is dropped."""
 
         async def work(owner: Connection, org_id: int) -> None:
             await cancelled(partial(compact, owner), after=1)
@@ -297,8 +299,8 @@ class TestInterrupted:
 
 class TestLate:
     def test_samples_are_merged(self, login: Target) -> None:
-        """New instants, a new peer, and an instant that is recorded once more, as the writer would merge it;
-        twice, since what was merged is compacted again."""
+        """New instants, a new peer, and an instant that is recorded again are merged as the writer merges
+        them, twice in succession."""
 
         async def work(owner: Connection, org_id: int) -> None:
             await compact(owner)
@@ -324,8 +326,7 @@ class TestLate:
         run(login, work)
 
     def test_samples_that_found_no_partition(self, login: Target) -> None:
-        """The writer that knew the day's partition before it was compacted: the default one has the row, it
-        is taken in, and merged."""
+        """A row for a compacted day that went to the default partition is moved and merged."""
 
         async def work(owner: Connection, org_id: int) -> None:
             await compact(owner)
@@ -341,7 +342,7 @@ class TestLate:
         run(login, work)
 
     def test_samples_that_come_while_the_day_is_built(self, login: Target, postgres: PostgresServer) -> None:
-        """For a peer that was done already: the day is built once more, and has it."""
+        """If a sample arrives for a peer that was built already, the day is built again with it."""
 
         async def work(owner: Connection, org_id: int) -> None:
             progress = Interruptible(2, lambda: add_sample(postgres, login, org_id))
@@ -353,7 +354,7 @@ class TestLate:
         run(login, work)
 
     def test_samples_that_keep_coming(self, login: Target, postgres: PostgresServer) -> None:
-        """A day that changes each time it is built is left as it is until the next run, and that is said."""
+        """A day that changes whenever it is built is left to the next run, and the progress says so."""
 
         class Busy(Progress):
             def step(self, name: str = "", steps: int = 1) -> None:
@@ -375,7 +376,7 @@ class TestLate:
 
 
 def add_sample(postgres: PostgresServer, login: Target, org_id: int, milliseconds: int = 1) -> None:
-    """One of the first peer, as another session's."""
+    """Insert a sample of the first peer, by another session."""
     at = f"'{OLD} 01:01:01Z'::timestamptz + {milliseconds} * interval '1 ms'"
     statement = (
         "insert into argus.sample (org_id, peer_id, taken_at, receive_total, transmit_total, clearance, "
@@ -386,7 +387,7 @@ def add_sample(postgres: PostgresServer, login: Target, org_id: int, millisecond
 
 class TestReaders:
     def test_find_each_sample_once_meanwhile(self, login: Target, database: Target) -> None:
-        """Readers that ask all the time while days are compacted, and merged, always get the same answer."""
+        """Readers get the same answer at any time while days are compacted and merged."""
 
         async def ask(reader: Connection, org_id: int) -> tuple[object, ...]:
             async with scope(reader, org_id, 1):
@@ -421,11 +422,10 @@ class TestReaders:
 
         run(login, work)
 
-    def test_that_asked_whether_there_is_a_compacted_day_are_not_surprised(
-        self, login: Target, database: Target
-    ) -> None:
-        """The answer to that question holds to the end of the reader's transaction: the day stays as it is,
-        which is said. With a day beside it that is compacted and has nothing of this organisation, too."""
+    def test_that_asked_for_compacted_days_keep_the_answer(self, login: Target, database: Target) -> None:
+        """The answer of `any_compacted` holds until the end of the reader's transaction: the day is left to
+        the next run, which the progress says; also if another day without rows of the organisation is
+        compacted."""
 
         async def work(owner: Connection, org_id: int) -> None:
             await owner.execute("select argus.make_partition('argus.sample_day', $1)", OLD + DAY)
@@ -441,7 +441,7 @@ class TestReaders:
         run(login, work)
 
     def test_of_one_day_do_not_keep_another_from_it(self, login: Target) -> None:
-        """A lock on a day's own partition leaves that day alone to the next run."""
+        """A lock on the partition of a day leaves only that day to the next run."""
 
         async def work(owner: Connection, org_id: int) -> None:
             await record(owner, org_id, PEERS, DAYS[1])
@@ -454,8 +454,8 @@ class TestReaders:
 
         run(login, work)
 
-    def test_a_compacted_day_binds_its_owner_too(self, login: Target) -> None:
-        """Row security is on and forced, and nobody is granted anything, on a partition that was attached."""
+    def test_a_compacted_day_has_row_security(self, login: Target) -> None:
+        """Row security is enabled and forced on an attached partition, and nothing is granted on it."""
 
         async def work(owner: Connection, org_id: int) -> None:
             await compact(owner)

@@ -1,4 +1,4 @@
-"""All that is to be done every day, by whichever of many sessions comes first."""
+"""The daily maintenance: all of its parts, by one session at a time."""
 
 from __future__ import annotations
 
@@ -45,7 +45,7 @@ ENDS = "select ended_at from argus.gap order by ended_at nulls last"
 
 @pytest.fixture
 def login(database: Target) -> Target:
-    """A database with the schema and nothing in it."""
+    """An empty database with the schema."""
     return migrated(database)
 
 
@@ -56,7 +56,7 @@ def _impatient(monkeypatch: pytest.MonkeyPatch) -> None:
 
 
 def run(login: Target, work: Callable[[Connection, int], Awaitable[None]]) -> None:
-    """`work` with the owner's connection, and an organisation that has six days of samples."""
+    """`work` with the owner's connection and an organisation that has six days of samples."""
 
     async def all_of_it() -> None:
         async with session(login) as owner:
@@ -69,15 +69,15 @@ def run(login: Target, work: Callable[[Connection, int], Awaitable[None]]) -> No
 
 
 async def upkeep(owner: Connection, **arguments: object) -> bool:
-    """As a daemon would that keeps raw days for 3 days and compacted ones for 6."""
+    """`maintain` as by a daemon that keeps raw days for 3 days and compacted days for 6."""
     settings = {"raw_days": 3, "history_days": 6, "today": TODAY, "progress": Progress(), **arguments}
     return await maintain(owner, **settings)  # type: ignore[arg-type]
 
 
 class TestMaintained:
     def test_days_are_compacted_then_dropped(self, login: Target) -> None:
-        """A day is whole until `raw_days` after its end, then a row for each peer until `history_days` after
-        it; the next run finds nothing to do."""
+        """A day has samples until `raw_days` after its end, one row per peer until `history_days` after it,
+        and then none; the next run changes nothing."""
 
         async def work(owner: Connection, org_id: int) -> None:
             said: list[str] = []
@@ -98,9 +98,9 @@ class TestMaintained:
 
         run(login, work)
 
-    def test_strays_are_taken_in_and_not_told_any_more(self, login: Target) -> None:
-        """What lay in the default partition is where it belongs, even if that is a compacted day; how many
-        are left is told at the end."""
+    def test_rows_of_the_default_partition_are_moved(self, login: Target) -> None:
+        """Rows in the default partition move to their day, also to a compacted one, and are then counted
+        again."""
 
         async def work(owner: Connection, org_id: int) -> None:
             await upkeep(owner)
@@ -117,7 +117,7 @@ class TestMaintained:
         run(login, work)
 
     def test_totals_stay_when_days_go(self, login: Target) -> None:
-        """What a peer counted in all is its state's, and does not depend on how long days are kept."""
+        """The totals of a peer are in its state, and do not depend on how long days are kept."""
 
         async def work(owner: Connection, org_id: int) -> None:
             at = start_of(DAYS[5]) + timedelta(hours=23, minutes=59)
@@ -133,7 +133,7 @@ class TestMaintained:
         run(login, work)
 
     def test_gaps_go_with_their_days(self, login: Target) -> None:
-        """A gap is kept as long as a day that it reaches into; one that goes on is kept."""
+        """A gap is kept as long as a day that it overlaps; an open gap is kept."""
 
         async def work(owner: Connection, org_id: int) -> None:
             kept = start_of(DAYS[2])
@@ -145,8 +145,8 @@ class TestMaintained:
         run(login, work)
 
     @pytest.mark.parametrize("after", range(1, 8))
-    def test_interrupted_anywhere_it_goes_on(self, login: Target, after: int) -> None:
-        """Cancelled after any step it leaves no lock, and the next run ends where it would have."""
+    def test_an_interrupted_run_is_continued(self, login: Target, after: int) -> None:
+        """A run that is cancelled after any step leaves no lock, and the next run completes it."""
 
         async def work(owner: Connection, org_id: int) -> None:
             wanted = [row for row in await everything(owner) if row["taken_at"] >= start_of(DAYS[2])]
@@ -160,9 +160,9 @@ class TestMaintained:
 
 
 class TestAlone:
-    def test_who_comes_second_goes_or_waits(self, login: Target) -> None:
-        """Without `wait` the second makes partitions ahead and leaves the rest; with it, it says so, waits,
-        and does what is left when the first is done."""
+    def test_the_second_session_waits_or_returns(self, login: Target) -> None:
+        """Without `wait` the second session only creates partitions ahead; with `wait` it says that it waits,
+        and does what is left afterwards."""
 
         async def work(owner: Connection, org_id: int) -> None:
             async with session(login) as first:
@@ -186,8 +186,8 @@ class TestAlone:
 
         run(login, work)
 
-    def test_a_session_that_ends_lets_the_next_one(self, login: Target) -> None:
-        """The lock of a session whose host is gone is gone."""
+    def test_a_lost_session_releases_the_lock(self, login: Target) -> None:
+        """A session that ends without releasing the lock does not hold it any longer."""
 
         async def work(owner: Connection, org_id: int) -> None:
             first = await connect(login, application="test", role="argus_owner")
@@ -199,8 +199,8 @@ class TestAlone:
         run(login, work)
 
     def test_many_gateways_at_once(self, login: Target) -> None:
-        """Twenty start in the same moment: nobody fails or waits for another's work, one at a time does it,
-        and all of it is done."""
+        """Of twenty sessions that start at the same moment none fails or waits, one at a time works, and all
+        is done."""
 
         async def work(owner: Connection, org_id: int) -> None:
             wanted = [row for row in await everything(owner) if row["taken_at"] >= start_of(DAYS[2])]

@@ -1,4 +1,4 @@
-"""Daily partitions: made ahead by several at once, filled from the default partition, dropped."""
+"""Daily partitions: created ahead by several gateways, filled from the default partition, dropped."""
 
 from __future__ import annotations
 
@@ -37,19 +37,19 @@ values (1, 1, $1, '00000000-0000-0000-0000-000000000007', 1, 1, 1, 1, 0, 0)"""
 
 @pytest.fixture
 def login(database: Target) -> Target:
-    """A database with the schema, and no daily partition yet."""
+    """A database with the schema, and without daily partitions."""
     return migrated(database)
 
 
 @pytest.fixture(autouse=True)
 def _impatient(monkeypatch: pytest.MonkeyPatch) -> None:
-    """Whoever waits for a lock in vain does so for a shorter time."""
+    """A session gives up a lock after a shorter time."""
     monkeypatch.setattr(partitions, "WAITS", (50, 100))
     monkeypatch.setattr(partitions, "PAUSE", 0.01)
 
 
 async def counts(connection: Connection) -> dict[str, int]:
-    """How many rows of samples lie in which partition."""
+    """Partition → the number of its samples."""
     query = "select tableoid::regclass::text, count(*) from argus.sample group by 1"
     return {name.removeprefix("argus."): count for name, count in await connection.fetch(query)}
 
@@ -60,7 +60,8 @@ def at(day: date, hour: int = 12) -> datetime:
 
 class TestMadeAhead:
     def test_by_a_collector(self, login: Target) -> None:
-        """Today and the days to come get a partition for samples and for snapshots, and that is told."""
+        """A collector creates the partitions of today and the next days, and the recording state has their
+        end."""
 
         async def run() -> None:
             async with session(login, "argus_collector") as collector, session(login) as owner:
@@ -76,7 +77,7 @@ class TestMadeAhead:
         asyncio.run(run())
 
     def test_by_several_at_once(self, login: Target) -> None:
-        """Eight gateways start at the same moment: nobody fails, and each partition is made once."""
+        """Eight gateways that start at the same moment create each partition once, without an error."""
 
         async def run() -> int:
             collectors = [await connect(login, application="test", role="argus_collector") for _ in range(8)]
@@ -91,8 +92,8 @@ class TestMadeAhead:
         assert ask(login, partitions, ["argus.sample", "argus.snapshot"])[0][0] == 10 * 2 + 2
 
     def test_who_comes_second_waits_for_the_first(self, login: Target) -> None:
-        """Whoever finds the lock taken gives up soon when there is something to make; with nothing to make
-        there is nothing to wait for."""
+        """A session that finds the lock taken soon gives up if a partition is missing; if none is, it does
+        not wait."""
 
         async def run() -> None:
             async with session(login) as first, session(login, "argus_collector") as second:
@@ -113,7 +114,7 @@ class TestMadeAhead:
 
     @pytest.mark.parametrize("number", [0, -1, 32])
     def test_a_collector_cannot_make_any_number(self, login: Target, number: int) -> None:
-        """A collector gets partitions for a month at most in one call."""
+        """A collector gets at most a month of partitions in one call."""
 
         async def run() -> None:
             async with session(login, "argus_collector") as collector:
@@ -122,8 +123,8 @@ class TestMadeAhead:
 
         asyncio.run(run())
 
-    def test_a_partition_takes_its_day_in_utc_alone(self, login: Target) -> None:
-        """From midnight to midnight in UTC, whatever the time zone of who makes it."""
+    def test_a_partition_is_a_day_in_utc(self, login: Target) -> None:
+        """A partition is from midnight to midnight in UTC, whatever the session's time zone."""
 
         async def run() -> None:
             async with session(login) as owner:
@@ -140,7 +141,7 @@ class TestMadeAhead:
 
 class TestStrays:
     def test_are_counted_and_taken_in(self, login: Target) -> None:
-        """Rows without a partition are in the default one, are told, and move into ones of their own."""
+        """Rows in the default partition are counted, and move into partitions created for them."""
 
         async def run() -> None:
             async with session(login) as owner, session(login, "argus_collector") as collector:
@@ -170,7 +171,7 @@ class TestStrays:
         asyncio.run(run())
 
     def test_that_come_while_their_partition_is_made(self, login: Target) -> None:
-        """A row that is being inserted into the default partition is waited for, and moves too."""
+        """A row that is being inserted into the default partition is waited for, and moves as well."""
 
         async def run() -> None:
             async with session(login) as owner, session(login, "argus_collector") as collector:
@@ -183,8 +184,8 @@ class TestStrays:
 
         asyncio.run(run())
 
-    def test_counting_them_ends_somewhere(self, login: Target) -> None:
-        """A million of them are told as at least a thousand: that is asked every hour."""
+    def test_counting_is_limited(self, login: Target) -> None:
+        """A million rows count as at least a thousand, because they are counted every hour."""
 
         async def run() -> int:
             async with session(login) as owner:
@@ -200,7 +201,7 @@ class TestStrays:
         assert asyncio.run(run()) == 1000
 
     def test_in_use_are_left_to_the_next_run(self, login: Target) -> None:
-        """While somebody reads the default partition its rows stay there, and that is said."""
+        """While a session reads the default partition, its rows stay there, and the progress says so."""
 
         async def run() -> None:
             async with session(login) as owner, session(login) as other:
@@ -221,7 +222,7 @@ class TestStrays:
 
 class TestDropped:
     def test_are_the_days_before_one(self, login: Target) -> None:
-        """Days before the first to be kept go, whole; it and the later ones stay."""
+        """Days before the first one to keep are dropped; it and later ones stay."""
 
         async def run() -> None:
             async with session(login) as owner:
@@ -247,8 +248,8 @@ class TestDropped:
 
     @pytest.mark.parametrize("where", ["argus.sample", "argus.sample_20260328"])
     def test_unless_another_session_has_a_lock(self, login: Target, where: str) -> None:
-        """Who reads samples, or holds the day itself, is not waited for: that day is left to the next run,
-        which is said, and the other tables' are dropped all the same."""
+        """A day that another session has locked is left to the next run, which the progress says; the
+        partitions of other tables are dropped."""
 
         async def run() -> None:
             async with session(login) as owner, session(login) as reader:
@@ -267,10 +268,10 @@ class TestDropped:
 
         asyncio.run(run())
 
-    def test_who_comes_behind_waits_but_a_moment(
+    def test_sessions_behind_it_wait_only_briefly(
         self, login: Target, monkeypatch: pytest.MonkeyPatch
     ) -> None:
-        """While a drop is tried in vain, readers that come later are answered, and writers write."""
+        """While a drop is tried in vain, later readers and writers continue."""
         monkeypatch.setattr(partitions, "WAITS", (800,))
 
         async def run() -> None:

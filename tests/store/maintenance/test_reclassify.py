@@ -1,4 +1,4 @@
-"""Another clearance for what was recorded: all of it and nothing else, whatever interrupts or writes."""
+"""Reclassification: all selected rows and no others change, whatever interrupts it or writes meanwhile."""
 
 from __future__ import annotations
 
@@ -30,7 +30,7 @@ from tests.kit.reclassification import RAW, Collector, Place, Steps, moved, plac
 from tests.kit.schema import ask, migrated
 
 T = TypeVar("T")
-ACME = 1  # the first organisation that is recorded
+ACME = 1  # the number of the first recorded organisation
 
 # Of tables and views that readers may see, the most exact of these columns.
 READABLE = """
@@ -80,7 +80,7 @@ where datname = current_database() and pid <> pg_backend_pid()"""
 
 @pytest.fixture
 def login(database: Target) -> Target:
-    """A database in which much was recorded."""
+    """A database with many records."""
     login = migrated(database)
     asyncio.run(recorded(login))
     return login
@@ -103,18 +103,18 @@ def as_owner(login: Target, work: Callable[[Connection], Awaitable[T]]) -> T:
 
 
 def in_thread(work: Coroutine[Any, Any, T]) -> T:
-    """What it gives, in an event loop beside the one that runs."""
+    """The result of `work`, in another event loop than the running one."""
     with ThreadPoolExecutor(1) as pool:
         return pool.submit(asyncio.run, work).result()
 
 
 async def job(owner: Connection, goal: Goal, progress: Progress | None = None) -> int:
-    """The job, done; how many rows were rewritten."""
+    """The number of rows that the reclassification rewrote."""
     return await reclassify.reclassify(owner, goal, actor="ann on desk", progress=progress or Progress())
 
 
 async def interrupted(login: Target, goal: Goal, after: int) -> None:
-    """The job, on a connection of its own, until so many steps are done."""
+    """The reclassification on its own connection, cancelled after a number of steps."""
     async with session(login) as connection:
         await cancelled(lambda progress: job(connection, goal, progress), after)
 
@@ -124,19 +124,19 @@ def do(login: Target, goal: Goal, progress: Progress) -> None:
 
 
 async def of_gateway(owner: Connection) -> set[int]:
-    """The clearances of all that belongs to acme's gw."""
+    """The clearances of all rows of acme's gateway gw."""
     found = await places(owner)
     return {place.clearance for rows in found.values() for place in rows if place[:2] == ("acme", "gw")}
 
 
 async def gateway(owner: Connection) -> int:
-    """The clearance of acme's gw."""
+    """The clearance of acme's gateway gw."""
     query = "select clearance from argus.gateway where org_id = 1 and name = 'gw'"
     return int(await owner.fetchval(query))
 
 
 async def raised(owner: Connection) -> list[str]:
-    """What collectors told of raises after the first job."""
+    """The subjects of raises by collectors after the first job."""
     rows = await owner.fetch(
         "select subject from argus.audit_event where action = 'clearance-raised' and event_id > "
         "(select min(event_id) from argus.audit_event where action = 'reclassification-started')"
@@ -145,7 +145,7 @@ async def raised(owner: Connection) -> list[str]:
 
 
 def expected(place: Place, goal: Goal) -> int:
-    """What the rows of a place are to have. Levels are numbered from what contains to what is contained."""
+    """The clearance that the rows of a place must have. Level 1 is a gateway, 3 a peer."""
     named = goal.organisation, goal.gateway, goal.interface, goal.peer
     if any(name and name != other for name, other in zip(named, place[:4], strict=True)):
         return place.clearance
@@ -169,8 +169,8 @@ GOALS = {
 
 @pytest.mark.parametrize("goal", GOALS.values(), ids=GOALS.keys())
 def test_every_row_of_every_table_follows(login: Target, goal: Goal) -> None:
-    """All rows of what is meant have the clearance, what is in it is not below, and no other row is touched:
-    of every table that the catalogue has, and counted as announced."""
+    """In every table of the catalogue all selected rows get the clearance, contents are not below it, no
+    other row changes, and the number is as announced."""
 
     async def work(owner: Connection) -> None:
         before = await places(owner)
@@ -199,7 +199,8 @@ def test_every_row_of_every_table_follows(login: Target, goal: Goal) -> None:
 
 
 async def shown(database: Target, ids: Mapping[str, Sequence[int]], clearance: int) -> dict[str, int]:
-    """Table or view → how many rows of gateways, interfaces and peers of these ids a reader sees."""
+    """Table or view → the number of rows of gateways, interfaces and peers with these ids that a reader
+    sees."""
     async with session(database, "argus_reader") as reader, scope(reader, ACME, clearance):
         counts = {}
         for row in await reader.fetch(READABLE, list(ids)):
@@ -210,7 +211,8 @@ async def shown(database: Target, ids: Mapping[str, Sequence[int]], clearance: i
 
 @pytest.mark.parametrize("goal", [Goal("acme", 3, "gw"), Goal("acme", 0, "gw", with_contents=True)])
 def test_readers_see_what_their_clearance_says(database: Target, login: Target, goal: Goal) -> None:
-    """In every table and view: who has less sees nothing of it any more, who has as much sees all of it."""
+    """In every table and view, readers with less clearance see no selected row, and readers with as much see
+    all."""
 
     async def work(owner: Connection) -> None:
         ids = {
@@ -238,7 +240,7 @@ def test_readers_see_what_their_clearance_says(database: Target, login: Target, 
 
 
 async def events(owner: Connection) -> list[tuple[str, int, int]]:
-    """Reclassifications as they are told: action, goal, and the event that it ends."""
+    """The audit events of reclassifications: action, goal, and the number of the event of the start."""
     rows = await owner.fetch(
         "select event_id, action, (detail->>'clearance')::integer as goal, detail->>'started' as started, "
         "actor from argus.audit_event where action in ('reclassification-started', 'reclassified') "
@@ -249,7 +251,7 @@ async def events(owner: Connection) -> list[tuple[str, int, int]]:
 
 
 def paired(told: Sequence[tuple[str, int, int]]) -> list[int]:
-    """The goals of jobs, each of which is told exactly twice: when it starts, and when all is done."""
+    """The goals of jobs, each of which has exactly two events: its start and its end."""
     starts, ends = told[::2], told[1::2]
     assert [action for action, *_ in starts] == ["reclassification-started"] * len(starts)
     assert ends == [("reclassified", goal, event) for _, goal, event in starts]
@@ -257,7 +259,8 @@ def paired(told: Sequence[tuple[str, int, int]]) -> list[int]:
 
 
 def test_an_interrupted_job_is_continued(login: Target) -> None:
-    """After any step: what is current has the new clearance, the next run does the rest, one job is told."""
+    """After an interruption at any step the current rows have the new clearance, the next run completes the
+    job, and the audit events are those of one job."""
 
     async def work(owner: Connection) -> None:
         steps = Steps()
@@ -279,7 +282,7 @@ def test_an_interrupted_job_is_continued(login: Target) -> None:
 
 
 def test_a_lost_connection_leaves_the_rest_to_the_next_run(database: Target, login: Target) -> None:
-    """The server ends the session in the middle: the run fails, the next one completes the same job."""
+    """When the server ends the session, the run fails, and the next one completes the same job."""
     goal = Goal("acme", 3, "gw")
 
     def end() -> None:
@@ -299,7 +302,7 @@ def test_a_lost_connection_leaves_the_rest_to_the_next_run(database: Target, log
 
 
 def test_another_job_in_between_ends_the_interrupted_one(login: Target) -> None:
-    """A goal that was given up and is wanted again later is a job of its own, with the two events of one."""
+    """A goal that is repeated after another job is a new job with two events of its own."""
 
     async def work(owner: Connection) -> None:
         high, low = Goal("acme", 3, "gw", "wg0"), Goal("acme", 1, "gw", "wg0")
@@ -317,9 +320,9 @@ def test_another_job_in_between_ends_the_interrupted_one(login: Target) -> None:
     as_owner(login, work)
 
 
-def test_audit_events_are_for_those_who_saw_and_who_will(database: Target, login: Target) -> None:
-    """Neither end of a job is told to who may not know of what it was about, before or after; what was
-    told earlier stays as it was."""
+def test_audit_events_have_the_highest_clearance(database: Target, login: Target) -> None:
+    """The events of a job are hidden from readers that may not see its rows before or after it; earlier
+    events do not change."""
 
     async def seen(clearance: int) -> int:
         query = "select count(*) from argus.audit_event where subject = $1"
@@ -351,7 +354,7 @@ def test_audit_events_are_for_those_who_saw_and_who_will(database: Target, login
 
 @pytest.mark.parametrize("goal", [Goal("acme", 3, "gw"), Goal("acme", 0, "gw", with_contents=True)])
 def test_a_collector_writes_on_with_the_new_clearance(login: Target, goal: Goal) -> None:
-    """One snapshot after each step of the job: none has a row of the old clearance, and all are written."""
+    """A snapshot after each step of the job is written, and has no row with the old clearance."""
 
     async def written(instant: float) -> list[int]:
         async with session(login) as other:
@@ -378,9 +381,9 @@ def test_a_collector_writes_on_with_the_new_clearance(login: Target, goal: Goal)
     as_owner(login, work)
 
 
-def test_a_collector_forgets_what_it_knew(login: Target) -> None:
-    """A snapshot in which the raised peer is only configured anew, and one in which the raised interface
-    could not be read, have the new clearance, though no row that they change tells it."""
+def test_a_collector_loads_its_mirror_again(login: Target) -> None:
+    """Snapshots whose rows do not show the raise, of a peer that only changes its configuration and of an
+    interface that is not read, have the new clearance."""
 
     async def work(owner: Connection) -> None:
         await job(owner, Goal("acme", 4, "gw", "wg0", key(2)))
@@ -404,7 +407,7 @@ def test_a_collector_forgets_what_it_knew(login: Target) -> None:
 
 
 def test_a_collector_does_not_undo_a_lowering(login: Target) -> None:
-    """A gateway that is lowered alone stays so when its next snapshot comes, and the one after that."""
+    """A lowered gateway stays lowered when its next two snapshots are written."""
 
     async def work(owner: Connection) -> None:
         await job(owner, Goal("acme", 2, "gw"))
@@ -419,9 +422,9 @@ def test_a_collector_does_not_undo_a_lowering(login: Target) -> None:
         as_owner(login, work)
 
 
-def test_what_the_configuration_says_is_raised_again_and_said(login: Target) -> None:
-    """Lowered below its configuration, the gateway is raised by the next snapshot: what that writes stays
-    above the goal, and it is said both before and after."""
+def test_a_lowering_below_the_configuration_is_undone(login: Target) -> None:
+    """A gateway that is lowered below its configuration is raised by the next snapshot, and the progress says
+    so before and after."""
     written: list[float] = []
 
     def write() -> None:
@@ -445,13 +448,13 @@ def test_what_the_configuration_says_is_raised_again_and_said(login: Target) -> 
 
 
 async def begun(collector: Connection, name: str = "gw") -> int:
-    """A snapshot's transaction has its gateway; the number of that."""
+    """The number of a gateway, in a transaction of a snapshot that has locked its row."""
     query = "update argus.gateway set held_at = now() where org_id = 1 and name = $1 returning gateway_id"
     return int(await collector.fetchval(query, name))
 
 
 async def until_it_waits(database: Target, running: asyncio.Task[int]) -> None:
-    """For a lock."""
+    """Return when a session waits for a lock."""
     while not await asyncio.to_thread(ask, database, WAITING):
         assert not running.done(), "it did not wait"
         await asyncio.sleep(0.01)
@@ -459,7 +462,7 @@ async def until_it_waits(database: Target, running: asyncio.Task[int]) -> None:
 
 @pytest.mark.parametrize("goal", [Goal("acme", 3, "gw"), Goal("acme", 3, "gw", "wg0", key(2))])
 def test_a_snapshot_under_way_is_waited_for(database: Target, login: Target, goal: Goal) -> None:
-    """What a transaction that began with the old clearance adds to what is current is raised with it."""
+    """Current rows of a transaction that began with the old clearance are raised as well."""
 
     async def current() -> int:
         async with session(login) as other:
@@ -483,8 +486,8 @@ def test_a_snapshot_under_way_is_waited_for(database: Target, login: Target, goa
 
 
 def test_a_peer_that_appears_elsewhere_meanwhile_is_another(database: Target, login: Target) -> None:
-    """Wherever it is says where it was at the start: on a gateway whose collector was not waited for, it is
-    new, and has what its directory says."""
+    """A peer is selected where it is at the start; on a gateway where it appears later, it has the clearance
+    of the directory."""
 
     async def work(owner: Connection) -> None:
         goal = Goal("acme", 3, peer=key(3))
@@ -512,7 +515,7 @@ def test_a_peer_that_appears_elsewhere_meanwhile_is_another(database: Target, lo
 def test_rows_that_move_into_a_new_partition_are_found_there(
     login: Target, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    """Rows of a default partition that move between the look and the work are rewritten nevertheless."""
+    """Rows of a default partition that move to a new partition during the run are rewritten."""
     look = days
 
     async def look_and_move(connection: Connection, parent: str) -> list[date]:
@@ -534,7 +537,7 @@ def test_rows_that_move_into_a_new_partition_are_found_there(
 
 @pytest.mark.parametrize("clearance", [0, 3])
 def test_a_day_half_compacted_has_the_clearance_in_the_end(login: Target, clearance: int) -> None:
-    """What a compaction that was interrupted had built before is built anew by the next."""
+    """The table of a day whose compaction was interrupted before is built again by the next compaction."""
 
     async def work(owner: Connection) -> None:
         await cancelled(lambda progress: compact_before(owner, RAW + DAY, progress), 1)
@@ -549,7 +552,8 @@ def test_a_day_half_compacted_has_the_clearance_in_the_end(login: Target, cleara
 
 
 def test_a_raise_does_not_wait_for_maintenance(login: Target) -> None:
-    """While another session rewrites records, what is current is raised; the history follows later."""
+    """While another session maintains the database, the current rows are raised; the history follows
+    later."""
 
     async def work(owner: Connection) -> None:
         async with session(login) as second:
@@ -570,8 +574,8 @@ def test_a_raise_does_not_wait_for_maintenance(login: Target) -> None:
     as_owner(login, work)
 
 
-def test_of_two_jobs_the_later_one_holds(login: Target) -> None:
-    """One that is begun and done between the two parts of another: the history is as what is current."""
+def test_the_later_of_two_jobs_wins(login: Target) -> None:
+    """A job that runs between the two parts of another decides the clearance of the history."""
 
     def once() -> None:
         if steps.work.done == 1:
@@ -596,7 +600,7 @@ def test_of_two_jobs_the_later_one_holds(login: Target) -> None:
 
 
 def test_the_same_job_twice_at_a_time_is_one(login: Target) -> None:
-    """Whoever comes second helps the first: the events are those of one job."""
+    """Two simultaneous runs of one goal write the events of one job."""
     goal = Goal("acme", 3, "gw")
 
     def once() -> None:
@@ -615,8 +619,8 @@ def test_the_same_job_twice_at_a_time_is_one(login: Target) -> None:
     as_owner(login, work)
 
 
-def test_collectors_of_other_gateways_are_left_alone(login: Target) -> None:
-    """Only those forget what they knew in whose gateway something current changed."""
+def test_collectors_of_other_gateways_are_not_affected(login: Target) -> None:
+    """Only the collectors of gateways whose current rows changed load their mirror again."""
 
     async def work(owner: Connection) -> None:
         for goal, counts in (
@@ -670,8 +674,8 @@ WRONG = {
 
 
 @pytest.mark.parametrize("goal", WRONG)
-def test_what_cannot_be_is_said_and_not_done(login: Target, goal: str) -> None:
-    """Names that do not exist, with those that do; a clearance below that of what contains the subject."""
+def test_an_impossible_goal_is_refused(login: Target, goal: str) -> None:
+    """An unknown name is refused with the known ones, and a clearance below that of the container."""
     wrong, problem = WRONG[goal]
 
     async def work(owner: Connection) -> None:

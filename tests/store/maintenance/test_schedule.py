@@ -1,4 +1,4 @@
-"""Upkeep: days are looked after by whoever may, and a failure of it is told once."""
+"""The maintenance schedule: it does what its login may do, and logs a failure once."""
 
 from __future__ import annotations
 
@@ -29,7 +29,7 @@ def owner(database: Target) -> Target:
 
 
 def keep_up(target: Target, done: Callable[[RecordingState], bool]) -> RecordingState:
-    """Upkeep with this login until it is done, then ended."""
+    """The schedule runs with this login until `done`."""
     recording = RecordingState()
     database = DatabaseSettings(target.host, target.database, target.user)
 
@@ -60,7 +60,7 @@ def sql(target: Target, *statements: str) -> None:
 
 
 def test_an_owner_maintains(owner: Target) -> None:
-    """Partitions are made ahead, an old day is compacted and a very old one dropped."""
+    """An owner creates partitions ahead, compacts an old day and drops a very old one."""
     sql(
         owner,
         "select argus.ensure_partitions(current_date - 30, 1)",
@@ -83,10 +83,10 @@ def test_an_owner_maintains(owner: Target) -> None:
     assert not recording.failing
 
 
-def test_a_collector_makes_partitions_and_says_what_it_leaves(
+def test_a_collector_only_creates_partitions(
     owner: Target, database: Target, caplog: pytest.LogCaptureFixture
 ) -> None:
-    """Without the owner's rights days are made, none is compacted, and the log says who has to."""
+    """Without the owner's rights partitions are created, no day is compacted, and the log says so."""
     sql(owner, "select argus.ensure_partitions(current_date - 30, 1)")
     sql(database, "create role upkeep_collector login in role argus_collector")
     try:
@@ -99,8 +99,8 @@ def test_a_collector_makes_partitions_and_says_what_it_leaves(
     assert "argus-wg maintain" in line
 
 
-def test_a_failure_is_told_once(owner: Target, caplog: pytest.LogCaptureFixture) -> None:
-    """What the server refuses is one line, a metric and a reason, and is tried again."""
+def test_a_failure_is_logged_once(owner: Target, caplog: pytest.LogCaptureFixture) -> None:
+    """A failure is one line in the log, a metric and a reason, and is tried again."""
     sql(owner, "set role argus_owner; drop function argus.default_partition_rows()")
     recording = keep_up(owner, lambda so_far: "maintenance" in so_far.failing)
     assert recording.database_errors["maintenance"] == 1

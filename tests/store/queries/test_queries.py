@@ -1,4 +1,5 @@
-"""What readers ask: the same answers from samples, from compacted days, and from plain Python."""
+"""The questions of readers: samples and compacted days give the same answers, equal to those of a plain
+model."""
 
 from __future__ import annotations
 
@@ -56,7 +57,7 @@ ALWAYS = date(2100, 1, 1)
 
 @pytest.fixture(scope="module", params=["15", "17"])
 def database(request: pytest.FixtureRequest) -> Iterator[Target]:
-    """A database with the schema, as the superuser reaches it: who uses it empties it first."""
+    """A database with the schema, for the superuser; each test empties it first."""
     server: PostgresServer = request.getfixturevalue(f"postgres{request.param}")
     with servers.database(server) as target:
         migrated(target)
@@ -64,7 +65,7 @@ def database(request: pytest.FixtureRequest) -> Iterator[Target]:
 
 
 class Recorder:
-    """Snapshots on their way into the database."""
+    """Writes snapshots into the database."""
 
     def __init__(self, collector: Connection) -> None:
         self._collector = collector
@@ -87,7 +88,7 @@ class Recorder:
 
 
 class Numbers(NamedTuple):
-    """What the database calls them."""
+    """The numbers in the database: of organisations by name, and peers by number."""
 
     organisations: dict[str, int]
     peers: dict[int, Subject]
@@ -106,7 +107,7 @@ async def empty(owner: Connection) -> None:
 
 
 class Asking:
-    """One reader, who asks everything; each answer is compared with the story's."""
+    """A reader that asks every question and compares each answer with the story's."""
 
     def __init__(self, connection: Connection, story: Story, reader: Reader, numbers: Numbers) -> None:
         self._connection = connection
@@ -181,7 +182,7 @@ class Asking:
 
 
 class Teller:
-    """A story in the database, with somebody who asks after each turn of it."""
+    """Writes a story into the database, and asks after each part of it."""
 
     def __init__(self, number: int, owner: Connection, collector: Connection, reader: Connection) -> None:
         self._seed = random.Random(number)
@@ -210,7 +211,7 @@ class Teller:
             await Asking(self._reader, self._story, reader, numbers).ask(self._instants())
 
     def _instants(self) -> list[int]:
-        """Some in order: of snapshots, a millisecond beside, midnights, before everything, after it."""
+        """Four in order: near snapshots and midnights, before the first, after the last."""
         told = self._story.instants
         about = [*told, *(at // MILLISECONDS * MILLISECONDS for at in told)]
         about += BEGIN - MILLISECONDS, told[-1] + MILLISECONDS
@@ -220,9 +221,9 @@ class Teller:
 @settings(max_examples=10, deadline=None, phases=[Phase.reuse, Phase.generate])  # no shorter story says more
 @given(number=st.integers(0, 2**32))
 def test_answers_are_those_of_the_story(database: Target, number: int) -> None:
-    """Every question of every reader is answered as the story has it: while all days are raw, when some are
-    compacted, when samples came for these, when all are; to the millisecond at the ends of ranges, without
-    what is too secret or another organisation's."""
+    """Every answer equals the story's: with raw days, with some compacted, with later samples for these, and
+    with all compacted; to the millisecond at the ends of ranges, without rows above the clearance or of
+    another organisation."""
 
     async def run() -> None:
         async with (
@@ -256,7 +257,7 @@ Question = Callable[[Connection, int], Awaitable[T]]
 
 @pytest.fixture
 def work(database: Target) -> Target:
-    """A database in which these snapshots are."""
+    """A database with the snapshots of FRAMES."""
 
     async def run() -> None:
         async with session(database) as owner, session(database, "argus_collector") as collector:
@@ -270,7 +271,7 @@ def work(database: Target) -> Target:
 
 
 def ask(target: Target, question: Question[T], clearance: int = 2) -> T:
-    """As a reader of the organisation."""
+    """The answer to a reader of the organisation."""
 
     async def run() -> T:
         async with session(target) as owner, session(target, "argus_reader") as reader:
@@ -289,7 +290,8 @@ def number_of(target: Target, peer: int) -> int:
 
 
 def test_known_are_all_peers_with_their_configuration(work: Target) -> None:
-    """Those that are gone too, with when they were first and last seen; of a gateway, of an interface."""
+    """All peers, also removed ones, have their configuration and times; filters select a gateway or an
+    interface."""
     peers = {peer.public_key: peer for peer in ask(work, known)}
     assert peers.keys() == {key(1), key(2), key(3)}
     one, safe = peers[key(1)], peers[key(2)]
@@ -310,7 +312,7 @@ def test_known_are_all_peers_with_their_configuration(work: Target) -> None:
 
 
 def test_latest_is_of_a_gateway_or_an_interface(work: Target) -> None:
-    """The filters leave out what is elsewhere."""
+    """The filters select a gateway or an interface."""
 
     def of(*place: str) -> Question[list[Latest]]:
         return lambda reader, org_id: latest(reader, org_id, *place)
@@ -321,7 +323,8 @@ def test_latest_is_of_a_gateway_or_an_interface(work: Target) -> None:
 
 
 def test_configurations_over_time(work: Target) -> None:
-    """Each as long as it was so, of a peer and of an interface; what is too secret is not there."""
+    """Each configuration of a peer and of an interface has its period; those above the clearance are
+    hidden."""
     one, safe = number_of(work, 1), number_of(work, 2)
 
     def of(peer: int) -> Question[list[PeerConfigRow]]:
@@ -341,7 +344,7 @@ def test_configurations_over_time(work: Target) -> None:
 
 
 def test_gaps_within_a_range(work: Target) -> None:
-    """The time in which the interface was not read, where the range and the gap have something in common."""
+    """A gap is in the answer if it overlaps the range."""
 
     def of(start: float, end: float, *gateway: str) -> list[Gap]:
         return ask(work, lambda reader, org_id: gaps(reader, org_id, start, end, *gateway))
@@ -354,7 +357,7 @@ def test_gaps_within_a_range(work: Target) -> None:
 
 
 def test_where_a_key_was_seen(work: Target) -> None:
-    """As a peer's and as an interface's own, first and last; a secret peer's is not seen."""
+    """A key was seen first and last as a peer's or an interface's; a peer above the clearance is hidden."""
 
     def of(number: int, clearance: int = 2) -> list[tuple[object, ...]]:
         found = ask(work, lambda reader, org_id: key_seen(reader, org_id, key(number)), clearance)
@@ -368,8 +371,8 @@ def test_where_a_key_was_seen(work: Target) -> None:
     assert of(97) == []
 
 
-def test_another_organisation_is_not_there(work: Target) -> None:
-    """Whoever names it without being of it gets nothing, whatever the question."""
+def test_another_organisation_is_hidden(work: Target) -> None:
+    """A reader with the scope of another organisation gets no rows from any question."""
 
     async def curious(reader: Connection, org_id: int) -> list[object]:
         await reader.execute("set local app.org_id = 1000000")
@@ -392,8 +395,8 @@ def test_another_organisation_is_not_there(work: Target) -> None:
     assert ask(work, curious, clearance=9) == [[]] * 10
 
 
-def test_days_that_are_not_asked_for_are_not_read(work: Target) -> None:
-    """A history of an hour has a plan with its day's partition alone, and the look-up of a peer an index."""
+def test_a_history_reads_only_its_days(work: Target) -> None:
+    """The plan of a history of an hour reads only the partition of its day, by an index."""
 
     async def plan(reader: Connection, org_id: int) -> str:
         low, high = (datetime.fromtimestamp(seconds, UTC) for seconds in (FIRST, FOURTH))
