@@ -160,7 +160,7 @@ def retried(read: Callable[[], T], retries: int, what: str) -> tuple[T, int]:
 
 
 def error_of(code: int) -> ReadError:
-    """The `ReadError` for an error number of a WireGuard or link dump, with its remedy."""
+    """The `ReadError` for an error number of a WireGuard or link dump."""
     if code in (errno.EPERM, errno.EACCES):
         return PermissionMissing("reading WireGuard devices needs CAP_NET_ADMIN in the network namespace")
     if code == errno.ENODEV:
