@@ -20,6 +20,7 @@ class BlockText:
     """The text of a block of peers, kept between scrapes."""
 
     def __init__(self, interface: str, keys: tuple[str, ...]) -> None:
+        self.keys = keys  # held, so that no other tuple gets its identity
         self._interface = interface
         self._lines = [_line({"interface": interface, "public_key": key}) for key in keys]
         self._templates: dict[Family, tuple[tuple[bool, ...] | None, bytes]] = {}
@@ -84,13 +85,14 @@ class InterfaceText:
 
     def __init__(self, interface: str) -> None:
         self._interface = interface
-        self._blocks: dict[tuple[str, ...], BlockText] = {}  # by the keys of the peers
+        # By the identity of a block's tuple of keys. Hashing the keys would take a tenth of a page's time.
+        self._blocks: dict[int, BlockText] = {}
         self._joined: dict[Family, Joined] = {}
 
     def update(self, peers: InterfacePeers) -> None:
         """Makes the text of new blocks and forgets that of blocks that are gone. Precedes the others."""
         self._blocks = {
-            block.keys: self._blocks.get(block.keys) or BlockText(self._interface, block.keys)
+            id(block.keys): self._blocks.get(id(block.keys)) or BlockText(self._interface, block.keys)
             for block in peers.blocks
         }
 

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping, Sequence
 
 from exporter.metrics.declarations.content import CompatibleContent
 from exporter.metrics.rendering.lines import chunks, pieces
@@ -18,7 +18,7 @@ def render_mdlayher(content: CompatibleContent, *, gzip: bool) -> list[bytes]:
 
 def _page(content: CompatibleContent) -> Iterator[bytes]:
     for group in content.groups:
-        series = [labels(pairs) for pairs in group.labels]
+        series = _series(group.labels)
         for family, column in group.columns.items() if series else ():
             yield head(family, openmetrics=False).encode()
             values = zip(series, column, strict=True)
@@ -26,6 +26,16 @@ def _page(content: CompatibleContent) -> Iterator[bytes]:
                 family, (f"{name} {go_float(value)}" for name, value in values if value is not None)
             )
     yield tables(content.tables, openmetrics=False)
+
+
+def _series(found: Sequence[Mapping[str, str]]) -> list[str]:
+    """The labels of each series, as text. All have the same names, which are written once if possible."""
+    rows = [tuple(pairs.values()) for pairs in found]
+    values = "".join(map("".join, rows))
+    if any(special in values for special in '"\\\n'):
+        return [labels(pairs) for pairs in found]
+    template = labels(dict.fromkeys(found[0], "%s")) if found else ""
+    return [template % row for row in rows]
 
 
 def go_float(value: int) -> str:

@@ -108,12 +108,13 @@ def test_columns_are_cut_as_the_blocks_are() -> None:
         assert [[value for _, value in part] for part in configured] == [[size] * size for size in cuts]
 
 
-def test_text_is_kept_by_the_keys_of_a_block() -> None:
-    """A block that is gathered again with the same peers keeps its pieces, and a run of them its checksum."""
+def test_text_is_kept_for_the_keys_of_a_block() -> None:
+    """A block with the same tuple of keys keeps its pieces, and unchanged pieces keep their joined run."""
     kept = InterfaceText("wg0")
+    parts = [("a", "b"), ("c",)]
     runs = []
     for site in ("", "", "x"):
-        peers = InterfacePeers("wg0", [block_of("ab", site), block_of("c", site)], {AGE: [1, 2, 3]})
+        peers = InterfacePeers("wg0", [block_of(part, site) for part in parts], {AGE: [1, 2, 3]})
         kept.update(peers)
         runs.append([kept.joined(family, peers) for family in (AGE, KEEPALIVE, INFO)])
     assert [again is run for run, again in zip(runs[0], runs[1], strict=True)] == [True, True, True]
