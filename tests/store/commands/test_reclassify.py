@@ -207,13 +207,10 @@ def test_the_private_server_is_reached_beside_its_daemon(
 
         async def daemon() -> None:
             server = PrivatePostgres(state)
-            await server.start()
+            await server.ready()
             try:
                 with pytest.raises(EmbeddedFailed, match="with PGHOST, PGUSER, PGDATABASE and PGPASSWORD"):
                     await asyncio.to_thread(command, *words)
-                superuser = await connect(server.superuser, application="test")
-                await migrate.bootstrap(superuser, server.target.user)
-                await close(superuser)
                 owner = await connect(server.target, application="test")
                 await migrate.migrate(owner, progress=Progress())
                 await close(owner)

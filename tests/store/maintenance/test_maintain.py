@@ -68,7 +68,7 @@ def run(login: Target, work: Callable[[Connection, int], Awaitable[None]]) -> No
     asyncio.run(all_of_it())
 
 
-async def upkeep(owner: Connection, **arguments: object) -> bool:
+async def maintain_now(owner: Connection, **arguments: object) -> bool:
     """`maintain` as by a daemon that keeps raw days for 3 days and compacted days for 6."""
     settings = {"raw_days": 3, "history_days": 6, "today": TODAY, "progress": Progress(), **arguments}
     return await maintain(owner, **settings)  # type: ignore[arg-type]
@@ -81,7 +81,7 @@ class TestMaintained:
 
         async def work(owner: Connection, org_id: int) -> None:
             said: list[str] = []
-            assert await upkeep(owner, progress=Progress(say=said.append))
+            assert await maintain_now(owner, progress=Progress(say=said.append))
             assert said == [
                 *(f"{day}: {name} dropped" for day in DAYS[:2] for name in ("sample", "snapshot")),
                 *(f"{day}: compacted" for day in DAYS[2:5]),
@@ -93,7 +93,7 @@ class TestMaintained:
             assert await days(owner, "sample") == [DAYS[5], *ahead]
             assert await days(owner, "snapshot") == [*DAYS[2:6], *ahead]
             said.clear()
-            assert await upkeep(owner, progress=Progress(say=said.append))
+            assert await maintain_now(owner, progress=Progress(say=said.append))
             assert said == []
 
         run(login, work)
@@ -103,13 +103,13 @@ class TestMaintained:
         again."""
 
         async def work(owner: Connection, org_id: int) -> None:
-            await upkeep(owner)
+            await maintain_now(owner)
             before = await everything(owner)
             again = "insert into argus.sample select $1, 2, $2, 1, 1, null, 0, true"
             await owner.execute(again, org_id, start_of(DAYS[3]) + timedelta(milliseconds=7))
             await owner.execute(again, org_id, start_of(DAYS[0]))
             recording = RecordingState(default_rows=5)
-            assert await upkeep(owner, recording=recording)
+            assert await maintain_now(owner, recording=recording)
             assert recording.default_rows == 0
             assert len(await everything(owner)) == len(before) + 1
             assert name_of("sample", DAYS[3]) not in await lies(owner)
@@ -123,7 +123,7 @@ class TestMaintained:
             at = start_of(DAYS[5]) + timedelta(hours=23, minutes=59)
             await owner.execute(STATES, org_id, at)
             before = await owner.fetch("select * from argus.peer_state order by peer_id")
-            assert await upkeep(owner, raw_days=0, history_days=0)
+            assert await maintain_now(owner, raw_days=0, history_days=0)
             assert await lies(owner) == {}
             assert await owner.fetch("select * from argus.peer_state order by peer_id") == before
             async with scope(owner, org_id):
@@ -139,7 +139,7 @@ class TestMaintained:
             kept = start_of(DAYS[2])
             for end in kept - timedelta(milliseconds=1), kept, None:
                 await owner.execute(GAP, org_id, start_of(OLD), end)
-            await upkeep(owner)
+            await maintain_now(owner)
             assert [row[0] for row in await owner.fetch(ENDS)] == [kept, None]
 
         run(login, work)
@@ -151,8 +151,8 @@ class TestMaintained:
         async def work(owner: Connection, org_id: int) -> None:
             wanted = [row for row in await everything(owner) if row["taken_at"] >= start_of(DAYS[2])]
             async with session(login) as other:
-                await cancelled(lambda progress: upkeep(other, progress=progress), after)
-                assert await upkeep(owner, wait=False)
+                await cancelled(lambda progress: maintain_now(other, progress=progress), after)
+                assert await maintain_now(owner, wait=False)
             assert await everything(owner) == wanted
             assert name_of("sample_day", DAYS[4]) in await lies(owner)
 
@@ -170,11 +170,11 @@ class TestAlone:
                 async with locks.held(first, locks.MAINTENANCE, Progress()) as held:
                     assert held
                     recording = RecordingState()
-                    assert not await upkeep(owner, wait=False, recording=recording)
+                    assert not await maintain_now(owner, wait=False, recording=recording)
                     assert await lies(owner) == before
                     assert recording.partitions_until
                     said: list[str] = []
-                    waiting = asyncio.create_task(upkeep(owner, progress=Progress(say=said.append)))
+                    waiting = asyncio.create_task(maintain_now(owner, progress=Progress(say=said.append)))
                     while not said and not waiting.done():
                         await asyncio.sleep(0.005)
                     await asyncio.sleep(locks.AGAIN * 3)
@@ -193,7 +193,7 @@ class TestAlone:
             first = await connect(login, application="test", role="argus_owner")
             async with locks.held(first, locks.MAINTENANCE, Progress()):
                 first.terminate()
-                while not await upkeep(owner, wait=False):
+                while not await maintain_now(owner, wait=False):
                     await asyncio.sleep(0.005)
 
         run(login, work)
@@ -205,7 +205,7 @@ class TestAlone:
         async def work(owner: Connection, org_id: int) -> None:
             wanted = [row for row in await everything(owner) if row["taken_at"] >= start_of(DAYS[2])]
             gateways = [await connect(login, application="test", role="argus_owner") for _ in range(20)]
-            done = await asyncio.gather(*(upkeep(each, wait=False) for each in gateways))
+            done = await asyncio.gather(*(maintain_now(each, wait=False) for each in gateways))
             await asyncio.gather(*map(close, gateways))
             assert any(done)
             assert await everything(owner) == wanted

@@ -35,8 +35,8 @@ def keep_up(target: Target, done: Callable[[RecordingState], bool]) -> Recording
 
     async def run() -> None:
         access = DatabaseAccess(database, Path("/nonexistent"), {}, recording)
-        upkeep = MaintenanceSchedule(access, Settings(), recording)
-        task = asyncio.create_task(upkeep.run())
+        schedule = MaintenanceSchedule(access, Settings(), recording)
+        task = asyncio.create_task(schedule.run())
         try:
             async with asyncio.timeout(PATIENCE):
                 while not done(recording):
@@ -88,12 +88,12 @@ def test_a_collector_only_creates_partitions(
 ) -> None:
     """Without the owner's rights partitions are created, no day is compacted, and the log says so."""
     sql(owner, "select argus.ensure_partitions(current_date - 30, 1)")
-    sql(database, "create role upkeep_collector login in role argus_collector")
+    sql(database, "create role schedule_collector login in role argus_collector")
     try:
         with caplog.at_level(logging.WARNING):
-            keep_up(replace(owner, user="upkeep_collector"), lambda so_far: bool(so_far.partitions_until))
+            keep_up(replace(owner, user="schedule_collector"), lambda so_far: bool(so_far.partitions_until))
     finally:
-        sql(database, "drop role upkeep_collector")
+        sql(database, "drop role schedule_collector")
     assert ask(owner, PARTITIONS)[0][0] == 1 + 1 + 4  # the default, the old one, today and three to come
     (line,) = [one.getMessage() for one in caplog.records if "compacted" in one.getMessage()]
     assert "argus-wg maintain" in line
