@@ -1,7 +1,7 @@
-"""What only two readings together tell: handshakes seen, endpoints moved, bytes sent and nothing back.
+"""What follows from comparing readings: handshakes, endpoint changes, unanswered bytes.
 
-WireGuard keeps no history. The exporter counts what it sees change between one reading and the next, from
-its own start on; a peer that is removed takes its counts with it.
+WireGuard keeps no history. The exporter counts changes from one reading to the next, since its own start.
+The counts of a peer are forgotten when the peer is removed.
 """
 
 from __future__ import annotations
@@ -20,9 +20,14 @@ T = TypeVar("T")
 
 @dataclass(slots=True)
 class Observed:
-    """Columns parallel to the peers of one device's last reading, and the byte counters of one before it."""
+    """One interface: its last reading, the byte counters of an earlier one, and the counts so far.
 
-    source: str = ""  # as a `Reading` names it
+    Columns have a value for each peer of the last reading. Counters with `before` are from an earlier
+    reading, to compare with. Counters with `between` are from a reading between the two; they take the place
+    of those with `before` once they are old enough.
+    """
+
+    source: str = ""  # as in `Reading`
     read_at: float = 0.0  # UNIX seconds
     peers: Sequence[Peer] = ()
     last_handshake: Sequence[int] = ()
@@ -30,32 +35,32 @@ class Observed:
     transmit_bytes: Sequence[int] = ()
     received_before: Sequence[int] = ()
     transmitted_before: Sequence[int] = ()
-    between_at: float = 0.0  # of the reading that takes the place of the one before when it is old enough
+    between_at: float = 0.0  # UNIX seconds
     received_between: Sequence[int] = ()
     transmitted_between: Sequence[int] = ()
-    handshakes: list[int] = field(default_factory=list)  # how many were seen
-    endpoint_changes: list[int] = field(default_factory=list)  # how many were seen
-    rerouted_at: Mapping[str, float] = field(default_factory=dict)  # key → when its allowed IPs changed
+    handshakes: list[int] = field(default_factory=list)  # counted so far
+    endpoint_changes: list[int] = field(default_factory=list)  # counted so far
+    allowed_ips_changed_at: Mapping[str, float] = field(default_factory=dict)  # public key → UNIX seconds
 
     def unanswered(self, index: int) -> bool:
-        """Were bytes sent to this peer since the reading before, and none received?"""
+        """Whether bytes were sent to the peer since the earlier reading, and none were received."""
         return (
             self.transmit_bytes[index] > self.transmitted_before[index]
             and self.receive_bytes[index] == self.received_before[index]
         )
 
     def all_unanswered(self, first: int, end: int) -> list[bool]:
-        """The same for the peers of a range."""
+        """`unanswered` for each peer of a range."""
         columns = (self.transmit_bytes, self.transmitted_before, self.receive_bytes, self.received_before)
         rows = zip(*(column[first:end] for column in columns), strict=True)
         return [sent > sent_before and got == got_before for sent, sent_before, got, got_before in rows]
 
 
 class Observer:
-    """Feed it each snapshot once, in order. `devices` maps a device's label to what was observed of it.
+    """Compares snapshots, each of which is passed to `update` once, in order. `devices` is by label.
 
-    `look_back`: seconds by which the byte counters before are older than the last ones, at least, so that
-    many readings in a short time do not make a peer that answers rarely look like one that never does.
+    `look_back`: the minimum age, in seconds, of the byte counters that the last ones are compared with. It
+    keeps a peer that answers rarely from looking unanswered when there are many readings in a short time.
     """
 
     def __init__(self, look_back: float = 0.0) -> None:
@@ -63,9 +68,11 @@ class Observer:
         self.devices: dict[str, Observed] = {}
 
     def update(self, snapshot: Snapshot) -> None:
-        """Take in a snapshot. A device that could not be read keeps its counts until it can, or is gone."""
+        """Compares a snapshot with earlier ones. A device that could not be read keeps its counts."""
         failed = [reading for reading in snapshot.readings if not reading.ok]
-        unlisted = {reading.source for reading in failed if not reading.interface}  # who knows what is gone?
+        unlisted = {
+            reading.source for reading in failed if not reading.interface
+        }  # their devices may still exist
         kept = {device.label for device in snapshot.devices} | {reading.interface for reading in failed}
         kept |= {label for label, seen in self.devices.items() if seen.source in unlisted}
         for label in self.devices.keys() - kept:
@@ -76,7 +83,7 @@ class Observer:
 
 
 def observe(before: Observed, device: Device, read_at: float = 0.0, look_back: float = 0.0) -> Observed:
-    """The counts after one more reading of a device."""
+    """The observation after one more reading of a device. `read_at` is in UNIX seconds."""
     changed = _changed(before.peers, device.peers)
     old = before if changed is not None else _aligned(before, device)
     handshakes, moves = old.handshakes, old.endpoint_changes
@@ -104,15 +111,20 @@ def observe(before: Observed, device: Device, read_at: float = 0.0, look_back: f
         transmit_bytes=device.transmit_bytes,
         handshakes=handshakes,
         endpoint_changes=moves,
-        rerouted_at={**old.rerouted_at, **rerouted} if rerouted else old.rerouted_at,
+        allowed_ips_changed_at={**old.allowed_ips_changed_at, **rerouted}
+        if rerouted
+        else old.allowed_ips_changed_at,
     )
     _look_back(observed, old, look_back)
     return observed
 
 
 def _look_back(observed: Observed, old: Observed, seconds: float) -> None:
-    """Which counters are those before: of the newest reading kept that is old enough. Two are kept, so they
-    are at most twice as old and a pause between two readings."""
+    """Chooses the counters to compare with: those of the newest kept reading that is at least `seconds` old.
+
+    Two earlier readings are kept. So the chosen one is at most twice `seconds` old, plus the time between two
+    readings.
+    """
     between = old.between_at, old.received_between, old.transmitted_between
     last = old.read_at, old.receive_bytes, old.transmit_bytes
     before = old.received_before, old.transmitted_before
@@ -129,7 +141,7 @@ def _moved(then: Peer, now: Peer) -> bool:
 
 
 def _changed(before: Sequence[Peer], after: Sequence[Peer]) -> list[int] | None:
-    """Where the same peers, in the same order, are configured otherwise; None = they are not the same."""
+    """The indexes of reconfigured peers; None = the peers, or their order, are not the same."""
     if before is after:
         return []
     if len(before) != len(after):
@@ -140,8 +152,10 @@ def _changed(before: Sequence[Peer], after: Sequence[Peer]) -> list[int] | None:
 
 
 def _aligned(before: Observed, device: Device) -> Observed:
-    """The old columns in the order of the new peers. A new peer is taken as it is found: what it did
-    before was not seen happening, and is not counted."""
+    """The earlier observation, in the order of the device's peers.
+
+    A new peer gets its present values, as if it had had them before: nothing is counted for it yet.
+    """
     place = {peer.public_key: index for index, peer in enumerate(before.peers)}
     found = [place.get(peer.public_key, -1) for peer in device.peers]
 
@@ -163,9 +177,9 @@ def _aligned(before: Observed, device: Device) -> Observed:
         transmitted_between=column(before.transmitted_between, transmitted),
         handshakes=column(before.handshakes, nothing),
         endpoint_changes=column(before.endpoint_changes, nothing),
-        rerouted_at={
-            peer.public_key: before.rerouted_at[peer.public_key]
-            for peer in (device.peers if before.rerouted_at else ())
-            if peer.public_key in before.rerouted_at
+        allowed_ips_changed_at={
+            peer.public_key: before.allowed_ips_changed_at[peer.public_key]
+            for peer in (device.peers if before.allowed_ips_changed_at else ())
+            if peer.public_key in before.allowed_ips_changed_at
         },
     )

@@ -1,4 +1,4 @@
-"""From a request to its page: one reading at a time, on one thread, shared by all who ask meanwhile."""
+"""Pages for scrapes: read the gateway, gather, render. Simultaneous requests share one reading."""
 
 from __future__ import annotations
 
@@ -26,7 +26,7 @@ from exporter.recording import RecordingState
 from exporter.sources.gateway import Gateway
 from exporter.web.messages.page import Page
 
-LOOK_BACK = 10.0  # seconds: two tries of a handshake, which WireGuard repeats every 5 (REKEY_TIMEOUT)
+LOOK_BACK = 10.0  # seconds: two attempts at a handshake, which WireGuard repeats every 5 s (REKEY_TIMEOUT)
 
 
 @dataclass(slots=True)
@@ -34,12 +34,15 @@ class Round:
     """One reading, and the pages made of it so far."""
 
     reading: Future[Snapshot]
-    pages: dict[tuple[bool, bool], asyncio.Task[Page]] = field(default_factory=dict)
+    pages: dict[tuple[bool, bool], asyncio.Task[Page]] = field(default_factory=dict)  # by (OpenMetrics, gzip)
 
 
 class Scraper:
-    """Makes pages. `serving` tells what the rest of the daemon counts, `recording` how the recording goes,
-    `totals` what is recorded."""
+    """Reads the gateway and makes pages, one at a time, on one thread.
+
+    `serving` returns the state of the daemon. `recording` is the state of the recording, and `totals`
+    returns the recorded totals by interface; both None = recording is off.
+    """
 
     def __init__(
         self,
@@ -65,8 +68,10 @@ class Scraper:
         self.last_duration: float | None = None  # seconds
 
     async def scrape(self, accept: str, gzip: bool) -> Page:
-        """The page for an Accept header. Requests that come while a reading or its first page is under way
-        get what it gives."""
+        """The page for a client. Requests during a reading, or while its first page is made, share it.
+
+        Raises whatever a reading or rendering raises: a defect, as failures to read are part of a snapshot.
+        """
         kind = self._config.metrics.schema == "native" and prefers_openmetrics(accept), gzip
         current = self._round
         if current is None:
@@ -77,7 +82,7 @@ class Scraper:
         return await asyncio.shield(page)
 
     async def read(self) -> Snapshot:
-        """A reading without a page, shared with the scrapes that come meanwhile."""
+        """A reading without a page. Scrapes during the reading share it."""
         current = self._round
         if current is None:
             current = self._round = Round(self._worker.submit(self._read))
@@ -88,12 +93,13 @@ class Scraper:
                 self._round = None
 
     def close(self) -> None:
+        """Waits for the reading that is under way, and ends the thread."""
         self._worker.shutdown(wait=True, cancel_futures=True)
 
     async def _page(self, current: Round, openmetrics: bool, gzip: bool) -> Page:
         started = time.monotonic()
         try:
-            # Behind the reading on the same thread, so that its result is there and nobody waits for it.
+            # Queued behind the reading on the same thread, so that its result is there without waiting.
             work = self._worker.submit(lambda: self._render(current.reading.result(), openmetrics, gzip))
             return await asyncio.wrap_future(work)
         finally:
@@ -127,7 +133,7 @@ class Scraper:
         return Page(kind, "gzip" if gzip else "", pieces)
 
     def _inputs(self, snapshot: Snapshot) -> Inputs:
-        generation = self._directory.generation  # first: the directory may be newer than it, never older
+        generation = self._directory.generation  # read first: the directory may be newer, but never older
         return Inputs(
             snapshot,
             self._observer.devices,

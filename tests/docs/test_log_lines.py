@@ -43,7 +43,7 @@ LINES = sorted(
 def test_the_page_quotes_lines() -> None:
     """Lines of the tables, of the example and of symptoms are among those that are checked."""
     assert len(LINES) > 30
-    assert ("interface wg0 (netlink) is read again", False) in LINES
+    assert ("interface wg0 (netlink) can be read again", False) in LINES
     assert ("no PostgreSQL >= 15 on this host", True) in LINES
 
 

@@ -1,4 +1,4 @@
-"""How failures are counted and told: once when they begin, once when they end."""
+"""How failures are counted, and logged once when they begin and once when they end."""
 
 from __future__ import annotations
 
@@ -18,8 +18,8 @@ BAD = Reading("netlink", "wg0", 0.1, "timeout", "no answer within 5 s")
 WORSE = Reading("netlink", "wg0", 0.1, "permission", "needs CAP_NET_ADMIN")
 
 
-def told(caplog: pytest.LogCaptureFixture, *history: tuple[Reading, ...], device: bool = True) -> list[str]:
-    """What the log says of readings, one after another, of a gateway with or without an interface."""
+def logged(caplog: pytest.LogCaptureFixture, *history: tuple[Reading, ...], device: bool = True) -> list[str]:
+    """The log lines of several snapshots in order, of a gateway with or without an interface."""
     health = Health()
     with caplog.at_level(logging.INFO, "argus.read"):
         for readings in history:
@@ -27,68 +27,70 @@ def told(caplog: pytest.LogCaptureFixture, *history: tuple[Reading, ...], device
     return [f"{record.levelname} {record.getMessage()}" for record in caplog.records]
 
 
-def test_nothing_is_told_while_all_is_well(caplog: pytest.LogCaptureFixture) -> None:
-    """Good readings are no news."""
-    assert told(caplog, (SOURCE, GOOD), (SOURCE, GOOD)) == []
+def test_good_readings_are_not_logged(caplog: pytest.LogCaptureFixture) -> None:
+    """A reading without a failure writes no line."""
+    assert logged(caplog, (SOURCE, GOOD), (SOURCE, GOOD)) == []
 
 
-def test_a_failure_is_told_at_its_start_and_at_its_end(caplog: pytest.LogCaptureFixture) -> None:
-    """However often it is read meanwhile: one line when it fails, with the reason, and one when it works."""
-    assert told(caplog, (GOOD,), (BAD,), (BAD,), (BAD,), (GOOD,), (GOOD,)) == [
+def test_a_failure_is_logged_at_its_start_and_at_its_end(caplog: pytest.LogCaptureFixture) -> None:
+    """A failure that lasts several readings is one line when it begins and one when it ends."""
+    assert logged(caplog, (GOOD,), (BAD,), (BAD,), (BAD,), (GOOD,), (GOOD,)) == [
         "ERROR interface wg0 (netlink) cannot be read (timeout): no answer within 5 s",
-        "INFO interface wg0 (netlink) is read again",
+        "INFO interface wg0 (netlink) can be read again",
     ]
 
 
-def test_another_reason_is_told(caplog: pytest.LogCaptureFixture) -> None:
-    """Who mends one fault and finds the next one is told of it."""
-    assert told(caplog, (BAD,), (WORSE,), (WORSE,), (GOOD,)) == [
+def test_another_reason_is_logged(caplog: pytest.LogCaptureFixture) -> None:
+    """A failure whose reason changes is logged again."""
+    assert logged(caplog, (BAD,), (WORSE,), (WORSE,), (GOOD,)) == [
         "ERROR interface wg0 (netlink) cannot be read (timeout): no answer within 5 s",
         "ERROR interface wg0 (netlink) cannot be read (permission): needs CAP_NET_ADMIN",
-        "INFO interface wg0 (netlink) is read again",
+        "INFO interface wg0 (netlink) can be read again",
     ]
 
 
-def test_each_place_is_told_for_itself(caplog: pytest.LogCaptureFixture) -> None:
+def test_each_failure_is_logged_separately(caplog: pytest.LogCaptureFixture) -> None:
     """The same interface of two sources, and a source as a whole, each have their own line."""
     elsewhere = Reading("uapi", "wg0", 0.1, "stale-socket", "nothing listens")
     listing = Reading("uapi", "", 0.1, "permission", "not ours to open")
-    assert told(caplog, (BAD, elsewhere), (BAD, elsewhere, listing)) == [
+    assert logged(caplog, (BAD, elsewhere), (BAD, elsewhere, listing)) == [
         "ERROR interface wg0 (netlink) cannot be read (timeout): no answer within 5 s",
         "ERROR interface wg0 (uapi) cannot be read (stale-socket): nothing listens",
         "ERROR source uapi cannot be read (permission): not ours to open",
     ]
 
 
-def test_what_fails_and_goes_is_told(caplog: pytest.LogCaptureFixture) -> None:
-    """A failure also ends when there is nothing left to read; when it comes back it fails anew."""
-    assert told(caplog, (BAD,), (SOURCE,), (SOURCE,), (BAD,)) == [
+def test_a_failing_interface_that_is_removed_is_logged(caplog: pytest.LogCaptureFixture) -> None:
+    """A failure also ends when its interface is removed; if the interface comes back, it is a new failure."""
+    assert logged(caplog, (BAD,), (SOURCE,), (SOURCE,), (BAD,)) == [
         "ERROR interface wg0 (netlink) cannot be read (timeout): no answer within 5 s",
-        "INFO interface wg0 (netlink) is no longer there to be read",
+        "INFO interface wg0 (netlink) does not exist any more",
         "ERROR interface wg0 (netlink) cannot be read (timeout): no answer within 5 s",
     ]
 
 
-def test_what_fails_is_not_called_gone_while_nobody_knows(caplog: pytest.LogCaptureFixture) -> None:
-    """While its source cannot be listed, a failing interface is neither gone nor failing anew."""
+def test_an_interface_is_not_reported_as_removed_while_its_source_fails(
+    caplog: pytest.LogCaptureFixture,
+) -> None:
+    """While its source cannot be listed, a failing interface is neither removed nor a new failure."""
     unlisted = Reading("netlink", "", 0.1, "timeout", "no list")
-    assert told(caplog, (SOURCE, BAD), (unlisted,), (SOURCE, BAD), (SOURCE, GOOD)) == [
+    assert logged(caplog, (SOURCE, BAD), (unlisted,), (SOURCE, BAD), (SOURCE, GOOD)) == [
         "ERROR interface wg0 (netlink) cannot be read (timeout): no answer within 5 s",
         "ERROR source netlink cannot be read (timeout): no list",
-        "INFO source netlink is read again",
-        "INFO interface wg0 (netlink) is read again",
+        "INFO source netlink can be read again",
+        "INFO interface wg0 (netlink) can be read again",
     ]
 
 
-def test_no_interface_is_told_once(caplog: pytest.LogCaptureFixture) -> None:
-    """An empty page is explained: there is nothing to read, which is not a failure."""
-    assert told(caplog, (SOURCE,), (SOURCE,), device=False) == [
-        "WARNING no WireGuard interface found; `argus-wg check` says where was looked"
+def test_no_interface_is_logged_once(caplog: pytest.LogCaptureFixture) -> None:
+    """A gateway without interfaces is one warning, because it is not a failure."""
+    assert logged(caplog, (SOURCE,), (SOURCE,), device=False) == [
+        "WARNING no WireGuard interface found; `argus-wg check` lists the places that were searched"
     ]
 
 
-def test_interfaces_that_come_are_told(caplog: pytest.LogCaptureFixture) -> None:
-    """After "none found" comes how many there are, once."""
+def test_interfaces_that_appear_are_logged(caplog: pytest.LogCaptureFixture) -> None:
+    """Interfaces that appear after none was found are logged once, with their number."""
     health = Health()
     with caplog.at_level(logging.INFO, "argus.read"):
         for devices in ((), (WG0,), (WG0,)):
@@ -96,9 +98,9 @@ def test_interfaces_that_come_are_told(caplog: pytest.LogCaptureFixture) -> None
     assert [record.getMessage() for record in caplog.records][1:] == ["1 WireGuard interface(s) found"]
 
 
-def test_a_failure_is_not_called_empty(caplog: pytest.LogCaptureFixture) -> None:
-    """Where a reading failed, nobody knows that there is nothing."""
-    assert [line.split()[0] for line in told(caplog, (SOURCE, BAD), device=False)] == ["ERROR"]
+def test_a_failure_is_not_logged_as_no_interface(caplog: pytest.LogCaptureFixture) -> None:
+    """If a reading failed, the log does not say that there is no interface."""
+    assert [line.split()[0] for line in logged(caplog, (SOURCE, BAD), device=False)] == ["ERROR"]
 
 
 READINGS = st.lists(
@@ -117,8 +119,8 @@ READINGS = st.lists(
 
 @given(st.lists(READINGS))
 def test_counts(history: list[tuple[Reading, ...]]) -> None:
-    """Every failed reading counts by source and reason, every retry by source, every snapshot once; what
-    fails now is known with its reason. A source that is gone takes its counts with it."""
+    """Failed readings count by source and reason, retries by source, snapshots once. Present failures are
+    known with their reasons. The counts of a source that is gone are forgotten."""
     health = Health()
     for readings in history:
         health.update(Snapshot("gw", 0.0, (), readings))

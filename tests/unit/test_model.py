@@ -1,4 +1,4 @@
-"""The records of a gateway: what they are called, that they stay as they are, and that no secret fits in."""
+"""The records of a gateway: their names, that they are immutable, and that none can hold a secret."""
 
 from __future__ import annotations
 
@@ -24,18 +24,18 @@ RECORDS = {
     ("namespace", "label"), [("", "wg0"), ("blue", "blue/wg0"), ("a b%", "a b%/wg0")], ids=repr
 )
 def test_label_tells_interfaces_apart(namespace: str, label: str) -> None:
-    """An interface goes by its name, with the network namespace before it unless that is the daemon's own."""
+    """The label is the interface's name, after its network namespace unless that is the daemon's own."""
     assert Device("wg0", "kernel", namespace).label == label
 
 
 def test_reading_is_well_without_a_reason() -> None:
-    """A reading failed exactly when it has a reason."""
+    """A reading failed if and only if it has a reason."""
     assert Reading("netlink", "wg0", 0.1).ok
     assert not Reading("netlink", "wg0", 0.1, "timeout", "no answer").ok
 
 
 def test_a_reading_explains_itself_with_its_remedy() -> None:
-    """The log gets what failed and how to fix it; without a known remedy, what failed alone."""
+    """The explanation is the failure and its remedy; without a remedy, only the failure."""
     failed = Reading("netlink", "wg0", 0.1, "timeout", "no answer")
     assert failed.explanation == "no answer"
     assert dataclasses.replace(failed, remedy="try again").explanation == "no answer; try again"
@@ -51,7 +51,7 @@ def test_a_reading_explains_itself_with_its_remedy() -> None:
     ],
 )
 def test_split_endpoint(endpoint: str, host: str, port: str) -> None:
-    """An endpoint is an address without brackets, with its zone, and a port; an unknown one is neither."""
+    """An endpoint is split into address, with its zone, and port; an unknown one gives empty strings."""
     assert split_endpoint(endpoint) == (host, port)
 
 
@@ -59,14 +59,14 @@ def test_split_endpoint(endpoint: str, host: str, port: str) -> None:
 def test_split_endpoint_of_any_address(
     address: ipaddress.IPv4Address | ipaddress.IPv6Address, port: int
 ) -> None:
-    """What was put together comes apart again."""
+    """Any address and port come back from the endpoint that they form."""
     host = f"[{address}]" if address.version == 6 else str(address)
     assert split_endpoint(f"{host}:{port}") == (str(address), str(port))
 
 
 @pytest.mark.parametrize("kind", RECORDS, ids=lambda kind: kind.__name__)
-def test_records_stay_as_they_are(kind: type[Peer | Link | Device | Reading | Snapshot]) -> None:
-    """No field of a record can be set, and no other added: threads share them."""
+def test_records_are_immutable(kind: type[Peer | Link | Device | Reading | Snapshot]) -> None:
+    """No field of a record can be set or added, because threads share records."""
     record = RECORDS[kind]
     for name in [item.name for item in dataclasses.fields(kind)]:
         with pytest.raises(dataclasses.FrozenInstanceError):
@@ -75,7 +75,7 @@ def test_records_stay_as_they_are(kind: type[Peer | Link | Device | Reading | Sn
 
 
 def test_a_peer_says_only_whether_it_has_a_preshared_key() -> None:
-    """No field of any record is made for a private or a preshared key."""
+    """No record has a field for a private or a preshared key."""
     secret = [
         (item.name, str(item.type))
         for kind in RECORDS

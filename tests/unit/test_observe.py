@@ -1,4 +1,4 @@
-"""What is counted from one reading to the next, against a count kept by hand, one peer at a time."""
+"""What is counted from one reading to the next, compared with counting each peer by itself."""
 
 from __future__ import annotations
 
@@ -31,7 +31,7 @@ def look_back(seconds: float, *history: tuple[float, int, int]) -> list[bool]:
 
 
 def observed(*history: list[Row]) -> Observed:
-    """What is known of wg0 after these readings of it."""
+    """The observation of wg0 after these readings of it."""
     observer = Observer()
     for rows in history:
         observer.update(snapshot(with_peers(WG0, rows)))
@@ -46,15 +46,15 @@ def failure(source: str, interface: str) -> tuple[Reading, ...]:
     return (Reading(source, interface, 0.1, "timeout", "no answer"),)
 
 
-def test_first_sight_is_not_counted() -> None:
-    """What a peer did before it was first read was not seen happening."""
+def test_the_first_reading_counts_nothing() -> None:
+    """What happened before the first reading of a peer is not counted."""
     first = observed([row(1, 1000, 5, 5, HERE)])
     assert (first.handshakes, first.endpoint_changes) == ([0], [0])
     assert not first.unanswered(0)
 
 
 def test_handshakes_are_counted_when_the_time_changes() -> None:
-    """A new time is one handshake; the same time none; no time any more (a new start) none."""
+    """A new time is one handshake. The same time, or 0 after the peer was created again, is none."""
     assert observed([row(1)], [row(1, 1000)]).handshakes == [1]
     assert observed([row(1, 1000)], [row(1, 1120)], [row(1, 1120)], [row(1, 1240)]).handshakes == [2]
     assert observed([row(1, 1000)], [row(1, 0)]).handshakes == [0]
@@ -62,7 +62,7 @@ def test_handshakes_are_counted_when_the_time_changes() -> None:
 
 
 def test_endpoint_changes_are_counted_from_one_known_to_another() -> None:
-    """A move is a move; to become known, or unknown, is none; nor is another change of the peer."""
+    """A change from one known endpoint to another counts. Becoming known or unknown does not count."""
     here, there, nowhere = row(1, endpoint=HERE), row(1, endpoint=THERE), row(1)
     assert observed([here], [there], [there], [here]).endpoint_changes == [2]
     assert observed([nowhere], [here], [nowhere]).endpoint_changes == [0]
@@ -74,17 +74,17 @@ def test_endpoint_changes_are_counted_from_one_known_to_another() -> None:
     ("received", "sent", "unanswered"), [(10, 21, True), (10, 20, False), (11, 21, False), (11, 20, False)]
 )
 def test_unanswered_is_sent_without_an_answer(received: int, sent: int, unanswered: bool) -> None:
-    """Only bytes sent and none received between two readings leave a peer unanswered."""
+    """A peer is unanswered if bytes were sent and none received between two readings, and only then."""
     assert observed([row(1, 1, 10, 20)], [row(1, 1, received, sent)]).unanswered(0) is unanswered
 
 
 def test_unanswered_looks_at_the_last_two_readings() -> None:
-    """Silence since then is no question that waits for an answer."""
+    """A peer that is unanswered at one reading is not at the next one if nothing more was sent."""
     assert not observed([row(1, 1, 10, 20)], [row(1, 1, 10, 21)], [row(1, 1, 10, 21)]).unanswered(0)
 
 
 def test_counts_follow_their_peer() -> None:
-    """Peers that change places, and others between them, keep their own counts."""
+    """Each peer keeps its own counts when the order changes and other peers come and go."""
     before = [row(1, 1), row(2, 1), row(3, 1)]
     after = [row(4, 9), row(3, 2, 0, 1), row(1, 1)]
     seen = observed(before, after)
@@ -92,8 +92,8 @@ def test_counts_follow_their_peer() -> None:
     assert [seen.unanswered(index) for index in range(3)] == [False, True, False]
 
 
-def test_a_removed_peer_takes_its_counts_with_it() -> None:
-    """Who comes back begins anew, as a counter may."""
+def test_the_counts_of_a_removed_peer_are_forgotten() -> None:
+    """A peer that is added again starts at 0, as with a counter reset."""
     assert observed([row(1, 1)], [row(1, 2)], [], [row(1, 3)]).handshakes == [0]
 
 
@@ -108,7 +108,7 @@ HISTORIES = st.lists(
 
 @given(HISTORIES)
 def test_any_history(history: list[list[Row]]) -> None:
-    """Column by column gives what counting each peer by itself does."""
+    """For any history, the columns have the counts that counting each peer by itself gives."""
     last: dict[str, Row] = {}
     counts: dict[str, tuple[int, int, bool]] = {}
     for rows in history:
@@ -135,7 +135,7 @@ def counted(before: Row | None, after: Row, counts: tuple[int, int, bool] | None
     ids=["the interface fails", "its source fails"],
 )
 def test_a_failing_interface_keeps_its_counts(failed: tuple[Reading, ...]) -> None:
-    """What could not be read goes on from where it was when it can be again."""
+    """The counts of an interface continue after readings of it that failed."""
     observer = Observer()
     for rows in ([row(1, 1)], [row(1, 2)]):
         observer.update(snapshot(with_peers(WG0, rows)))
@@ -157,7 +157,7 @@ def test_a_failing_interface_keeps_its_counts(failed: tuple[Reading, ...]) -> No
     ],
     ids=["nothing", "uapi", "netlink", "netlink@blue", "wg0", "netlink and tun0"],
 )
-def test_only_what_may_still_be_there_is_kept(failed: tuple[Reading, ...], left: set[str]) -> None:
+def test_an_interface_that_may_still_exist_is_kept(failed: tuple[Reading, ...], left: set[str]) -> None:
     """A removed interface is forgotten, unless it or the source that would list it could not be read."""
     observer = Observer()
     devices = (WG0, Device("wg0", "kernel", "blue"), Device("tun0", "userspace"))
@@ -167,8 +167,8 @@ def test_only_what_may_still_be_there_is_kept(failed: tuple[Reading, ...], left:
 
 
 def test_readings_close_together_are_compared_over_the_look_back() -> None:
-    """A peer that is sent to every five seconds stays unanswered through the readings between, and no longer
-    than it is so."""
+    """A peer that gets bytes every five seconds stays unanswered at the readings in between, until it
+    answers or nothing more is sent."""
     sent_rarely = [(0.0, 0, 0), (1.0, 0, 9), (2.0, 0, 9), (6.0, 0, 18), (7.0, 0, 18), (12.0, 0, 18)]
     assert look_back(10, *sent_rarely) == [False, True, True, True, True, True]
     assert look_back(0, *sent_rarely) == [False, True, False, True, False, False]
@@ -179,13 +179,13 @@ def test_readings_close_together_are_compared_over_the_look_back() -> None:
 
 
 def test_when_allowed_ips_changed() -> None:
-    """A change is known by its peer and its time, also when peers come and go; a new peer has none."""
+    """The time of a change is kept for its peer, also when peers come and go; a new peer has none."""
     observer = Observer()
 
     def see(at: float, **routes: tuple[str, ...]) -> dict[str, float]:
         rows: list[Row] = [(Peer(key(int(name[1:])), allowed), 0, 0, 0) for name, allowed in routes.items()]
         observer.update(Snapshot("gw", at, (with_peers(WG0, rows),)))
-        return dict(observer.devices["wg0"].rerouted_at)
+        return dict(observer.devices["wg0"].allowed_ips_changed_at)
 
     assert see(1.0, p1=("10.0.0.1/32",), p2=()) == {}
     assert see(2.0, p1=("10.0.0.2/32",), p2=()) == {key(1): 2.0}

@@ -1,4 +1,4 @@
-"""From a request to its page: one reading shared by all who ask meanwhile, and pages that agree."""
+"""Pages for scrapes: readings that simultaneous requests share, and pages that agree."""
 
 from __future__ import annotations
 
@@ -45,7 +45,7 @@ peers:
 
 
 def wg0_in(folder: Path, *, closed: bool = False) -> contextlib.AbstractContextManager[Interface]:
-    """wg0, whose socket is in `folder`."""
+    """The interface wg0, whose socket is in `folder`."""
     return interface(folder, "wg0", lambda: REPLY, closed=closed)
 
 
@@ -56,7 +56,7 @@ def config(schema: Schema = "native") -> Config:
 
 @contextlib.contextmanager
 def scraper(folder: Path, schema: Schema = "native", gateway: Gateway | None = None) -> Iterator[Scraper]:
-    """The real thing on the sockets in `folder`."""
+    """A scraper of the sockets in `folder`."""
     names = folder / "directory.yml"
     names.write_text(DIRECTORY)
     made = Scraper(
@@ -80,19 +80,19 @@ def text(page: Page) -> str:
 
 
 def readings(page: Page) -> int:
-    """How often the gateway had been read when the page was made."""
+    """The number of readings up to the one of this page."""
     (count,) = re.findall(r"^wireguard_exporter_readings_total (\d+)$", text(page), re.MULTILINE)
     return int(count)
 
 
 def wireguard_lines(page: Page) -> list[str]:
-    """The samples of WireGuard's families and the exporter's, without those of the process."""
+    """The samples of the page without those of the process."""
     lines = (line for line in text(page).splitlines() if line.startswith("wireguard_"))
     return [line for line in lines if not line.startswith("wireguard_exporter_last_scrape_duration")]
 
 
 async def after_all_have_asked(waiting: list[asyncio.Task[Page]], gate: threading.Event) -> list[Page]:
-    """Open the gate when every scrape has joined the reading that is under way."""
+    """The pages of scrapes that all joined the reading before the interface answers."""
     await asyncio.sleep(0)
     gate.set()
     return list(await asyncio.gather(*waiting))
@@ -104,7 +104,7 @@ def start(*scrapes: Awaitable[Page]) -> list[asyncio.Task[Page]]:
 
 class TestSharing:
     def test_a_reading_without_a_page_is_shared_with_scrapes(self, tmp_path: Path) -> None:
-        """Who only reads shares with who scrapes, whoever comes first; the next reading is a new one."""
+        """`read` and `scrape` share a reading that is under way; later calls start another."""
 
         async def scenario() -> None:
             with wg0_in(tmp_path, closed=True) as wg0, scraper(tmp_path) as made:
@@ -121,7 +121,7 @@ class TestSharing:
         asyncio.run(scenario())
 
     def test_simultaneous_scrapes_share_one_reading(self, tmp_path: Path) -> None:
-        """Ten scrapes that come while the gateway is read get one page of one reading, a later one not."""
+        """Ten scrapes during one reading get the same page; a later scrape gets another."""
 
         async def scenario() -> None:
             with wg0_in(tmp_path, closed=True) as wg0, scraper(tmp_path) as made:
@@ -136,7 +136,7 @@ class TestSharing:
         asyncio.run(scenario())
 
     def test_a_scrape_that_comes_later_still_joins(self, tmp_path: Path) -> None:
-        """Whoever asks while the interface has not answered yet waits for the same answer."""
+        """A scrape that starts before the interface has answered shares the reading."""
 
         async def scenario() -> None:
             loop = asyncio.get_running_loop()
@@ -151,7 +151,7 @@ class TestSharing:
         asyncio.run(scenario())
 
     def test_the_three_renderings_of_one_reading_agree(self, tmp_path: Path) -> None:
-        """Plain, compressed and OpenMetrics pages asked for at once have the same samples, in one order."""
+        """Simultaneous plain, compressed and OpenMetrics pages have the same samples in the same order."""
 
         async def scenario() -> None:
             with wg0_in(tmp_path, closed=True) as wg0, scraper(tmp_path) as made:
@@ -169,8 +169,8 @@ class TestSharing:
 
         asyncio.run(scenario())
 
-    def test_a_client_that_leaves_takes_nobodys_page(self, tmp_path: Path) -> None:
-        """Cancelling the scrape that began a reading disturbs neither the one that joined nor the next."""
+    def test_a_cancelled_scrape_does_not_disturb_others(self, tmp_path: Path) -> None:
+        """When the scrape that started a reading is cancelled, the other scrape and the next get pages."""
 
         async def scenario() -> None:
             with wg0_in(tmp_path, closed=True) as wg0, scraper(tmp_path) as made:
@@ -185,8 +185,8 @@ class TestSharing:
 
         asyncio.run(scenario())
 
-    def test_a_reading_that_nobody_waits_for_any_more(self, tmp_path: Path) -> None:
-        """When every client has left, the reading ends by itself and the next scrape begins another."""
+    def test_a_reading_whose_scrapes_are_all_cancelled(self, tmp_path: Path) -> None:
+        """When every scrape of a reading is cancelled, it completes, and a later scrape starts another."""
 
         async def scenario() -> None:
             with wg0_in(tmp_path, closed=True) as wg0, scraper(tmp_path) as made:
@@ -202,7 +202,7 @@ class TestSharing:
 
 
 class Failing(Gateway):
-    """A gateway with a defect: it raises what it should not, as often as it is told to."""
+    """A gateway with a defect: it raises an unexpected exception `failures` times."""
 
     failures = 0
 
@@ -216,7 +216,7 @@ class Failing(Gateway):
 
 class TestFailing:
     def test_a_defect_costs_one_scrape(self, tmp_path: Path) -> None:
-        """An exception nobody foresaw fails every scrape that waited for this reading, and no other."""
+        """An unexpected exception fails the scrapes that share the reading, and no other."""
 
         async def scenario() -> None:
             gateway = Failing("gw", netlink=False, uapi_directory=tmp_path, timeout=PATIENCE)
@@ -235,7 +235,7 @@ class TestFailing:
         asyncio.run(scenario())
 
     def test_a_defect_in_one_rendering_costs_that_one(self, tmp_path: Path) -> None:
-        """A page that cannot be made fails alone; another kind of page of the same reading is made."""
+        """If one kind of page cannot be rendered, another kind of the same reading is still served."""
 
         class Broken(Scraper):
             def _render(self, snapshot: Snapshot, openmetrics: bool, gzip: bool) -> Page:
@@ -259,7 +259,7 @@ class TestFailing:
 
 class TestClosing:
     def test_closing_waits_for_the_reading(self, tmp_path: Path) -> None:
-        """The reading under way ends, its thread too, and no file descriptor of it is left behind."""
+        """`close` waits for the reading under way and ends the thread; a later scrape is refused."""
 
         async def scenario() -> None:
             with wg0_in(tmp_path, closed=True) as wg0, scraper(tmp_path) as made:
@@ -277,7 +277,7 @@ class TestClosing:
 
 
 def scraped(folder: Path, schema: Schema, *kinds: tuple[str, bool]) -> list[Page]:
-    """Pages of a schema, one after another."""
+    """Pages of a schema, made one after another."""
 
     async def scenario() -> list[Page]:
         with wg0_in(folder), scraper(folder, schema) as made:
@@ -314,7 +314,7 @@ class TestSchemas:
     def test_each_schema_is_served(
         self, tmp_path: Path, schema: Schema, content_type: str, sample: str
     ) -> None:
-        """Its own names and content type, the exporter's own families beside them, compressed or not."""
+        """A page has its schema's names and content type and the exporter's families, compressed or not."""
         plain, compressed = scraped(tmp_path, schema, ("", False), ("", True))
         assert plain.content_type == compressed.content_type == content_type
         assert (plain.encoding, compressed.encoding) == ("", "gzip")
@@ -328,14 +328,14 @@ class TestSchemas:
 
     @pytest.mark.parametrize("schema", ["mindflavor", "mdlayher"])
     def test_drop_in_schemas_have_no_openmetrics(self, tmp_path: Path, schema: Schema) -> None:
-        """The exporters they replace have none either: who asks for it gets their text."""
+        """A request for OpenMetrics gets plain text, as from the exporters that these schemas replace."""
         (page,) = scraped(tmp_path, schema, (OPEN, False))
         assert page.content_type in (MINDFLAVOR_CONTENT_TYPE, MDLAYHER_CONTENT_TYPE)
         assert "# EOF" not in text(page)
 
     @pytest.mark.parametrize("schema", ["native", "mindflavor", "mdlayher"])
     def test_promtool_reads_the_whole_page(self, tmp_path: Path, schema: Schema) -> None:
-        """Prometheus's own parser reads a page with all its parts; of the native one its linter is silent."""
+        """promtool reads the whole page, and has no remark on the style of the native schema."""
         promtool = shutil.which("promtool")
         if promtool is None:
             pytest.skip("promtool is not installed (Debian: apt install prometheus)")
@@ -352,7 +352,7 @@ class TestSchemas:
 
     @pytest.mark.parametrize("schema", ["native", "mindflavor", "mdlayher"])
     def test_no_page_has_a_secret(self, tmp_path: Path, schema: Schema) -> None:
-        """Neither the private key nor the preshared key that the interface told, in hexadecimal or base64."""
+        """No page has the private key or a preshared key of the interface, in hexadecimal or base64."""
         for page in scraped(tmp_path, schema, ("", False), (OPEN, True)):
             assert base64_key(UNNAMED) in text(page)
             for secret in ("7" * 64, "8" * 64):

@@ -78,6 +78,6 @@ def some_peers_samples(blocks: Mapping[str, Sequence[KeptBlock]], observed: Mapp
         ALLOWED_IPS_CHANGED: [
             (of(interface, key), round(at, 3))
             for interface in blocks
-            for key, at in observed[interface].rerouted_at.items()
+            for key, at in observed[interface].allowed_ips_changed_at.items()
         ],
     }
