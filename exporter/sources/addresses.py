@@ -1,4 +1,4 @@
-"""Addresses in a WireGuard dump → text, as wg(8) writes it: endpoints and allowed IPs."""
+"""Decodes the endpoints and allowed IPs of a WireGuard dump, as text in the format of wg(8)."""
 
 from __future__ import annotations
 
@@ -15,21 +15,22 @@ SOCKADDR_IN6 = struct.Struct("=H2s4x16sI")
 
 
 def endpoint(buffer: Buffer, start: int, end: int) -> str:
-    """A sockaddr as `wg show` writes it: `192.0.2.1:51820`, `[2001:db8::1]:51820`, `[fe80::1%eth0]:51820`."""
+    """A sockaddr in the format of `wg show`: `192.0.2.1:51820`, `[2001:db8::1]:51820`,
+    `[fe80::1%eth0]:51820`."""
     if end - start == SOCKADDR_IN.size:
         _, port, address = SOCKADDR_IN.unpack_from(buffer, start)
         return f"{socket.inet_ntop(socket.AF_INET, address)}:{int.from_bytes(port, 'big')}"
     if end - start == SOCKADDR_IN6.size:
         _, port, address, scope = SOCKADDR_IN6.unpack_from(buffer, start)
         host = socket.inet_ntop(socket.AF_INET6, address)
-        if scope:  # the name of the link, if it still has one: getnameinfo decides as it does for wg
+        if scope:  # getnameinfo gives the name of the link, or its index if it has none: as in wg(8)
             flags = socket.NI_NUMERICHOST | socket.NI_NUMERICSERV
             host = socket.getnameinfo((host, 0, 0, scope), flags)[0]
         return f"[{host}]:{int.from_bytes(port, 'big')}"
-    raise Malformed(f"an endpoint of {end - start} bytes")
+    raise Malformed(f"an endpoint has {end - start} bytes; it must have 16 (IPv4) or 28 (IPv6)")
 
 
-# An allowed IP as the kernel writes it: nest, mask, family, address.
+# The order in which the kernel sends the attributes of an allowed IP: nest, mask, family, address.
 _MASK, _FAMILY = header(5, A_MASK), header(6, A_FAMILY)
 IPV4 = struct.Struct("=IIB3xIH2xI4s")
 IPV6 = struct.Struct("=IIB3xIH2xI16s")
@@ -56,7 +57,7 @@ def allowed_ips(buffer: Buffer, start: int, end: int) -> tuple[str, ...]:
 
 
 def walk_allowed_ip(buffer: Buffer, start: int, end: int) -> str:
-    """A prefix whose attributes may have any order."""
+    """An allowed IP whose attributes have any order."""
     family = mask = -1
     address = b""
     for kind, first, last in walk(buffer, start, end):
@@ -69,5 +70,5 @@ def walk_allowed_ip(buffer: Buffer, start: int, end: int) -> str:
     if (family, len(address)) not in {(socket.AF_INET, 4), (socket.AF_INET6, 16)} or mask not in range(
         len(address) * 8 + 1
     ):
-        raise Malformed("an allowed IP without a proper address, family or mask")
+        raise Malformed("an allowed IP has no valid address, family or mask")
     return f"{socket.inet_ntop(family, address)}/{mask}"

@@ -1,4 +1,4 @@
-"""Everything that can be read of this gateway at one instant. What fails is a `Reading`; nothing raises."""
+"""Reads all sources of this gateway. A failure becomes a failed `Reading`; it never raises."""
 
 from __future__ import annotations
 
@@ -30,21 +30,22 @@ from exporter.sources.uapi import UapiSource
 
 T = TypeVar("T")
 NETNS_DIRECTORY = Path("/var/run/netns")
-UAPI_AT_ONCE = 16  # sockets read side by side
+UAPI_AT_ONCE = 16  # sockets read at the same time
 
 
 @dataclass(slots=True)
-class Found:
-    """What one reading has gathered so far."""
+class PartialSnapshot:
+    """The results of one reading so far."""
 
     devices: list[Device] = field(default_factory=list)
     readings: list[Reading] = field(default_factory=list)
-    links: dict[str, Link] = field(default_factory=dict)  # by name; the first namespace read wins
-    userspace: int = 0  # UAPI sockets, wanted or not
-    module: Reading | None = None  # the kernel has no WireGuard
+    links: dict[str, Link] = field(default_factory=dict)  # by name; the first namespace that is read wins
+    userspace: int = 0  # number of UAPI sockets, including those that are not wanted
+    module: Reading | None = None  # the failure, if the kernel has no WireGuard
 
     def attempt(self, source: str, interface: str, work: Callable[[], tuple[T, int]]) -> T | None:
-        """Do one thing that may fail, and note how it went. The work gives its result and its retries."""
+        """Calls `work`, which returns its result and its number of retries, and adds a `Reading` of it.
+        Returns None if it failed."""
         started = time.monotonic()
         try:
             result, retries = work()
@@ -59,9 +60,9 @@ class Found:
 
 
 class Gateway:
-    """All sources of one host. `wanted` decides by `Device.label` which interfaces are read.
+    """All sources of one host. `wanted` selects by `Device.label` the interfaces that are read.
 
-    `read` blocks, and must not be called from two threads at once.
+    `read` blocks, and must not be called by two threads at the same time.
     """
 
     def __init__(
@@ -87,24 +88,24 @@ class Gateway:
         self._uapi = UapiSource(uapi_directory, timeout) if uapi_directory else None
 
     def read(self) -> Snapshot:
-        """One reading of everything."""
-        found = Found()
+        """Reads every source once."""
+        found = PartialSnapshot()
         if self._netlink:
             self._read_kernel(found, "")
             self._read_namespaces(found)
         self._read_userspace(found)
-        if found.module and not found.userspace:  # a host may well run WireGuard in userspace alone
+        if found.module and not found.userspace:  # a host may run WireGuard only in userspace
             index = next(i for i, reading in enumerate(found.readings) if not reading.interface)
             found.readings[index] = found.module
         return Snapshot(self._name, time.time(), tuple(found.devices), tuple(found.readings))
 
-    def _read_kernel(self, found: Found, namespace: str) -> None:
-        """The kernel's interfaces in the network namespace that the calling thread is in."""
+    def _read_kernel(self, found: PartialSnapshot, namespace: str) -> None:
+        """Reads the kernel's interfaces in the calling thread's network namespace."""
         source = netlink_source(namespace)
         listed = found.attempt(source, "", lambda: links(self._timeout, self._retries))
         if listed is None:
             return
-        for link in listed:  # an interface that the kernel runs is no userspace one of the same name
+        for link in listed:  # the links of userspace interfaces, which have other kinds
             if link.kind != KIND:
                 found.links.setdefault(link.name, link.link)
         devices = [link for link in listed if link.kind == KIND]
@@ -120,7 +121,7 @@ class Gateway:
             if read:
                 found.devices.append(replace(read, name=link.name, namespace=namespace, link=link.link))
 
-    def _read_namespaces(self, found: Found) -> None:
+    def _read_namespaces(self, found: PartialSnapshot) -> None:
         names = self._namespaces
         if self._all_namespaces:
             try:
@@ -137,7 +138,7 @@ class Gateway:
         for gone in self._kernels.keys() - {"", *names}:
             del self._kernels[gone]
 
-    def _read_userspace(self, found: Found) -> None:
+    def _read_userspace(self, found: PartialSnapshot) -> None:
         uapi = self._uapi
         if not uapi:
             return
@@ -148,13 +149,13 @@ class Gateway:
         if not wanted:
             return
 
-        def read_one(name: str) -> Found:
-            one = Found()
+        def read_one(name: str) -> PartialSnapshot:
+            one = PartialSnapshot()
             if read := one.attempt(UAPI, name, lambda: (uapi.read(name), 0)):
                 one.devices.append(replace(read, link=found.links.get(name)))
             return one
 
-        # Side by side: each that is stuck takes the whole timeout, and the others must not wait for it.
+        # At the same time: a stuck process uses the whole timeout, and the others must not wait for it.
         with ThreadPoolExecutor(min(len(wanted), UAPI_AT_ONCE), "uapi") as readers:
             for one in readers.map(read_one, wanted):
                 found.readings += one.readings
@@ -166,7 +167,7 @@ def _failed(source: str, interface: str, duration: float, error: ReadError, retr
 
 
 def _without_module(source: str) -> Reading | None:
-    """No interface was found: because the kernel has no WireGuard?"""
+    """The failed reading if the kernel has no WireGuard, which explains why no interface was found."""
     started = time.monotonic()
     try:
         resolve_family()
@@ -178,11 +179,11 @@ def _without_module(source: str) -> Reading | None:
 
 
 def other_namespaces(directory: Path = NETNS_DIRECTORY) -> list[str]:
-    """Every named network namespace but the one that this process is in."""
+    """Every named network namespace except the one of this process."""
     own = Path("/proc/self/ns/net").stat()
     try:
         names = sorted(path.name for path in directory.iterdir())
-    except FileNotFoundError:  # made with the first namespace
+    except FileNotFoundError:  # it is created with the first namespace
         return []
     except OSError as error:
         raise PermissionMissing(f"{directory} cannot be listed: {error.strerror}") from error
@@ -198,8 +199,9 @@ def _same(path: Path, own: os.stat_result) -> bool:
 
 
 def _within(namespace: str, work: Callable[[], None]) -> None:
-    """Do the work on a thread of its own inside a network namespace. The thread ends with the work, so the
-    namespace can be removed at any other time. Raises `NamespaceMissing` or `PermissionMissing`."""
+    """Calls `work` on its own thread inside a network namespace. The thread ends with the work, so the
+    namespace can be removed at any other time. Raises `NamespaceMissing`, `PermissionMissing` or
+    `ReadFailed`."""
     failures: list[Exception] = []
 
     def enter_and_work() -> None:
@@ -217,7 +219,7 @@ def _within(namespace: str, work: Callable[[], None]) -> None:
 
 
 def _enter(namespace: str) -> None:
-    """Open the namespace here: pyroute2, given a name, takes ASCII alone and may create what is missing."""
+    """Enters the namespace. pyroute2 gets a descriptor: a name must be ASCII there, and may be created."""
     descriptor = os.open(NETNS_DIRECTORY / namespace, os.O_RDONLY | os.O_CLOEXEC)
     try:
         netns.setns(descriptor, flags=0)
@@ -231,7 +233,8 @@ def namespace_error(namespace: str, failure: Exception) -> Exception:
         return failure
     if failure.errno == errno.ENOENT:
         return NamespaceMissing(
-            f"there is no network namespace {namespace}: `ip netns list` shows those there are"
+            f"there is no network namespace {namespace}",
+            "`ip netns list` shows those that exist",
         )
     if failure.errno in (errno.EPERM, errno.EACCES):
         return PermissionMissing(f"entering the network namespace {namespace} needs CAP_SYS_ADMIN")

@@ -1,7 +1,7 @@
 """The host's network links with their counters: one RTM_GETLINK dump (include/uapi/linux/if_link.h).
 
-It is read with each scrape, so it is decoded here: a few microseconds a link, on the socket code that
-devices use anyway.
+The links are read with each scrape, so they are decoded here in a few microseconds each, with the socket
+code that devices use as well.
 """
 
 from __future__ import annotations
@@ -23,7 +23,7 @@ STATS64 = struct.Struct("=8Q")  # received, sent: packets, bytes, errors, droppe
 
 @dataclass(frozen=True, slots=True)
 class NamedLink:
-    """A link with what finds it: its index, its name, and its kind ("wireguard", "tun", …)."""
+    """A link with its index, its name, and its kind ("wireguard", "tun", …)."""
 
     index: int
     name: str
@@ -32,7 +32,7 @@ class NamedLink:
 
 
 def links(timeout: float, retries: int = 4) -> tuple[list[NamedLink], int]:
-    """(every link of the calling thread's network namespace, how many interrupted dumps were thrown away)."""
+    """Every link of the calling thread's network namespace, and the number of interrupted dumps discarded."""
     return retried(lambda: _dump(timeout), retries, "the interfaces")
 
 
@@ -43,7 +43,7 @@ def _dump(timeout: float) -> list[NamedLink]:
 
 
 def decode(buffer: bytes | bytearray, start: int, end: int) -> NamedLink:
-    """One RTM_NEWLINK message."""
+    """Decodes one RTM_NEWLINK message."""
     _, _, index, flags, _ = fixed(buffer, IFINFO, start, start + min(IFINFO.size, end - start))
     name = kind = ""
     stats: tuple[int, ...] = (0,) * 8
@@ -54,7 +54,7 @@ def decode(buffer: bytes | bytearray, start: int, end: int) -> NamedLink:
             for inner, inner_first, inner_last in walk(buffer, first, last):
                 if inner == IFLA_INFO_KIND:
                     kind = text(buffer, inner_first, inner_last)
-        elif attribute == IFLA_STATS64:  # newer kernels append fields
+        elif attribute == IFLA_STATS64:  # newer kernels append more fields
             stats = fixed(buffer, STATS64, first, min(last, first + STATS64.size))
     rx_packets, tx_packets, rx_bytes, tx_bytes, rx_errors, tx_errors, rx_drops, tx_drops = stats
     link = Link(

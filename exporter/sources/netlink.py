@@ -1,4 +1,4 @@
-"""WireGuard interfaces of the kernel, in the network namespace of the calling thread."""
+"""Reads WireGuard interfaces of the kernel, in the network namespace of the calling thread."""
 
 from __future__ import annotations
 
@@ -14,7 +14,7 @@ from exporter.model import Device
 from exporter.sources.nlsocket import NetlinkSocket, error_of, retried
 from exporter.sources.wgdump import Decoder
 
-NETLINK_GENERIC = 16  # include/uapi/linux/netlink.h; the socket module does not name it
+NETLINK_GENERIC = 16  # include/uapi/linux/netlink.h; the socket module has no name for it
 FAMILY = "wireguard"
 KIND = "wireguard"
 GENL_HEADER = struct.Struct("=BBxx")  # command, version
@@ -29,7 +29,7 @@ def open_generic(timeout: float) -> NetlinkSocket:
 
 
 def resolve_family() -> int:
-    """The number under which the kernel speaks WireGuard; `ModuleMissing` when it does not."""
+    """The number of the generic netlink family of WireGuard. Raises `ModuleMissing` if there is none."""
     try:
         with GenericNetlinkSocket() as generic:
             generic.bind(FAMILY, genlmsg)
@@ -41,7 +41,7 @@ def resolve_family() -> int:
 
 
 class KernelSource:
-    """Reads devices by interface index, which survives a rename; the reply says the name."""
+    """Reads devices by interface index, which does not change when an interface is renamed."""
 
     def __init__(
         self,
@@ -59,19 +59,19 @@ class KernelSource:
         self._decoders: dict[int, Decoder] = {}
 
     def read(self, index: int) -> tuple[Device, int]:
-        """(the device, how many interrupted dumps were thrown away before this one)."""
+        """The device, and the number of interrupted dumps discarded before it was read."""
         decoder = self._decoders.setdefault(index, Decoder())
         return retried(lambda: self._dump(index, decoder), self._retries, "the peers")
 
     def keep(self, indexes: set[int]) -> None:
-        """Forget what was remembered of interfaces that are gone."""
+        """Forgets the interfaces that are not in `indexes`."""
         for index in self._decoders.keys() - indexes:
             del self._decoders[index]
 
     def _dump(self, index: int, decoder: Decoder) -> Device:
         try:
             return self._ask(index, decoder)
-        except ModuleMissing:  # a module loaded again has a new number
+        except ModuleMissing:  # the family gets a new number when the module is loaded again
             self._family = 0
             return self._ask(index, decoder)
 

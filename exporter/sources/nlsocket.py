@@ -1,9 +1,9 @@
-"""One netlink dump on one socket, checked at every step: the transport under devices and links.
+"""One netlink dump on one socket: the transport for devices and links.
 
-A dump is a run of multipart messages that ends with NLMSG_DONE. What can go wrong on the way does so
-quietly unless it is looked for: a message cut to the buffer (MSG_TRUNC), a change of the dumped object
-(NLM_F_DUMP_INTR, on any single message), an error number inside DONE, a late answer to an earlier
-request. Each raises here. Facts: linux/netlink.h, net/netlink/af_netlink.c.
+A dump is a series of multipart messages that ends with NLMSG_DONE. It can be incomplete without any error of
+a system call: a message is cut to the size of the buffer (MSG_TRUNC), the dumped object changes
+(NLM_F_DUMP_INTR, on any message), DONE contains an error number, or a late answer to an earlier request
+arrives. This module checks for each of them. Sources: linux/netlink.h and net/netlink/af_netlink.c.
 """
 
 from __future__ import annotations
@@ -37,18 +37,18 @@ NLM_F_REQUEST, NLM_F_DUMP, NLM_F_DUMP_INTR = 0x1, 0x300, 0x10
 HEADER = struct.Struct("=IHHII")  # length, type, flags, sequence, port
 ERRNO = struct.Struct("=i")
 
-# The kernel sizes each part of a dump to the largest buffer it was offered, up to 32 KiB. Twice that
-# means fewer system calls than any smaller buffer, and no truncation.
+# The kernel makes each part of a dump as large as the largest buffer so far, up to 32 KiB. With twice that
+# there are as few system calls as possible, and no truncation.
 BUFFER_SIZE = 64 * 1024
 
 MAX_ERRNO = 4095  # include/linux/err.h
-LONGEST_PAUSE = 64  # between two attempts, in units of the first one's
+LONGEST_PAUSE = 64  # between two attempts, as a multiple of the first pause
 
 
 class NetlinkSocket:
-    """A socket for one dump. Leaving the `with` block closes it, which is what ends an abandoned dump.
+    """A socket for one dump. Leaving the `with` block closes it, which also ends an incomplete dump.
 
-    Raises a `ReadError` where no socket can be had.
+    Raises a `ReadError` if the socket cannot be opened.
     """
 
     def __init__(self, protocol: int, timeout: float, sock: socket.socket | None = None) -> None:
@@ -72,12 +72,14 @@ class NetlinkSocket:
         self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
     ) -> None:
         self._sock.close()
-        self.buffer[:] = bytes(BUFFER_SIZE)  # whatever was not decoded may still hold keys
+        self.buffer[:] = bytes(BUFFER_SIZE)  # bytes that were not decoded may still contain keys
 
     def dump(self, kind: int, payload: bytes) -> Iterator[tuple[int, int]]:
-        """Ask for a dump; yield the offsets of each message's payload in `buffer`, valid until the next one.
+        """Requests a dump, and yields the start and end of each message's payload in `buffer`. They are valid
+        until the next one.
 
-        Ends after NLMSG_DONE. Raises a `ReadError` on anything else: the answer so far is then worthless.
+        Ends after NLMSG_DONE. Raises a `ReadError` if the dump fails; discard the messages so far in that
+        case.
         """
         self._waited = 0.0
         self._sequence += 1
@@ -99,15 +101,16 @@ class NetlinkSocket:
             raise error_of(error.errno or 0) from error
 
     def _receive(self) -> int:
-        """The next datagram of the kernel's; its size. Only waiting counts against the timeout: what is done
-        with an answer in between takes as long as it has peers."""
+        """Receives the next datagram from the kernel, and returns its size. Only time spent waiting counts
+        towards the timeout, because the caller decodes between two calls, in proportion to the number of
+        peers."""
         while True:
             started = time.monotonic()
             size, _, flags, sender = self._sock.recvmsg_into([self.buffer])
             self._waited += time.monotonic() - started
             if self._waited > self._timeout:
                 raise ReadTimeout(f"the kernel did not finish its answer within {self._timeout:g} s")
-            if sender and sender[0] != 0:  # another process may send to our port; the kernel is port 0
+            if sender and sender[0] != 0:  # another process can send to this port; the kernel has port 0
                 continue
             if flags & socket.MSG_TRUNC:
                 raise DumpTruncated(f"a netlink message is larger than the buffer of {BUFFER_SIZE} bytes")
@@ -116,12 +119,13 @@ class NetlinkSocket:
             return size
 
     def _check(self, at: int, received: int) -> tuple[int, bool]:
-        """Look at the header at `at`: (end of the message, or 0 if it is not ours; is the dump done?)."""
+        """Checks the header at `at`: (end of the message, 0 = not an answer to this request; whether the dump
+        is complete)."""
         if at + HEADER.size > received:
             raise DumpTruncated("a netlink header is cut off")
         length, kind, flags, sequence, _ = HEADER.unpack_from(self.buffer, at)
         if length < HEADER.size or at + length > received:
-            raise DumpTruncated(f"a netlink message says {length} bytes, and {received - at} arrived")
+            raise DumpTruncated(f"a netlink message claims {length} bytes, but {received - at} arrived")
         if sequence != self._sequence:
             return 0, False
         if flags & NLM_F_DUMP_INTR:
@@ -131,21 +135,23 @@ class NetlinkSocket:
                 raise DumpTruncated("a netlink message ends before its error number")
             (code,) = ERRNO.unpack_from(self.buffer, at + HEADER.size)
             if code:
-                raise error_of(-code) if 0 < -code <= MAX_ERRNO else Malformed(f"{code} is no error number")
+                raise (
+                    error_of(-code) if 0 < -code <= MAX_ERRNO else Malformed(f"{code} is not an error number")
+                )
             if kind == NLMSG_ERROR:
                 raise Malformed("the kernel acknowledged a dump instead of answering it")
             return 0, True
         if kind == NLMSG_OVERRUN:
-            raise DumpTruncated("the kernel ran out of room for its answer")
+            raise DumpTruncated("the kernel had no memory for its answer")
         return at + length, False
 
 
 def retried(read: Callable[[], T], retries: int, what: str) -> tuple[T, int]:
-    """(what was read, how many interrupted dumps were thrown away before it).
+    """The result of `read`, and the number of interrupted dumps discarded before it. `what`: for the message.
 
-    A dump during which the dumped objects changed is worthless: it may lack some of them, or hold some
-    twice. It is read again a few times, after a pause that grows and is never the same twice, so as not
-    to march in step with whatever is changing them.
+    A dump during which the dumped objects changed is discarded: objects may be missing or occur twice. It is
+    read again up to `retries` times. The pauses grow, and are random so that they do not stay in step with
+    the program that changes the objects.
     """
     for attempt in range(retries):
         try:
@@ -166,7 +172,7 @@ def error_of(code: int) -> ReadError:
     if code == errno.ENODEV:
         return InterfaceVanished("the interface is gone")
     if code == errno.ENOENT:
-        return ModuleMissing("the kernel has no WireGuard: try `modprobe wireguard`")
+        return ModuleMissing("the kernel has no WireGuard", "run `modprobe wireguard`")
     if code == errno.EAGAIN:
         return ReadTimeout("the kernel did not answer in time")
     return ReadFailed(f"{os.strerror(code)} ({errno.errorcode.get(code, code)})")

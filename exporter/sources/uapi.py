@@ -1,6 +1,6 @@
-"""Userspace WireGuard: one Unix socket per interface, asked as wg(8) asks it.
+"""Reads userspace WireGuard interfaces: one Unix socket per interface, as wg(8) does.
 
-Protocol: https://www.wireguard.com/xplatform/. What a reply means is in `uapitext`.
+Protocol: https://www.wireguard.com/xplatform/. `uapitext` decodes the replies.
 """
 
 from __future__ import annotations
@@ -26,15 +26,15 @@ DIRECTORY = Path("/var/run/wireguard")
 MAX_REPLY = 256 * 2**20  # bytes; 100,000 peers with two allowed IPs each are 45 MB
 
 _REQUEST = b"get=1\n\n"
-_FIRST_BUFFER = 2**16  # bytes; doubled whenever it is full
+_FIRST_BUFFER = 2**16  # bytes; the buffer is doubled when it is full
 _SUFFIX = ".sock"
 
 
 class UapiSource:
     """The userspace interfaces whose sockets are in `directory`.
 
-    `timeout` (seconds) bounds one whole reading, `max_reply` (bytes) its reply. The calls block: they
-    belong in a worker thread. Different interfaces may be read at the same time, one interface may not.
+    `timeout` (seconds) limits one whole reading, `max_reply` (bytes) its reply. The calls block: make them in
+    a worker thread. Different interfaces can be read at the same time, but the same interface cannot.
     """
 
     def __init__(self, directory: Path = DIRECTORY, timeout: float = 5.0, max_reply: int = MAX_REPLY) -> None:
@@ -44,10 +44,10 @@ class UapiSource:
         self._memories: dict[str, Memory] = {}
 
     def list(self) -> list[str]:
-        """The names of the interfaces, sorted; none where the directory does not exist.
+        """The names of the interfaces, sorted; none if the directory does not exist.
 
-        Raises `PermissionMissing` or `ReadFailed` when the directory cannot be read. A socket that is
-        listed may still be stale: only reading it tells.
+        Raises `PermissionMissing` or `ReadFailed` if the directory cannot be read. A listed socket may be
+        stale, which `read` detects.
         """
         try:
             sockets = [
@@ -69,10 +69,10 @@ class UapiSource:
         return names
 
     def read(self, name: str) -> Device:
-        """Read one interface; `link` is left for the caller to fill in.
+        """Reads one interface, without `link`, which the caller adds.
 
-        Peers that did not change since the last reading are the same objects. Raises a `ReadError`
-        that says how to fix it. The socket file is never touched, stale or not.
+        Peers that did not change since the last reading are the same objects. Raises a `ReadError`. The
+        socket file is never changed or removed, even if it is stale.
         """
         path = self._directory / f"{name}{_SUFFIX}"
         deadline = time.monotonic() + self._timeout
@@ -90,7 +90,7 @@ class UapiSource:
         match error:
             case TimeoutError() | BlockingIOError():
                 return ReadTimeout(
-                    f"{name}: no complete answer on {path} within {self._timeout:g} s; "
+                    f"{name}: no complete answer on {path} within {self._timeout:g} s: "
                     "the process that runs the interface is stuck or very busy"
                 )
             case FileNotFoundError():
@@ -111,13 +111,15 @@ class UapiSource:
 
 
 class _ReplyError(Exception):
-    """The reply ended early, or does not end."""
+    """The reply ended early, or is too long."""
 
 
 def _connect(connection: socket.socket, path: Path, timeout: float) -> None:
-    """Connect within `timeout`: a listener with a full backlog makes a blocking connect wait for a place.
+    """Connects within `timeout` seconds. If the listener's backlog is full, the connect waits for a free
+    place.
 
-    With Python's own timeout the socket would be non-blocking, and connecting would fail at once instead.
+    SO_SNDTIMEO keeps the socket blocking. With Python's timeout it would be non-blocking, and connect would
+    fail at once with a full backlog.
     """
     seconds, fraction = divmod(timeout, 1)
     interval = struct.pack("ll", int(seconds), int(fraction * 1e6))
@@ -126,7 +128,7 @@ def _connect(connection: socket.socket, path: Path, timeout: float) -> None:
 
 
 def _ask(connection: socket.socket, deadline: float, max_reply: int) -> bytearray:
-    """The reply, up to its blank line and whatever follows; every buffer but this one is wiped."""
+    """The reply up to its blank line, and any bytes after it. Every other buffer that held it is wiped."""
     connection.settimeout(_remaining(deadline))
     connection.sendall(_REQUEST)
     buffer = bytearray(min(_FIRST_BUFFER, max_reply))
@@ -158,7 +160,7 @@ def _remaining(deadline: float) -> float:
 
 
 def _doubled(buffer: bytearray, most: int) -> bytearray:
-    """A larger copy of a full buffer. Resizing in place could leave keys behind in freed memory."""
+    """Copies a full buffer into a larger one, and wipes it. Resizing could leave keys in freed memory."""
     larger = bytearray(min(2 * len(buffer), most))
     memoryview(larger)[: len(buffer)] = buffer
     wipe(buffer)

@@ -1,12 +1,14 @@
-"""The reply of a userspace WireGuard process to `get=1`: bytes → `Device`, without I/O.
+"""Decodes the reply of a userspace WireGuard process to `get=1` into a `Device`, without I/O.
 
-The protocol is https://www.wireguard.com/xplatform/: `key=value` lines, those of the interface first,
-each `public_key` line opening a peer, `errno=N` and a blank line at the end. Two dialects are known:
+The protocol (https://www.wireguard.com/xplatform/) consists of `key=value` lines: first those of the
+interface, then those of each peer, which begin with `public_key`, then `errno=N` and a blank line. Two
+implementations differ in their lines:
 
-wireguard-go (device/uapi.go) sends the private key, from which the public key is derived, a preshared
-key of zeros where there is none, and the last handshake as wall-clock time, 0 = never.
-boringtun (boringtun/src/device/api.rs) sends `own_public_key` instead of the private key, and the last
-handshake as the time *since* it, with no such line while there was none.
+- wireguard-go (device/uapi.go) sends the private key, from which the public key is derived; a preshared key
+of
+  zeros if the peer has none; and the last handshake as wall-clock time, 0 = never.
+- boringtun (boringtun/src/device/api.rs) sends `own_public_key` instead of the private key, and the last
+  handshake as the time since it, without that line if there was no handshake.
 """
 
 from __future__ import annotations
@@ -21,11 +23,11 @@ from dataclasses import dataclass, field
 from exporter.errors import DumpTruncated, Malformed, ReadFailed
 from exporter.model import Device, Peer
 
-HANDSHAKE_JITTER = 2  # seconds; two handshakes with one peer are at least REKEY_TIMEOUT = 5 s apart
+HANDSHAKE_JITTER = 2  # seconds; less than REKEY_TIMEOUT (5 s), the least time between two handshakes
 
 _U16, _U32, _S64, _U64 = 2**16 - 1, 2**32 - 1, 2**63 - 1, 2**64 - 1
 _NANOSECONDS = 10**9 - 1
-_NO_KEY, _SOME_KEY = "0" * 64, "*" * 64  # they replace a secret key when it is erased
+_NO_KEY, _SOME_KEY = "0" * 64, "*" * 64  # no preshared key, and an erased secret key
 _DEVICE_KEYS = frozenset({"private_key", "own_public_key", "listen_port", "fwmark"})
 _PEER_KEYS = frozenset(
     {
@@ -51,27 +53,28 @@ _ENDPOINT = re.compile(
 )
 
 Fields = dict[str, str]
-Spelling = tuple[str | tuple[str, ...] | None, ...]  # a peer's configuration, as its lines spell it
+RawConfig = tuple[str | tuple[str, ...] | None, ...]  # a peer's configuration, as the text of its lines
 
 
 @dataclass(slots=True)
 class Memory:
-    """What the previous reading of an interface found, so that what did not change stays the same object."""
+    """The previous reading of an interface. Peers that do not change are taken from it, as the same
+    objects."""
 
-    peers: dict[str, tuple[Spelling, Peer]] = field(default_factory=dict)  # by the hexadecimal key
+    peers: dict[str, tuple[RawConfig, Peer]] = field(default_factory=dict)  # by the hexadecimal key
     handshakes: dict[str, int] = field(default_factory=dict)  # by the base64 key; boringtun only
 
 
 def parse(reply: bytearray, name: str, now: float, memory: Memory | None = None) -> Device:
-    """Decode the reply of the interface `name`, received at `now` (UNIX seconds).
+    """Decodes the reply of the interface `name`, received at `now` (UNIX seconds).
 
-    `reply` is read up to its blank line; its keys are erased before anything is decoded, and all of it
-    is zeroed when this returns or raises. Peers are sorted by public key, because the implementations
-    give them in random order. With the `memory` of the interface's previous reading, unchanged peers
-    are the same objects and boringtun's handshake times do not jitter; only a good reply updates it.
+    Bytes after the blank line are ignored. Secret keys are erased before anything is decoded, and `reply` is
+    zeroed at the end, also after an error. Peers are sorted by public key, because the implementations send
+    them in random order. With the `memory` of the interface's previous reading, unchanged peers are the same
+    objects, and boringtun's handshake times do not jitter. Only a reply without errors updates the memory.
 
-    Raises `DumpTruncated` without a blank line, `ReadFailed` when the process reports an error number
-    and `Malformed`, naming line and key but never a value, for what the protocol does not allow.
+    Raises `DumpTruncated` if the blank line is missing, `ReadFailed` if the process reports an error number,
+    and `Malformed` if a line violates the protocol. Messages name line and key, never a value.
     """
     memory = memory or Memory()
     try:
@@ -79,7 +82,7 @@ def parse(reply: bytearray, name: str, now: float, memory: Memory | None = None)
         start, stop = next(sections)
         derived_key = _derive_public_key(reply, stop)
         try:
-            interface = _InterfaceText.read(_erased_text(reply, start, stop), derived_key)
+            interface = _InterfaceFields.read(_erased_text(reply, start, stop), derived_key)
             table = _PeerTable(memory, now if interface.relative_handshakes else None)
             for start, stop in sections:
                 table.add(_erased_text(reply, start, stop))
@@ -91,12 +94,13 @@ def parse(reply: bytearray, name: str, now: float, memory: Memory | None = None)
 
 
 def wipe(buffer: bytearray) -> None:
-    """Overwrite a buffer that may hold keys with zeros, in place."""
+    """Overwrites a buffer that may hold keys with zeros, in place."""
     memoryview(buffer)[:] = bytes(len(buffer))
 
 
 class _BadLineError(Exception):
-    """A line that the protocol does not allow; `key` "" = it has none, `nth` = which of that key, from 0."""
+    """A line violates the protocol. `key`: "" = the line has none. `nth`: which of the lines with this key,
+    from 0."""
 
     def __init__(self, key: str, problem: str, nth: int = 0) -> None:
         super().__init__(key, problem)
@@ -106,7 +110,7 @@ class _BadLineError(Exception):
 
 
 def _malformed(reply: bytearray, name: str, start: int, stop: int, bad: _BadLineError) -> Malformed:
-    """The error with its place; a line that is missing is reported at the first line of its section."""
+    """Adds the line number; a missing line is reported at the first line of its section."""
     lines = _text(reply, start, stop).split("\n")[:-1]
     keys = [key if equals else "" for key, equals, _ in (line.partition("=") for line in lines)]
     found = [index for index, key in enumerate(keys) if key == bad.key]
@@ -116,7 +120,7 @@ def _malformed(reply: bytearray, name: str, start: int, stop: int, bad: _BadLine
 
 
 def _errno_line(reply: bytearray, name: str) -> int:
-    """Where the last line, `errno=0`, starts."""
+    """The offset of the last line, `errno=0`."""
     blank = reply.find(b"\n\n")
     if blank < 0:
         raise DumpTruncated(f"{name}: the UAPI reply ended before its blank line")
@@ -132,7 +136,7 @@ def _errno_line(reply: bytearray, name: str) -> int:
 
 
 def _sections(reply: bytearray, end: int) -> Iterator[tuple[int, int]]:
-    """Start and stop of the interface's lines, then of each peer's."""
+    """Start and stop of the interface's lines, then of the lines of each peer."""
     if reply.startswith(b"public_key=", 0, end):
         yield 0, 0
     start = 0
@@ -143,11 +147,11 @@ def _sections(reply: bytearray, end: int) -> Iterator[tuple[int, int]]:
 
 
 def _derive_public_key(reply: bytearray, stop: int) -> str:
-    """The public key, in base64, of the private key among the interface's lines, "" if there is none."""
+    """The public key, in base64, derived from the interface's private key; "" = there is no private key."""
     line = _PRIVATE_LINE.search(reply, 0, stop)
     if not line:
         return ""
-    from cryptography.hazmat.primitives.asymmetric import x25519  # noqa: PLC0415 - slow, seldom needed
+    from cryptography.hazmat.primitives.asymmetric import x25519  # noqa: PLC0415 - slow, rarely needed
 
     start = line.end() - 64
     private = bytearray(32)
@@ -162,15 +166,14 @@ def _derive_public_key(reply: bytearray, stop: int) -> str:
 
 
 def _nibble(digit: int) -> int:
-    """The value of an ASCII hexadecimal digit: letters have bit 6 set and their low bits count from 1."""
+    """The value of an ASCII hexadecimal digit. Letters have bit 6 set, and their low bits are 1 for A."""
     return (digit & 15) + 9 * (digit >> 6)
 
 
 def _erased_text(reply: bytearray, start: int, stop: int) -> str:
-    """A section's text, its private and preshared keys overwritten in the buffer before it is decoded.
+    """The text of a section, after its private and preshared keys were overwritten in the buffer.
 
-    What replaces a key tells all that may be known of it: stars for a key, zeros for none, question
-    marks for what was no key at all.
+    A key is replaced by stars, no key (zeros) stays, and an invalid key is replaced by question marks.
     """
     for name in (b"private_key=", b"preshared_key="):
         at = start
@@ -189,14 +192,17 @@ def _text(reply: bytearray, start: int, stop: int) -> str:
 
 
 @dataclass(frozen=True, slots=True)
-class _InterfaceText:
+class _InterfaceFields:
+    """The interface's own lines, decoded. `relative_handshakes`: handshakes are sent as the time since
+    them."""
+
     public_key: str
     listen_port: int
     fwmark: int
     relative_handshakes: bool
 
     @classmethod
-    def read(cls, text: str, derived_key: str) -> _InterfaceText:
+    def read(cls, text: str, derived_key: str) -> _InterfaceFields:
         fields, _ = _fields(text, _PEER_KEYS, "belongs to a peer, but no public_key line precedes it")
         relative = "own_public_key" in fields
         secret = _is_secret_set(fields, "private_key")
@@ -209,24 +215,24 @@ class _InterfaceText:
 
 
 class _PeerTable:
-    """The peers of one reply, column by column: nothing is allocated that the garbage collector must visit
-    for a peer that did not change, which is half of the time that 100,000 peers take."""
+    """The peers of one reply, in columns. An unchanged peer allocates no object that the garbage collector
+    must visit; otherwise collections would take half of the time for 100,000 peers."""
 
     def __init__(self, memory: Memory, relative_to: float | None) -> None:
         self._memory = memory
-        self._relative_to = relative_to  # None = the reply has handshakes in wall-clock time
-        self._known: dict[str, tuple[Spelling, Peer]] = {}
+        self._relative_to = relative_to  # UNIX seconds; None = handshakes are in wall-clock time
+        self._known: dict[str, tuple[RawConfig, Peer]] = {}
         self._places: dict[str, int] = {}  # base64 key → row
         self._handshakes: list[int] = []
         self._received: list[int] = []
         self._transmitted: list[int] = []
 
     def add(self, text: str) -> None:
-        """Take in the lines of one peer."""
+        """Adds the lines of one peer."""
         fields, allowed_ips = _fields(
             text, _DEVICE_KEYS, "belongs to the interface, but follows a public_key line"
         )
-        spelling = (
+        raw = (
             fields.get("preshared_key"),
             fields.get("protocol_version"),
             fields.get("endpoint"),
@@ -234,12 +240,12 @@ class _PeerTable:
             allowed_ips,
         )
         known = self._memory.peers.get(fields["public_key"])
-        if known is None or known[0] != spelling:
-            known = spelling, _peer(fields, allowed_ips)
+        if known is None or known[0] != raw:
+            known = raw, _peer(fields, allowed_ips)
         key = known[1].public_key
         if key in self._places:
             raise _BadLineError(
-                "public_key", "the same peer a second time, and either counters could be right"
+                "public_key", "the reply has this peer twice, and it is unknown which counters are right"
             )
         self._places[key] = len(self._places)
         self._known[fields["public_key"]] = known
@@ -259,8 +265,8 @@ class _PeerTable:
         known = self._memory.handshakes.get(public_key)
         return known if known and abs(at - known) <= HANDSHAKE_JITTER else at
 
-    def device(self, name: str, interface: _InterfaceText) -> Device:
-        """The whole device; from here on the memory is of this reply."""
+    def device(self, name: str, interface: _InterfaceFields) -> Device:
+        """Builds the device, and stores this reply in the memory."""
         keys = sorted(self._places)
         order = [self._places[key] for key in keys]
         peers = [known[1] for known in self._known.values()]
@@ -282,7 +288,8 @@ class _PeerTable:
 
 
 def _fields(text: str, foreign: frozenset[str], misplaced: str) -> tuple[Fields, tuple[str, ...]]:
-    """The lines of a section by key, and the values of its allowed_ip lines, the only key that may repeat."""
+    """The lines of a section by key, and the values of its allowed_ip lines. No other known key may
+    repeat."""
     if not text:
         return {}, ()
     pairs = [line.split("=", 1) for line in text[:-1].split("\n")]
@@ -299,10 +306,11 @@ def _fields(text: str, foreign: frozenset[str], misplaced: str) -> tuple[Fields,
 
 
 def _refuse_repetition(keys: list[str]) -> None:
-    """A second value would hide the first; keys that are not known here may repeat as they like."""
+    """Raises an error for a known key that repeats, as its second value would hide the first. Unknown keys
+    may repeat."""
     for key in (_DEVICE_KEYS | _PEER_KEYS) - {"allowed_ip"}:
         if keys.count(key) > 1:
-            raise _BadLineError(key, "stands here a second time", nth=1)
+            raise _BadLineError(key, "occurs twice", nth=1)
 
 
 def _peer(fields: Fields, allowed_ips: tuple[str, ...]) -> Peer:
@@ -339,7 +347,7 @@ def _is_secret_set(fields: Fields, key: str) -> bool:
 
 
 def _network(text: str, nth: int) -> str:
-    """An allowed IP as wg(8) writes it: the address by inet_ntop, host bits untouched."""
+    """An allowed IP in the format of wg(8): the address by inet_ntop, with its host bits."""
     address, _, length = text.partition("/")
     try:
         canonical, bits = _address(address)
@@ -351,7 +359,7 @@ def _network(text: str, nth: int) -> str:
 
 
 def _endpoint(text: str) -> str:
-    """An endpoint as wg(8) writes it: numeric, IPv6 in brackets with its zone."""
+    """An endpoint in the format of wg(8): numeric, IPv6 in brackets with its zone."""
     match = _ENDPOINT.fullmatch(text)
     try:
         if match and int(match["port"]) <= _U16:
@@ -361,11 +369,11 @@ def _endpoint(text: str) -> str:
                 return f"[{address}{match['zone'] or ''}]:{port}" if bits == 128 else f"{address}:{port}"
     except ValueError:
         pass
-    raise _BadLineError("endpoint", "must be ADDRESS:PORT, an IPv6 address in brackets")
+    raise _BadLineError("endpoint", "must be ADDRESS:PORT, with an IPv6 address in brackets")
 
 
 def _address(text: str) -> tuple[str, int]:
-    """An address in its canonical spelling, and the number of its bits; ValueError if it is none."""
+    """An address in canonical form, and its number of bits. Raises ValueError if it is not an address."""
     family, bits = (socket.AF_INET6, 128) if ":" in text else (socket.AF_INET, 32)
     try:
         return socket.inet_ntop(family, socket.inet_pton(family, text)), bits

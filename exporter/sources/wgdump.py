@@ -1,19 +1,21 @@
-"""The dump of one WireGuard device, message by message → `Device`.
+"""Decodes the dump of one WireGuard device, message by message, into a `Device`.
 
-Three ways lead through a message, and each says the same:
+There are three decoders, from fast to general. They give the same result; tests compare the first two with
+the third.
 
-1. `Memo`: the message has the shape and, counters aside, the very bytes that it had last time. It is
-   compared and its counters are picked out, all peers at once; a few that moved are decoded by the second
-   way. This is what a gateway pays whose peers rarely change.
-2. `Layout`: one peer whose attributes stand where the kernel has always put them. Each attribute header
-   that the offsets assume is verified.
-3. `walk`: any order, any alignment, attributes of kernels to come. The truth that the others are tested
-   against.
+1. `RememberedMessage`: the message equals that of the previous dump, except for its counters. It is compared
+as a
+   whole, and the counters of all peers are extracted with one call. If a few peers have another
+   configuration, only those are decoded again, by decoder 2. This is the usual case for peers that rarely
+   change.
+2. `Layout`: one peer whose attributes have the order and sizes that the kernel uses today. The header of each
+   attribute at a fixed offset is verified.
+3. `walk`: attributes of any order and alignment, and unknown attributes of future kernels.
 
-The kernel sends the private key and each preshared key. They are overwritten in the receive buffer before
-anything else of their peer is read; no statement here takes a copy.
+The kernel sends the private key and every preshared key. They are overwritten in the receive buffer before
+the other attributes of the device or peer are read, and are never copied.
 
-Source of all numbers: include/uapi/linux/wireguard.h and drivers/net/wireguard/netlink.c of Linux.
+Sources of the numbers: include/uapi/linux/wireguard.h and drivers/net/wireguard/netlink.c of Linux.
 """
 
 from __future__ import annotations
@@ -31,30 +33,30 @@ from exporter.model import Device, Peer
 from exporter.sources.addresses import allowed_ips, endpoint
 from exporter.sources.attributes import ATTRIBUTE, fixed, header, text, walk
 
-# Attributes of a device, and of a peer.
+# Attributes of a device (first line) and of a peer.
 IFINDEX, IFNAME, PRIVATE_KEY, PUBLIC_KEY, LISTEN_PORT, FWMARK, PEERS = 1, 2, 3, 4, 6, 7, 8
 P_PUBLIC_KEY, P_PRESHARED_KEY, P_ENDPOINT, P_KEEPALIVE, P_HANDSHAKE = 1, 2, 4, 5, 6
 P_RX_BYTES, P_TX_BYTES, P_ALLOWED_IPS, P_PROTOCOL_VERSION = 7, 8, 9, 10
 
 U16, U32, U64 = (struct.Struct("=" + letter) for letter in "HIQ")
-TIMESPEC = struct.Struct("=qq")  # seconds, nanoseconds; `wg show` drops the nanoseconds, and so do we
+TIMESPEC = struct.Struct("=qq")  # seconds, nanoseconds; the nanoseconds are dropped, as in `wg show`
 NO_KEY = bytes(32)
 NLA_F_NESTED = 0x8000
 
 
 @dataclass(frozen=True, slots=True)
 class Layout:
-    """Offsets from a peer's nest header, as one kernel build emits them, and the headers that prove it."""
+    """Offsets of a peer's attributes from its nest header, and the headers that must be at these offsets."""
 
     headers: struct.Struct
     expected: tuple[int, ...]
     values: struct.Struct  # public key, handshake seconds, keepalive, sent, received, protocol version
     sent: int
     received: int
-    size: int  # endpoint and allowed IPs follow, if there are any
+    size: int  # the endpoint and the allowed IPs follow, if the peer has them
 
-    def place(self, base: int) -> Place:
-        """Where a peer whose nest begins at `base` has what a memo cuts out."""
+    def offsets(self, base: int) -> Offsets:
+        """The offsets of the values that change, for a peer whose nest begins at `base`."""
         return base + PRESHARED_KEY_AT, base + HANDSHAKE_AT, base + self.sent, base + self.received
 
 
@@ -65,7 +67,7 @@ PRESHARED_KEY_AT, HANDSHAKE_AT = 44, 80
 
 
 def _layout(sent_pad: int, received_pad: int) -> Layout:
-    """The layout with so many bytes of empty attribute (0 or 4) before the sent and the received bytes."""
+    """The layout with a padding attribute of 0 or 4 bytes before the sent and the received bytes."""
     sent = 108 + sent_pad
     received = sent + 12 + received_pad
     expected = [_KEY, _PSK, _TIME, _KEEPALIVE]
@@ -82,19 +84,18 @@ def _layout(sent_pad: int, received_pad: int) -> Layout:
     )
 
 
-# Architectures that may read a u64 at any address, x86-64 among them, use the first. The others put an
-# empty attribute before a u64 that would not be
-# aligned; which ones would not depends on where the peer starts.
+# Architectures with unaligned access to a u64, such as x86-64, use the first layout. The others put a padding
+# attribute before a u64 that would not be aligned, which depends on the offset of the peer.
 LAYOUTS = (_layout(0, 0), _layout(4, 4), _layout(0, 4), _layout(4, 0))
 
-Place = tuple[int, int, int, int]  # offsets of preshared key, handshake, sent and received bytes
-Span = tuple[int, int]  # offsets of a peer's attributes
+Offsets = tuple[int, int, int, int]  # of preshared key, handshake, sent and received bytes
+Span = tuple[int, int]  # start and end of a peer's attributes
 Columns = tuple[Sequence[int], Sequence[int], Sequence[int]]  # handshakes, sent, received
 Static = tuple[tuple[bytes, ...], ...]
 
 
 def _layout_of(buffer: bytearray, start: int, end: int) -> Layout | None:
-    """The layout that a peer's attributes are proved to have."""
+    """The layout of a peer's attributes, verified by their headers; None = none of the known layouts."""
     base = start - ATTRIBUTE.size
     for layout in LAYOUTS:
         if base + layout.size <= end and layout.headers.unpack_from(buffer, base) == layout.expected:
@@ -103,39 +104,42 @@ def _layout_of(buffer: bytearray, start: int, end: int) -> Layout | None:
 
 
 class Match(NamedTuple):
-    """A message that is the one remembered, but for the configuration of a few peers."""
+    """The result of comparing a message with the remembered one."""
 
     columns: Columns
-    static: Static  # to be remembered once those peers are decoded
-    changed: list[int]  # peers to be decoded again
+    static: Static  # to be remembered after `changed` are decoded
+    changed: list[int]  # peers whose configuration may have changed: decode them again
 
 
-class Memo:
-    """One message as it was last time, counters and keys cut out."""
+class RememberedMessage:
+    """A message of the previous dump, without its counters and keys."""
 
     def __init__(
         self,
         buffer: bytearray,
         start: int,
         end: int,
-        places: list[Place],
+        offsets: list[Offsets],
         absent: list[bool],
         spans: list[Span],
     ) -> None:
         form, at = ["="], start
-        for secret, handshake, sent, received in places:
+        for secret, handshake, sent, received in offsets:
             form.append(f"{secret - at}s32x{handshake - secret - 32}sq8x")
             form.append(f"{sent - handshake - 16}sQ{received - sent - 8}sQ")
             at = received + 8
         form.append(f"{end - at}s")
         self._layout = struct.Struct("".join(form))
         self._start = start
-        self._places = places
+        self._offsets = offsets
         self.spans = spans
         borders = [start + ATTRIBUTE.size, *(last for _, last in spans)]
         starts = [first - ATTRIBUTE.size for first, _ in spans]
-        self._in_a_row = borders == [*starts, end]  # nothing but whole peers
-        self._firsts = [place[0] for place in places]  # of the preshared keys
+        self._in_a_row = borders == [
+            *starts,
+            end,
+        ]  # the peers follow each other without other attributes between them
+        self._firsts = [each[0] for each in offsets]  # of the preshared keys
         self._ends = [first + 32 for first in self._firsts]
         self._absent = absent
         keys = zip(self._firsts, self._ends, absent, strict=True)
@@ -143,13 +147,15 @@ class Memo:
         self._static = self._parts(buffer)[0]
 
     def _parts(self, buffer: bytearray) -> tuple[tuple[tuple[bytes, ...], ...], Columns]:
-        """(everything that must be as it was, the counters); seven fields a peer, and the rest."""
+        """The bytes that must be equal, and the counters. The layout has seven fields for each peer, and a
+        last one for the rest."""
         fields = self._layout.unpack_from(buffer, self._start)
         static = (fields[0::7], fields[1::7], fields[3::7], fields[5::7])
         return static, (fields[2::7], fields[4::7], fields[6::7])
 
     def match(self, buffer: bytearray, start: int, end: int) -> Match | None:
-        """What is new, if the message is the one remembered. The buffer is as it was; see `wipe`."""
+        """Compares a message; None = it is another message. Does not change the buffer: call `wipe` after
+        it."""
         if (start, end - start) != (self._start, self._layout.size) or not _is_peers_alone(
             buffer, start, end
         ):
@@ -162,47 +168,47 @@ class Memo:
             return None
         return Match(columns, static, changed)
 
-    def remember(self, static: Static) -> None:
+    def update(self, static: Static) -> None:
         self._static = static
 
     def wipe(self, buffer: bytearray) -> None:
-        """No preshared key stays in the buffer."""
+        """Overwrites the preshared keys in the buffer."""
         for first, last in self._wipe:
             buffer[first:last] = NO_KEY
 
     def _changed(self, buffer: bytearray, static: Static) -> list[int] | None:
-        """The peers beside bytes that changed, where those are few, and each still begins, ends and has its
-        counters where it had: an endpoint moved, or allowed IPs of the same size."""
+        """The peers next to bytes that changed: another endpoint, or other allowed IPs of the same size. None
+        = more than a quarter of the peers, or a peer whose values have other offsets."""
         if not self._in_a_row or static[1:] != self._static[1:]:
             return None
         gaps = list(compress(count(), map(ne, static[0], self._static[0])))
-        if len(gaps) > len(self._places) // 4:
+        if len(gaps) > len(self._offsets) // 4:
             return None
-        beside = {peer for gap in gaps for peer in (gap - 1, gap) if 0 <= peer < len(self._places)}
-        changed = sorted(beside)
+        adjacent = {peer for gap in gaps for peer in (gap - 1, gap) if 0 <= peer < len(self._offsets)}
+        changed = sorted(adjacent)
         for index in changed:
             first, last = self.spans[index]
             base = first - ATTRIBUTE.size
             layout = _layout_of(buffer, first, last)
             if ATTRIBUTE.unpack_from(buffer, base)[0] != last - base or layout is None:
                 return None
-            if layout.place(base) != self._places[index]:
+            if layout.offsets(base) != self._offsets[index]:
                 return None
         return changed
 
 
 @dataclass(slots=True)
 class Message:
-    """What one message held. `continued` is the rest of the peer that the message before ended with."""
+    """The peers of one message. `continued`: the rest of the last peer of the previous message."""
 
     size: int
     continued: Peer | None
     peers: list[Peer]
-    memo: Memo | None = None
+    remembered: RememberedMessage | None = None
 
 
 class Decoder:
-    """Decodes one device, dump after dump; unchanged peers are the same objects each time."""
+    """Decodes the dumps of one device. Unchanged peers are the same objects in each dump."""
 
     def __init__(self) -> None:
         self._known: dict[bytes, tuple[object, Peer]] = {}
@@ -211,7 +217,7 @@ class Decoder:
         self.begin()
 
     def begin(self) -> None:
-        """A new dump: what an abandoned one left is forgotten."""
+        """Starts a new dump, and forgets an incomplete one."""
         self._index = 0
         self._device: Device | None = None
         self._peers: list[Peer] = []
@@ -220,13 +226,13 @@ class Decoder:
         self._received: list[int] = []
 
     def feed(self, buffer: bytearray, start: int, end: int) -> None:
-        """One message: `buffer[start:end]` holds its attributes, behind the generic netlink header."""
+        """Decodes one message. `buffer[start:end]` are its attributes, without the generic netlink header."""
         before = self._messages[self._index] if self._index < len(self._messages) else None
-        if before and before.memo and (match := before.memo.match(buffer, start, end)):
+        if before and before.remembered and (match := before.remembered.match(buffer, start, end)):
             for peer in match.changed:
-                before.peers[peer] = self._peer(buffer, *before.memo.spans[peer])[0]
-            before.memo.remember(match.static)
-            before.memo.wipe(buffer)
+                before.peers[peer] = self._peer(buffer, *before.remembered.spans[peer])[0]
+            before.remembered.update(match.static)
+            before.remembered.wipe(buffer)
             self._append(before, match.columns)
         else:
             message, columns = self._decode(buffer, start, end, before)
@@ -235,12 +241,12 @@ class Decoder:
         self._index += 1
 
     def finish(self) -> Device:
-        """The device, after the last message."""
+        """The device. Call this after the last message."""
         if self._device is None:
-            raise DumpTruncated("the dump ended before it said which device it is of")
+            raise DumpTruncated("the dump ended before the attributes of its device")
         del self._messages[self._index :]
         if len(self._known) > 2 * len(self._peers) + 64:
-            self._known.clear()  # mostly peers that were removed; those that remain are met again
+            self._known.clear()  # mostly removed peers; the others are added again by the next dump
         return replace(
             self._device,
             peers=self._peers,
@@ -258,9 +264,9 @@ class Decoder:
         self._received += columns[2]
 
     def _continue(self, rest: Peer) -> None:
-        """A peer with more allowed IPs than one message holds: they go to the peer that came before."""
+        """Adds the allowed IPs that did not fit into the previous message to its last peer."""
         if not self._peers or self._peers[-1].public_key != rest.public_key:
-            raise Malformed("allowed IPs arrived for a peer that was not being described")
+            raise Malformed("allowed IPs continue a peer that is not the previous one")
         whole = replace(self._peers[-1], allowed_ips=self._peers[-1].allowed_ips + rest.allowed_ips)
         before = self._merged.get(self._index)
         self._merged[self._index] = self._peers[-1] = before if before == whole else whole
@@ -268,9 +274,9 @@ class Decoder:
     def _decode(
         self, buffer: bytearray, start: int, end: int, before: Message | None
     ) -> tuple[Message, Columns]:
-        """A message that is not remembered."""
+        """Decodes a message that differs from the remembered one, peer by peer."""
         message = Message(end - start, None, [])
-        places: list[Place] = []
+        offsets: list[Offsets] = []
         spans: list[Span] = []
         absent: list[bool] = []
         columns: tuple[list[int], list[int], list[int]] = ([], [], [])
@@ -280,47 +286,48 @@ class Decoder:
                 buffer[first:last] = bytes(last - first)
             elif kind == PEERS:
                 for _, peer_first, peer_last in walk(buffer, first, last):
-                    peer, values, place = self._peer(buffer, peer_first, peer_last)
+                    peer, values, own_offsets = self._peer(buffer, peer_first, peer_last)
                     if values is None:
                         self._split(message, peer)
                         continue
                     message.peers.append(peer)
                     absent.append(not peer.has_preshared_key)
-                    places.append(place)
+                    offsets.append(own_offsets)
                     spans.append((peer_first, peer_last))
                     for column, value in zip(columns, values, strict=True):
                         column.append(value)
             else:
-                device = _described(device, kind, buffer, first, last)
+                device = _with_attribute(device, kind, buffer, first, last)
         self._device = device if device.name else self._device
-        if _is_peers_alone(buffer, start, end) and self._settled(message, before, places):
-            message.memo = Memo(buffer, start, end, places, absent, spans)
+        if _is_peers_alone(buffer, start, end) and self._is_stable(message, before, offsets):
+            message.remembered = RememberedMessage(buffer, start, end, offsets, absent, spans)
         return message, columns
 
-    def _settled(self, message: Message, before: Message | None, places: list[Place]) -> bool:
-        """Is the message worth remembering? It came nearly the same twice."""
+    def _is_stable(self, message: Message, before: Message | None, offsets: list[Offsets]) -> bool:
+        """Whether to remember the message: the previous dump had nearly the same one."""
         return (
             before is not None
             and before.size == message.size
             and _alike(before.peers, message.peers)
-            and all(secret < handshake < sent < received for secret, handshake, sent, received in places)
+            and all(secret < handshake < sent < received for secret, handshake, sent, received in offsets)
         )
 
     def _split(self, message: Message, rest: Peer) -> None:
-        if message.peers:  # the kernel splits only where a message ends, but nothing forbids another order
+        if message.peers:  # the kernel does not do this today, but the protocol permits it
             last = message.peers[-1]
             if last.public_key != rest.public_key:
-                raise Malformed("allowed IPs arrived for a peer that was not being described")
+                raise Malformed("allowed IPs continue a peer that is not the previous one")
             message.peers[-1] = replace(last, allowed_ips=last.allowed_ips + rest.allowed_ips)
         elif message.continued:
-            raise Malformed("two unfinished peers in one message")
+            raise Malformed("a message continues two peers")
         else:
             message.continued = rest
 
     def _peer(
         self, buffer: bytearray, start: int, end: int
-    ) -> tuple[Peer, tuple[int, int, int] | None, Place]:
-        """(the peer, its counters, where they stand). No counters: the rest of a split peer."""
+    ) -> tuple[Peer, tuple[int, int, int] | None, Offsets]:
+        """Decodes a peer: the peer, its counters, their offsets. Without counters it is the rest of a split
+        peer."""
         base = start - ATTRIBUTE.size
         layout = _layout_of(buffer, start, end)
         if layout is None:
@@ -338,12 +345,12 @@ class Decoder:
             tail = walk(buffer, base + layout.size, end)
             peer = _make_peer(key, keepalive, shared, version, buffer, tail)
             self._known[key] = (static, peer)
-        return peer, (handshake, sent, received), layout.place(base)
+        return peer, (handshake, sent, received), layout.offsets(base)
 
     def _walk_peer(
         self, buffer: bytearray, start: int, end: int
-    ) -> tuple[Peer, tuple[int, int, int] | None, Place]:
-        """A peer whose attributes may have any order."""
+    ) -> tuple[Peer, tuple[int, int, int] | None, Offsets]:
+        """Decodes a peer whose attributes have any order."""
         found = {kind: (first, last) for kind, first, last in walk(buffer, start, end)}
         shared = False
         if P_PRESHARED_KEY in found:
@@ -351,17 +358,17 @@ class Decoder:
             shared = buffer.count(0, first, last) != last - first
             buffer[first:last] = bytes(last - first)
         if P_PUBLIC_KEY not in found:
-            raise Malformed("a peer without its public key")
+            raise Malformed("a peer has no public key")
         first, last = found[P_PUBLIC_KEY]
         if last - first != 32:
-            raise Malformed(f"a public key of {last - first} bytes")
+            raise Malformed(f"a public key has {last - first} bytes; it must have 32")
         key = bytes(buffer[first:last])
 
         def number(kind: int, layout: struct.Struct) -> int:
             return fixed(buffer, layout, *found[kind])[0] if kind in found else 0
 
         keepalive, version = number(P_KEEPALIVE, U16), number(P_PROTOCOL_VERSION, U32)
-        tail = ((kind, *place) for kind, place in found.items())
+        tail = ((kind, *span) for kind, span in found.items())
         peer = _make_peer(key, keepalive, shared, version, buffer, tail)
         if not found.keys() - {0, P_PUBLIC_KEY, P_ALLOWED_IPS}:
             return peer, None, (0, 0, 0, 0)
@@ -376,8 +383,8 @@ class Decoder:
 
 
 def _is_peers_alone(buffer: bytearray, start: int, end: int) -> bool:
-    """Whether a message holds peers and nothing else. One that describes the device may hold its private key,
-    and of such a message nothing is taken before that is wiped."""
+    """Whether a message has only peers. A message with attributes of the device may contain the private key,
+    and is never remembered."""
     return end - start >= 4 and ATTRIBUTE.unpack_from(buffer, start) in (
         (end - start, PEERS),
         (end - start, PEERS | NLA_F_NESTED),
@@ -385,14 +392,14 @@ def _is_peers_alone(buffer: bytearray, start: int, end: int) -> bool:
 
 
 def _alike(before: list[Peer], now: list[Peer]) -> bool:
-    """The same peers, most of them configured as they were?"""
+    """Whether both have the same peers, and at least three quarters of them the same configuration."""
     changed = [(old, new) for old, new in zip(before, now, strict=False) if old is not new and old != new]
     same = all(old.public_key == new.public_key for old, new in changed)
     return len(before) == len(now) and same and len(changed) <= len(now) // 4
 
 
-def _described(device: Device, kind: int, buffer: bytearray, start: int, end: int) -> Device:
-    """The device with one more of its own attributes; those not known are passed over."""
+def _with_attribute(device: Device, kind: int, buffer: bytearray, start: int, end: int) -> Device:
+    """The device with one more of its attributes; unknown attributes are ignored."""
     if kind == IFINDEX:
         fixed(buffer, U32, start, end)
     elif kind == IFNAME:
@@ -403,7 +410,7 @@ def _described(device: Device, kind: int, buffer: bytearray, start: int, end: in
         return replace(device, fwmark=fixed(buffer, U32, start, end)[0])
     elif kind == PUBLIC_KEY:
         if end - start != 32:
-            raise Malformed(f"a public key of {end - start} bytes")
+            raise Malformed(f"a public key has {end - start} bytes; it must have 32")
         return replace(device, public_key=b64encode(buffer[start:end]).decode("ascii"))
     return device
 
@@ -416,7 +423,7 @@ def _make_peer(
     buffer: bytearray,
     tail: Iterable[tuple[int, int, int]],
 ) -> Peer:
-    """A peer from its fixed values and the places of the attributes that may be missing."""
+    """A peer from its fixed values and the offsets of its optional attributes."""
     where = ""
     prefixes: tuple[str, ...] = ()
     for kind, first, last in tail:

@@ -189,7 +189,7 @@ class TestModule:
         """A host without any WireGuard says that the module is missing, and how to load it; once."""
         snapshot = gateway(tmp_path).read()
         assert reasons(snapshot) == {("netlink", ""): "module", ("uapi", ""): ""}
-        assert "modprobe wireguard" in snapshot.readings[0].message
+        assert "modprobe wireguard" in snapshot.readings[0].remedy
         assert snapshot.devices == ()
 
     @needs_no_module
@@ -217,7 +217,7 @@ class TestNamespaces:
         found = reasons(snapshot)
         assert found[f"netlink@{missing}", ""] == "namespace"
         assert found[f"netlink@{space.name}", ""] == found["netlink", ""] == found["uapi", "wg0"] == ""
-        (message,) = (reading.message for reading in snapshot.readings if not reading.ok)
+        (message,) = (reading.explanation for reading in snapshot.readings if not reading.ok)
         assert missing in message
         assert "ip netns list" in message
         assert not (NETNS_DIRECTORY / missing).exists()

@@ -170,7 +170,7 @@ def test_a_header_that_lies(length: int) -> None:
     def answer(sequence: int) -> Iterable[bytes]:
         return [HEADER.pack(length, KIND, NLM_F_MULTI, sequence, 0) + bytes(16), done(sequence)]
 
-    with pytest.raises(DumpTruncated, match=f"says {length} bytes"):
+    with pytest.raises(DumpTruncated, match=f"claims {length} bytes"):
         read(answer)
 
 

@@ -159,7 +159,7 @@ class TestSplitPeers:
         """Prefixes for another peer than the one before are never given to it."""
         dump = messages(HEAD, [facts(1)])
         dump.append(attribute(wgdump.PEERS | NESTED, self.rest(facts(9), ["10.0.0.0/8"])))
-        with pytest.raises(ReadError, match="not being described"):
+        with pytest.raises(ReadError, match="continue a peer that is not the previous one"):
             feed(Decoder(), dump)
 
 
@@ -263,7 +263,7 @@ class TestBadDumps:
 
     def test_an_end_before_the_beginning(self) -> None:
         """A dump with no message at all is not an empty device."""
-        with pytest.raises(ReadError, match="before it said"):
+        with pytest.raises(ReadError, match="before the attributes of its device"):
             Decoder().finish()
 
 
@@ -274,7 +274,7 @@ def test_a_message_with_a_private_key_is_never_remembered() -> None:
     again = HEAD + attribute(wgdump.PEERS | NESTED, nested(peer_attributes(facts(2))))
     for _ in range(4):
         feed(decoder, [*first, again, *messages(b"", [facts(3)])])
-    assert [message.memo is not None for message in decoder._messages] == [False, False, True]
+    assert [message.remembered is not None for message in decoder._messages] == [False, False, True]
 
 
 @given(
@@ -296,7 +296,7 @@ def test_a_few_moved_peers_are_decoded_and_no_others(changes: dict[int, str], pa
     decoder = Decoder()
     for _ in range(3):
         feed(decoder, messages(HEAD, found, 40, pad=pad))
-    memo = decoder._messages[1].memo
+    remembered = decoder._messages[1].remembered
     for number, what in changes.items():
         field = "endpoint" if what == "family" else what
         secret = shared.get(number, bytes(32))
@@ -306,4 +306,4 @@ def test_a_few_moved_peers_are_decoded_and_no_others(changes: dict[int, str], pa
         assert feed(decoder, dump) == feed(Decoder(), dump)
     moved = [number for number in changes if number >= 40]
     if len(moved) <= 4 and all(changes[number] == "endpoint" for number in moved):
-        assert decoder._messages[1].memo is memo
+        assert decoder._messages[1].remembered is remembered
