@@ -143,7 +143,7 @@ def test_messages_that_answer_no_dump() -> None:
     """An acknowledgement, an overrun, and an end without its number are each refused."""
     with pytest.raises(Malformed, match="acknowledged"):
         read(refusal(0))
-    with pytest.raises(DumpTruncated, match="room"):
+    with pytest.raises(DumpTruncated, match="no memory"):
         read(lambda sequence: [message(NLMSG_OVERRUN, sequence)])
     with pytest.raises(DumpTruncated, match="error number"):
         read(lambda sequence: [HEADER.pack(HEADER.size, 3, NLM_F_MULTI, sequence, 0)])
