@@ -8,27 +8,27 @@ BUILD_INFO = Family("wireguard_exporter_build_info", "info", "The exporter's ver
 READ_SUCCESS = Family(
     "wireguard_exporter_read_success",
     "gauge",
-    "Whether the last reading worked (1) or not (0), per interface, and per source with an empty interface.",
+    "Whether the last reading succeeded (1) or failed (0). An empty interface is the source as a whole.",
 )
-READ_DURATION = Family("wireguard_exporter_read_duration_seconds", "gauge", "How long the last reading took.")
+READ_DURATION = Family("wireguard_exporter_read_duration_seconds", "gauge", "Duration of the last reading.")
 READ_FAILING = Family(
     "wireguard_exporter_read_failing",
     "gauge",
-    "Present, and 1, while a reading fails. reason: permission, module, vanished, interrupted, truncated, "
-    "malformed, timeout, stale-socket, namespace or failed.",
+    "1 while a reading fails, otherwise absent. reason: permission, module, vanished, interrupted, "
+    "truncated, malformed, timeout, stale-socket, namespace or failed.",
 )
 READ_ERRORS = Family(
-    "wireguard_exporter_read_errors_total", "counter", "Readings that failed, by source and reason."
+    "wireguard_exporter_read_errors_total", "counter", "Failed readings, by source and reason."
 )
 DUMP_RETRIES = Family(
     "wireguard_exporter_dump_retries_total",
     "counter",
-    "Dumps thrown away and read again because the configuration changed meanwhile.",
+    "Dumps discarded and read again because the peers changed during the dump.",
 )
 INTERFACES = Family(
     "wireguard_exporter_interfaces",
     "gauge",
-    "Interfaces read; 0 with every source well means that there are none.",
+    "Interfaces that were read. If no reading fails, 0 means that there is no interface.",
 )
 READINGS = Family(
     "wireguard_exporter_readings_total", "counter", "Readings of the gateway; simultaneous scrapes share one."
@@ -36,13 +36,13 @@ READINGS = Family(
 SCRAPE_DURATION = Family(
     "wireguard_exporter_last_scrape_duration_seconds",
     "gauge",
-    "How long the page before this one took to read and render.",
+    "Time to read the gateway and render the previous page.",
 )
-DIRECTORY_ENTRIES = Family("wireguard_exporter_directory_entries", "gauge", "Peers that the directory knows.")
+DIRECTORY_ENTRIES = Family("wireguard_exporter_directory_entries", "gauge", "Public keys in the directory.")
 RELOAD_SUCCESS = Family(
     "wireguard_exporter_reload_success",
     "gauge",
-    "Whether the file in use is the one on disk (1), or that one is wrong and the last good one serves (0). "
+    "Whether the last reload of the file succeeded (1), or failed and the previous content is in use (0). "
     "file: directory, web_config.",
 )
 RELOADED = Family(
@@ -56,7 +56,7 @@ REQUESTS = Family(
 REFUSALS = Family(
     "wireguard_exporter_http_refusals_total",
     "counter",
-    "Clients turned away. reason: login (wrong credentials), connections (too many), tls (handshake or "
+    "Refused clients. reason: login (wrong credentials), connections (too many), tls (handshake or "
     "client certificate), slow-head, slow-reader.",
 )
 

@@ -9,13 +9,13 @@ INTERFACE_UP = Family(
     "wireguard_interface_up", "gauge", "Whether the link is administratively up (1) or not (0)."
 )
 LISTEN_PORT = Family(
-    "wireguard_interface_listen_port", "gauge", "UDP port the interface listens on; 0 for none."
+    "wireguard_interface_listen_port", "gauge", "UDP port on which the interface listens; 0 = none."
 )
 INTERFACE_PEERS = Family(
     "wireguard_interface_peers",
     "gauge",
-    "Peers of the interface by state: never, active, idle, stale, one-way, clock-skew; unobserved when it "
-    "could not be read.",
+    "Peers of the interface by state: never, active, idle, stale, one-way, clock-skew; unobserved if the "
+    "interface could not be read.",
 )
 
 _LINK_COUNTERS = (

@@ -9,7 +9,9 @@ from __future__ import annotations
 from exporter.metrics.declarations.family import Family
 
 PEER_INFO = Family(
-    "wireguard_peer_info", "info", "Who a peer is and what is expected of it, from the directory; always 1."
+    "wireguard_peer_info",
+    "info",
+    "Name, site, role and expectation of the peer, from the directory; always 1.",
 )
 RECEIVED_BYTES = Family(
     "wireguard_peer_receive_bytes_total",
@@ -29,19 +31,20 @@ LAST_HANDSHAKE = Family(
 HANDSHAKE_AGE = Family(
     "wireguard_peer_handshake_age_seconds",
     "gauge",
-    "Seconds since the peer's last handshake, not below 0; absent when there was none.",
+    "Seconds since the peer's last handshake, not below 0; absent if there was none.",
 )
 STALE_AFTER = Family(
     "wireguard_peer_stale_after_seconds",
     "gauge",
-    "Age from which the handshake counts as stale: the directory's, or one that fits the keepalive.",
+    "Handshake age above which the peer is stale: stale_after of the directory, or a default that depends "
+    "on the keepalive.",
 )
 KEEPALIVE = Family(
     "wireguard_peer_persistent_keepalive_seconds",
     "gauge",
     "Interval of keepalives sent to the peer; 0 = off.",
 )
-ALLOWED_IPS = Family("wireguard_peer_allowed_ips", "gauge", "Number of prefixes routed to the peer.")
+ALLOWED_IPS = Family("wireguard_peer_allowed_ips", "gauge", "Number of allowed IPs of the peer.")
 HANDSHAKES = Family(
     "wireguard_peer_handshakes_total",
     "counter",
@@ -69,20 +72,19 @@ PEER_FAMILIES = (
 FIRST_SEEN = Family(
     "wireguard_peer_first_seen_timestamp_seconds",
     "gauge",
-    "UNIX time at which the database first heard of the peer on this interface.",
+    "UNIX time at which the peer was first recorded on this interface.",
 )
 
 # With `recording.lifetime_counters`.
 LIFETIME_RECEIVED_BYTES = Family(
     "wireguard_peer_lifetime_receive_bytes_total",
     "counter",
-    "Bytes received from the peer through every restart of its counters, as of the last snapshot in the "
-    "database.",
+    "Bytes received from the peer across all counter resets, up to the last snapshot in the database.",
 )
 LIFETIME_TRANSMITTED_BYTES = Family(
     "wireguard_peer_lifetime_transmit_bytes_total",
     "counter",
-    "Bytes sent to the peer through every restart of its counters, as of the last snapshot in the database.",
+    "Bytes sent to the peer across all counter resets, up to the last snapshot in the database.",
 )
 LIFETIME_FAMILIES = (LIFETIME_RECEIVED_BYTES, LIFETIME_TRANSMITTED_BYTES)
 
@@ -90,11 +92,11 @@ LIFETIME_FAMILIES = (LIFETIME_RECEIVED_BYTES, LIFETIME_TRANSMITTED_BYTES)
 UNKNOWN = Family(
     "wireguard_peer_unknown",
     "gauge",
-    "Present, and 1, for a peer that no directory file lists, where one lists any.",
+    "1 for a peer that is in no directory file, if any file lists peers; otherwise absent.",
 )
 ALLOWED_IPS_CHANGED = Family(
     "wireguard_peer_allowed_ips_changed_timestamp_seconds",
     "gauge",
-    "UNIX time at which the allowed IPs of the peer were last seen to change; absent if never.",
+    "UNIX time of the last change of the peer's allowed IPs since the exporter started, if any.",
 )
 SOME_PEERS_FAMILIES = (UNKNOWN, ALLOWED_IPS_CHANGED)
