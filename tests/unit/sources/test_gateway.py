@@ -1,4 +1,4 @@
-"""A whole gateway: the kernel, userspace and namespaces; each failure costs only itself."""
+"""A whole gateway: the kernel, userspace and namespaces. A failure affects only its own reading."""
 
 from __future__ import annotations
 
@@ -46,18 +46,18 @@ needs_no_module = pytest.mark.skipif(not module_is_missing(), reason="this kerne
 
 
 def reply(port: int, errno: int = 0) -> bytes:
-    """What an interface with one peer answers."""
+    """The reply of an interface with one peer."""
     return f"listen_port={port}\npublic_key={port:064x}\nrx_bytes=1\ntx_bytes=2\nerrno={errno}\n\n".encode()
 
 
 def silent(connection: socket.socket, ending: threading.Event) -> None:
-    """Takes the question and answers nothing."""
+    """Receives the request and does not answer."""
     ending.wait()
 
 
 @contextlib.contextmanager
 def userspace(directory: Path, **interfaces: Dialogue) -> Iterator[None]:
-    """A UAPI socket for each name."""
+    """Serves a UAPI socket for each name."""
     with contextlib.ExitStack() as servers:
         for name, dialogue in interfaces.items():
             servers.enter_context(UapiServer(directory / f"{name}.sock", dialogue))
@@ -85,7 +85,7 @@ def gateway(
 
 
 def reasons(snapshot: Snapshot) -> dict[tuple[str, str], str]:
-    """What came of each attempt, by source and interface; none may be told twice."""
+    """(source, interface) → reason of each reading. No reading may occur twice."""
     found = {(reading.source, reading.interface): reading.reason for reading in snapshot.readings}
     assert len(found) == len(snapshot.readings)
     return found
@@ -97,8 +97,8 @@ def names(snapshot: Snapshot) -> list[str]:
 
 
 class TestUserspace:
-    def test_interfaces_are_read_beside_the_kernels(self, tmp_path: Path) -> None:
-        """Both kinds of userspace implementation are read; listing the kernel's is an attempt of its own."""
+    def test_userspace_interfaces_are_read(self, tmp_path: Path) -> None:
+        """Both userspace implementations are read; listing the kernel's interfaces is a separate reading."""
         one, two = like_wireguard_go(reply(1)), like_boringtun(reply(2))
         with userspace(tmp_path, wg0=one, wg1=two):
             earliest = time.time()
@@ -112,8 +112,9 @@ class TestUserspace:
         assert snapshot.gateway == "gw"
         assert earliest <= snapshot.taken_at <= time.time()
 
-    def test_a_failing_interface_costs_only_itself(self, tmp_path: Path) -> None:
-        """Refused, silent, broken off, nonsense and abandoned: each has its reason, and the rest is read."""
+    def test_a_failing_interface_affects_no_other(self, tmp_path: Path) -> None:
+        """Sockets that are refused, silent, cut off, malformed or stale each give their reason; the others
+        are read."""
         abandoned(tmp_path / "a-stale.sock")
         dialogues = {
             "b-refused": like_wireguard_go(reply(1, errno=1)),
@@ -141,8 +142,8 @@ class TestUserspace:
             assert found["uapi", "e-nonsense"] == "malformed"
         assert (tmp_path / "a-stale.sock").is_socket()
 
-    def test_what_is_not_wanted_is_not_touched(self, tmp_path: Path) -> None:
-        """An excluded interface is not even connected to, and no attempt at it is told."""
+    def test_an_excluded_interface_is_not_connected_to(self, tmp_path: Path) -> None:
+        """The socket of an excluded interface gets no connection, and there is no reading of it."""
         asked: list[str] = []
 
         def noting(name: str) -> Dialogue:
@@ -160,8 +161,8 @@ class TestUserspace:
         assert names(snapshot) == sorted(asked) == ["wg0", "wg1"]
         assert reasons(snapshot).keys() == {("uapi", ""), ("uapi", "wg0"), ("uapi", "wg1")}
 
-    def test_sockets_are_read_side_by_side(self, tmp_path: Path) -> None:
-        """Each answers only when all have been asked: one that is stuck does not hold up the next."""
+    def test_sockets_are_read_at_the_same_time(self, tmp_path: Path) -> None:
+        """Each socket answers only after all got a request, so a stuck one does not delay the next."""
         together = threading.Barrier(5)
 
         def waiting(connection: socket.socket, ending: threading.Event) -> None:
@@ -172,8 +173,8 @@ class TestUserspace:
             snapshot = gateway(tmp_path, netlink=False).read()
         assert names(snapshot) == [f"wg{number}" for number in range(5)]
 
-    def test_an_interface_that_goes_is_gone(self, tmp_path: Path) -> None:
-        """A socket that was removed is not missed at the next reading, and one that came is read."""
+    def test_a_removed_and_a_new_socket(self, tmp_path: Path) -> None:
+        """The next reading has no failure for a removed socket, and reads a new one."""
         source = gateway(tmp_path, netlink=False)
         with userspace(tmp_path, wg0=like_boringtun(reply(1))):
             assert names(source.read()) == ["wg0"]
@@ -185,23 +186,23 @@ class TestUserspace:
 
 class TestModule:
     @needs_no_module
-    def test_no_module_and_nothing_else(self, tmp_path: Path) -> None:
-        """A host without any WireGuard says that the module is missing, and how to load it; once."""
+    def test_a_host_without_wireguard(self, tmp_path: Path) -> None:
+        """On a host without WireGuard the only failure says that the module is missing and how to load it."""
         snapshot = gateway(tmp_path).read()
         assert reasons(snapshot) == {("netlink", ""): "module", ("uapi", ""): ""}
         assert "modprobe wireguard" in snapshot.readings[0].remedy
         assert snapshot.devices == ()
 
     @needs_no_module
-    def test_no_module_is_no_failure_beside_userspace(self, tmp_path: Path) -> None:
-        """A host that runs WireGuard in userspace needs no module; when its last interface goes, it does."""
+    def test_no_module_but_userspace_interfaces(self, tmp_path: Path) -> None:
+        """A missing module is a failure only while there is no userspace interface."""
         source = gateway(tmp_path)
         with userspace(tmp_path, wg0=like_boringtun(reply(1))):
             assert reasons(source.read())["netlink", ""] == ""
         assert reasons(source.read())["netlink", ""] == "module"
 
-    def test_a_kernel_that_is_not_asked_lacks_nothing(self, tmp_path: Path) -> None:
-        """With the kernel turned off, nothing is said of it; likewise of userspace."""
+    def test_sources_that_are_turned_off(self, tmp_path: Path) -> None:
+        """A source that is turned off has no reading: the kernel, and userspace."""
         assert reasons(gateway(tmp_path, netlink=False).read()) == {("uapi", ""): ""}
         kernel_alone = Gateway("gw", uapi_directory=None).read()
         assert {reading.source for reading in kernel_alone.readings} == {"netlink"}
@@ -209,8 +210,8 @@ class TestModule:
 
 @needs_root
 class TestNamespaces:
-    def test_a_missing_namespace_costs_only_itself_and_is_not_made(self, tmp_path: Path) -> None:
-        """It is a reading that failed, with its name in the message; nothing is created in its place."""
+    def test_a_missing_namespace(self, tmp_path: Path) -> None:
+        """It gives a failed reading that names it, and the namespace is not created."""
         missing = f"argus-missing-{os.getpid()}"
         with namespace() as space, userspace(tmp_path, wg0=like_boringtun(reply(1))):
             snapshot = gateway(tmp_path, namespaces=(missing, space.name)).read()
@@ -222,8 +223,8 @@ class TestNamespaces:
         assert "ip netns list" in message
         assert not (NETNS_DIRECTORY / missing).exists()
 
-    def test_a_namespace_may_go_and_come(self, tmp_path: Path) -> None:
-        """Reading keeps no namespace alive, misses one that is gone, and finds it when it is back."""
+    def test_a_namespace_that_is_removed_and_created_again(self, tmp_path: Path) -> None:
+        """A namespace can be removed after a reading; its next reading fails until it exists again."""
         with userspace(tmp_path, wg0=like_boringtun(reply(1))):
             with namespace() as space:
                 source = gateway(tmp_path, namespaces=(space.name,))
@@ -235,8 +236,8 @@ class TestNamespaces:
             finally:
                 run("ip", "netns", "delete", space.name)
 
-    def test_names_of_any_alphabet(self, tmp_path: Path) -> None:
-        """A namespace whose name is not ASCII is read as any other."""
+    def test_a_namespace_name_that_is_not_ascii(self, tmp_path: Path) -> None:
+        """A namespace whose name is not ASCII is read like any other."""
         name = f"argus-größe-{os.getpid()}"
         run("ip", "netns", "add", name)
         try:
@@ -245,10 +246,10 @@ class TestNamespaces:
             run("ip", "netns", "delete", name)
         assert found[f"netlink@{name}", ""] == ""
 
-    def test_a_file_that_is_no_namespace(self, tmp_path: Path) -> None:
-        """What a crashed `ip netns add` leaves behind is a reading that failed, named as it is."""
+    def test_a_file_instead_of_a_namespace(self, tmp_path: Path) -> None:
+        """The plain file that a crashed `ip netns add` leaves behind gives a failed reading with its name."""
         leftover = NETNS_DIRECTORY / f"argus-leftover-{os.getpid()}"
-        with namespace():  # which makes the directory where there is none
+        with namespace():  # creates the directory if there is none
             leftover.touch(0)
             try:
                 snapshot = gateway(tmp_path, namespaces=(leftover.name,)).read()
@@ -258,8 +259,8 @@ class TestNamespaces:
         assert failed.reason == "failed"
         assert leftover.name in failed.message
 
-    def test_all_namespaces_but_ones_own(self, tmp_path: Path) -> None:
-        """`all` finds every named namespace, and not a second name of the one that the process is in."""
+    def test_all_namespaces_except_the_own_one(self, tmp_path: Path) -> None:
+        """`all` finds every named namespace, except other names of the process's own."""
         own = f"argus-own-{os.getpid()}"
         with namespace() as space:
             run("ip", "netns", "attach", own, str(os.getpid()))
@@ -274,11 +275,12 @@ class TestNamespaces:
         assert (f"netlink@{own}", "") not in found
 
     def test_a_directory_without_namespaces(self, tmp_path: Path) -> None:
-        """No named namespace was ever made on this host: there are none."""
+        """Without the directory of named namespaces there are none."""
         assert other_namespaces(tmp_path / "missing") == []
 
     def test_a_userspace_interface_has_the_link_of_its_name(self, tmp_path: Path) -> None:
-        """Its link counters come from the namespace that it is in; the daemon's own is looked at first."""
+        """Its link counters come from the namespace that it is in; the daemon's own namespace is searched
+        first."""
         with (
             namespace() as own,
             namespace() as other,
@@ -296,7 +298,8 @@ class TestNamespaces:
         assert found["in-none"] is None
 
     def test_without_the_capability_to_enter(self, tmp_path: Path) -> None:
-        """A process without CAP_SYS_ADMIN says so for the namespace, and reads all else."""
+        """Without CAP_SYS_ADMIN the reading of the namespace fails with that reason; everything else is
+        read."""
         with namespace() as space, userspace(tmp_path, wg0=like_boringtun(reply(1))):
             without = ["setpriv", "--bounding-set", "-sys_admin", "--inh-caps", "-sys_admin"]
             done = subprocess.run(
@@ -324,7 +327,7 @@ print(json.dumps({each.interface or each.source: [each.reason, each.message] for
 
 
 def add_links(space: Namespace, *, up: bool, names: Sequence[str]) -> None:
-    """Links of these names, of a kind that every kernel has."""
+    """Adds links of a kind that every kernel has."""
     for name in names:
         space.run("ip", "link", "add", name, "type", "veth", "peer", "name", f"{name}-peer")
         if up:
@@ -349,8 +352,8 @@ print(json.dumps(found))
 """
 
 
-def test_a_process_without_descriptors_still_makes_a_reading(tmp_path: Path) -> None:
-    """However few file descriptors are left, nothing raises: each attempt that lacked one failed."""
+def test_a_process_without_file_descriptors(tmp_path: Path) -> None:
+    """With few file descriptors left, readings that need one fail, and nothing raises."""
     abandoned(tmp_path / "wg0.sock")
     command = [sys.executable, "-c", LIMITED, str(tmp_path)]
     done = subprocess.run(command, cwd=PROJECT, check=True, capture_output=True, text=True, timeout=PATIENCE)

@@ -1,4 +1,4 @@
-"""The list of links: what `ip` shows of real ones, and what becomes of bytes that are no link."""
+"""The list of links, compared with `ip`, and messages that are damaged."""
 
 from __future__ import annotations
 
@@ -30,7 +30,7 @@ from tests.kernel.guest.helpers import Namespace, namespace, run
 from tests.kit.netlinkdump import attribute
 
 PATIENCE = 20.0  # seconds
-ATTEMPTS = 20  # at a moment in which no counter moved
+ATTEMPTS = 20  # to read both while no counter changes
 
 needs_ip = pytest.mark.skipif(shutil.which("ip") is None, reason="needs ip (Debian: apt install iproute2)")
 COUNTS = {
@@ -38,13 +38,13 @@ COUNTS = {
     "packets": "packets",
     "errors": "errors",
     "drops": "dropped",
-}  # ours, and those of ip
+}  # our field → the field of ip
 
 needs_root = pytest.mark.skipif(os.geteuid() != 0, reason="needs root, for network namespaces")
 
 
 def by_ip(*command: str) -> list[NamedLink]:
-    """The links that `ip` lists, in its order, in our words."""
+    """The links that `ip` lists, in its order, as `NamedLink`."""
     shown = json.loads(run(*command, "ip", "-details", "-json", "-stats", "link", "show"))
     return [
         NamedLink(
@@ -66,7 +66,7 @@ def by_ip(*command: str) -> list[NamedLink]:
 
 
 def both(space: Namespace | None = None) -> tuple[list[NamedLink], list[NamedLink]]:
-    """The same links, ours and those of `ip`, at a moment in which the two can be compared."""
+    """Our links and those of `ip`, read while no counter changed."""
     inside = space.entered if space else []
     for _ in range(ATTEMPTS):
         before = by_ip(*inside)
@@ -78,7 +78,7 @@ def both(space: Namespace | None = None) -> tuple[list[NamedLink], list[NamedLin
 
 @needs_ip
 def test_the_links_of_this_host() -> None:
-    """Index, name, kind, state and counters of every link are as `ip` shows them."""
+    """Index, name, kind, state and counters of every link equal those that `ip` shows."""
     ours, shown = both()
     assert ours == shown
     assert "lo" in {link.name for link in ours}
@@ -87,7 +87,8 @@ def test_the_links_of_this_host() -> None:
 @needs_root
 @needs_ip
 def test_links_with_traffic_and_odd_names() -> None:
-    """Links up and down, with packets sent and received, a long name and one of another alphabet."""
+    """Links that are up and down, have traffic, a long name, or a name that is not ASCII are read
+    correctly."""
     with namespace() as space:
         space.run("ip", "link", "add", "veth-a", "type", "veth", "peer", "name", "fifteen-letters")
         space.run("ip", "link", "add", "größe", "type", "veth", "peer", "name", "veth-b")
@@ -116,7 +117,7 @@ def send(data: bytes, address: str, times: int) -> None:
 @needs_root
 @needs_ip
 def test_links_that_come_and_go_meanwhile() -> None:
-    """While links are added and removed, every list has all of those that stay, interrupted or not."""
+    """While links are added and removed, every list has all links that stay, also after interrupted dumps."""
     staying = {name for number in range(75) for name in (f"a{number}", f"b{number}")}
     with namespace() as space:
         batch = "".join(f"link add a{number} type veth peer name b{number}\n" for number in range(75))
@@ -141,7 +142,7 @@ def churn(space: Namespace, over: threading.Event) -> None:
 
 
 def list_until_interrupted() -> list[set[str]]:
-    """The names in each listing, until some dumps were thrown away on the way to one."""
+    """The names in each listing, until one was read after interrupted dumps."""
     listings = []
     thrown_away = 0
     while thrown_away < 3:
@@ -162,7 +163,7 @@ MESSAGE = (
 
 
 def test_a_message_field_by_field() -> None:
-    """Each of the eight counters goes to its own field; what is not known is passed over."""
+    """Each of the eight counters goes to its own field; unknown attributes are ignored."""
     assert decode(MESSAGE, 0, len(MESSAGE)) == NamedLink(
         42,
         "wg0",
@@ -183,7 +184,7 @@ def test_a_message_field_by_field() -> None:
 
 
 def test_a_link_without_statistics() -> None:
-    """A link that says nothing but its name is down, of no kind, and has counted nothing."""
+    """A link with only a name is down, has no kind, and its counters are 0."""
     message = IFINFO.pack(0, 1, 3, 0, 0) + attribute(IFLA_IFNAME, b"x\0")
     assert decode(message, 0, len(message)) == NamedLink(3, "x", "", Link(up=False, index=3))
 
@@ -194,7 +195,7 @@ def test_a_link_without_statistics() -> None:
     ids=["nothing", "half a header", "half an attribute", "too few counters"],
 )
 def test_a_message_that_is_cut_off(message: bytes) -> None:
-    """What is missing is not taken for zero."""
+    """A message that is cut off raises an error; missing bytes are not read as zeros."""
     with pytest.raises(Malformed):
         decode(message, 0, len(message))
 
@@ -202,7 +203,7 @@ def test_a_message_that_is_cut_off(message: bytes) -> None:
 @given(st.data())
 @settings(max_examples=300, deadline=None)
 def test_corrupted_bytes(data: st.DataObject) -> None:
-    """A message cut anywhere, with bytes overwritten, is decoded or refused, and never read past its end."""
+    """A message that is cut or overwritten anywhere is decoded or refused, and never read past its end."""
     end = data.draw(st.integers(0, len(MESSAGE)))
     corrupt = bytearray(MESSAGE)
     for place, value in data.draw(
@@ -220,7 +221,7 @@ def test_corrupted_bytes(data: st.DataObject) -> None:
 @given(st.binary(max_size=300))
 @settings(max_examples=300, deadline=None)
 def test_any_bytes(data: bytes) -> None:
-    """Bytes of no meaning behind a good header are decoded or refused; nothing else happens."""
+    """Random bytes after a valid header are decoded or refused; no other exception is raised."""
     message = IFINFO.pack(0, 1, 3, 0, 0) + data
     with contextlib.suppress(ReadError):
         assert decode(message, 0, len(message)).index == 3

@@ -1,4 +1,4 @@
-"""Kernel devices: interrupted, abandoned and refused dumps, and a family whose number changes."""
+"""Kernel devices: interrupted, incomplete and refused dumps, and a family whose number changes."""
 
 from __future__ import annotations
 
@@ -37,7 +37,7 @@ PUBLIC_KEY = bytes(range(32))
 
 
 def peers(count: int, sent: int = 0) -> list[PeerFacts]:
-    """Peers whose counters begin at `sent`."""
+    """Peers whose counters start at `sent`."""
     return [
         PeerFacts(
             random.Random(number).randbytes(32),
@@ -58,13 +58,13 @@ def parts(found: list[PeerFacts], name: str = "wg0", per_message: int = 3) -> li
 
 
 def source_of(kernel: AnsweringKernel, retries: int = 4, numbers: Iterable[int] = (FAMILY,)) -> KernelSource:
-    """A source that reads from `kernel`; `numbers` are what the family is resolved to, one after another."""
+    """A source that reads from `kernel`; `numbers` are the successive numbers of the family."""
     left = iter(numbers)
     return KernelSource(PATIENCE, retries, opener=kernel.open, family=lambda: next(left))
 
 
 def test_a_device_is_asked_for_by_index() -> None:
-    """GET_DEVICE of the family's number, version 1, with the index, which survives a rename."""
+    """The request is GET_DEVICE version 1, with the family's number and the interface's index."""
     with AnsweringKernel(device_dump(parts(peers(7)))) as kernel:
         device, retries = source_of(kernel).read(INDEX)
     (request,) = kernel.requests
@@ -77,8 +77,9 @@ def test_a_device_is_asked_for_by_index() -> None:
 
 
 @pytest.mark.parametrize("where", range(4))
-def test_interrupted_dumps_are_thrown_away(where: int) -> None:
-    """After two dumps interrupted at any message, DONE included, the third one alone is what is told."""
+def test_interrupted_dumps_are_discarded(where: int) -> None:
+    """After two dumps that are interrupted at any message, also at DONE, the device is that of the third
+    dump."""
     stale, good = parts(peers(7, sent=100)), parts(peers(7, sent=200))
     interrupted = device_dump(stale, interrupted=where)
     with AnsweringKernel(interrupted, interrupted, device_dump(good)) as kernel:
@@ -89,8 +90,8 @@ def test_interrupted_dumps_are_thrown_away(where: int) -> None:
 
 
 @pytest.mark.parametrize("retries", [0, 2])
-def test_interruptions_without_end_are_an_error(retries: int) -> None:
-    """The number of attempts is bounded, and the error tells it."""
+def test_too_many_interruptions_are_an_error(retries: int) -> None:
+    """The number of attempts is limited, and the error gives it."""
     answers = [device_dump(parts(peers(7)), interrupted=1)] * (retries + 2)
     with AnsweringKernel(*answers) as kernel:
         with pytest.raises(DumpInterrupted, match=f"the peers changed during each of {retries + 1} attempts"):
@@ -99,7 +100,7 @@ def test_interruptions_without_end_are_an_error(retries: int) -> None:
 
 
 def test_a_family_with_a_new_number_is_found_again() -> None:
-    """A module that was unloaded and loaded again answers to another number: asked once more, and kept."""
+    """After the module was loaded again, the family's new number is resolved once and kept."""
     dump = parts(peers(3))
     moved = device_dump(dump, kind=FAMILY + 1)
     with AnsweringKernel(device_dump(dump), refusal(-errno.ENOENT), moved, moved) as kernel:
@@ -110,8 +111,9 @@ def test_a_family_with_a_new_number_is_found_again() -> None:
     assert devices[0] == devices[1] == devices[2]
 
 
-def test_a_module_that_stays_away_is_an_error_and_comes_back() -> None:
-    """The kernel is asked twice and no more; when the module is there again, so is the device."""
+def test_a_module_that_is_unloaded_and_loaded_again() -> None:
+    """Without the module the kernel gets two requests; when the module is loaded again, the device is
+    read."""
     gone = refusal(-errno.ENOENT)
     with AnsweringKernel(gone, gone, device_dump(parts(peers(3)))) as kernel:
         source = source_of(kernel, numbers=(FAMILY, FAMILY, FAMILY))
@@ -122,7 +124,7 @@ def test_a_module_that_stays_away_is_an_error_and_comes_back() -> None:
 
 
 def test_this_host_says_whether_it_has_the_module() -> None:
-    """A number of the kernel's own range where there is WireGuard, and otherwise none."""
+    """The family has a number of the kernel's range if the module is loaded, and no number otherwise."""
     number = 0
     with contextlib.suppress(ModuleMissing):
         number = resolve_family()
@@ -133,7 +135,7 @@ def test_this_host_says_whether_it_has_the_module() -> None:
     ("code", "error"), [(errno.EPERM, PermissionMissing), (errno.ENODEV, InterfaceVanished)]
 )
 def test_a_refusal_is_reported_at_once(code: int, error: type[ReadError]) -> None:
-    """No capability and no interface are not tried again."""
+    """A missing capability and a missing interface are not tried again."""
     with AnsweringKernel(refusal(-code)) as kernel:
         with pytest.raises(error):
             source_of(kernel).read(INDEX)
@@ -141,18 +143,18 @@ def test_a_refusal_is_reported_at_once(code: int, error: type[ReadError]) -> Non
 
 
 def cut(dump: list[bytes], where: int) -> Answer:
-    """A dump that breaks off before its DONE."""
+    """A dump that is cut off before DONE."""
     return lambda sequence: [message(FAMILY, sequence, bytes(4) + part) for part in dump[:where]]
 
 
-def spoiled(dump: list[bytes], where: int) -> Answer:
-    """A dump with an attribute in it that says it is longer than its message."""
+def malformed(dump: list[bytes], where: int) -> Answer:
+    """A dump with an attribute that claims to be longer than its message."""
     bad = struct.pack("=HH", 4000, 8) + bytes(8)
     return device_dump([*dump[:where], bad, *dump[where:]])
 
 
 def ended_by_error(dump: list[bytes], where: int) -> Answer:
-    """A dump whose DONE says that the interface went away."""
+    """A dump whose DONE says that the interface was removed."""
 
     def answer(sequence: int) -> Iterable[bytes]:
         yield from cut(dump, where)(sequence)
@@ -162,13 +164,13 @@ def ended_by_error(dump: list[bytes], where: int) -> Answer:
 
 
 def interrupted(dump: list[bytes], where: int) -> Answer:
-    """A dump that was interrupted at one message."""
+    """A dump that is interrupted at one message."""
     return device_dump(dump, interrupted=where)
 
 
 FAULTS: dict[Callable[[list[bytes], int], Answer], type[ReadError]] = {
     cut: DumpTruncated,
-    spoiled: Malformed,
+    malformed: Malformed,
     ended_by_error: InterfaceVanished,
     interrupted: DumpInterrupted,
 }
@@ -185,19 +187,19 @@ def dump_of(drawn: tuple[list[int], int, int]) -> list[bytes]:
 
 
 def fresh(dump: list[bytes]) -> Device:
-    """What a source says of a dump that has seen no other."""
+    """The device that a new source reads from the dump."""
     with AnsweringKernel(device_dump(dump)) as kernel:
         return source_of(kernel).read(INDEX)[0]
 
 
 @given(st.lists(st.tuples(dumps, st.sampled_from([None, *FAULTS]), st.integers(0, 20)), max_size=6), dumps)
 @settings(max_examples=60, deadline=None)
-def test_an_abandoned_dump_leaves_no_trace(
+def test_a_failed_dump_does_not_affect_the_next(
     history: list[tuple[tuple[list[int], int, int], Callable[[list[bytes], int], Answer] | None, int],],
     last: tuple[list[int], int, int],
 ) -> None:
-    """After any row of good, cut, spoiled, refused and interrupted dumps, in which peers come, go and move
-    between messages, each good one says what a source that saw nothing else says."""
+    """After any sequence of complete and failed dumps, in which peers appear, disappear and move between
+    messages, each complete dump gives the same device as with a new source."""
     rows = [(dump_of(drawn), fault, where) for drawn, fault, where in history]
     rows += [(dump_of(last), None, 0)] * 3
     answers = [fault(dump, where % len(dump)) if fault else device_dump(dump) for dump, fault, where in rows]
@@ -212,7 +214,7 @@ def test_an_abandoned_dump_leaves_no_trace(
 
 
 def test_no_key_outlives_a_dump() -> None:
-    """However a dump ends, and however far it came, the buffers it was received in are empty."""
+    """The receive buffers are zeroed after every dump, complete or not."""
     dump = parts(peers(9))
     answers = [fault(dump, 1) for fault in FAULTS] + [device_dump(dump)]
     with AnsweringKernel(*answers) as kernel:
@@ -225,8 +227,8 @@ def test_no_key_outlives_a_dump() -> None:
     assert all(netlink.buffer == bytes(BUFFER_SIZE) for netlink in kernel.sockets)
 
 
-def test_unchanged_peers_stay_the_same_objects_past_an_interruption() -> None:
-    """What was remembered before an interrupted dump is still of use behind it."""
+def test_unchanged_peers_stay_the_same_objects_after_an_interruption() -> None:
+    """Messages remembered before an interrupted dump are used after it."""
     answers = [
         device_dump(parts(peers(9))),
         device_dump(parts(peers(9, sent=50)), interrupted=2),
@@ -240,8 +242,8 @@ def test_unchanged_peers_stay_the_same_objects_past_an_interruption() -> None:
     assert all(old is new for old, new in zip(before.peers, after.peers, strict=True))
 
 
-def test_interfaces_are_remembered_apart() -> None:
-    """Two interfaces with the same peers and different counters do not mix, read in turn."""
+def test_interfaces_are_remembered_separately() -> None:
+    """Two interfaces with the same peers and different counters, read in turn, are not mixed up."""
     one, two = parts(peers(9), "wg1"), parts(peers(9, sent=1000), "wg2")
     answers = [device_dump(dump) for _ in range(4) for dump in (one, two)]
     with AnsweringKernel(*answers) as kernel:
@@ -253,7 +255,8 @@ def test_interfaces_are_remembered_apart() -> None:
 
 
 def test_keep_forgets_the_others() -> None:
-    """What is kept gives the same objects again, what is not is read as if for the first time."""
+    """Peers of a kept interface are the same objects in the next reading; those of a forgotten one are new
+    objects."""
     dump = device_dump(parts(peers(9)))
     with AnsweringKernel(*[dump] * 4) as kernel:
         source = source_of(kernel)

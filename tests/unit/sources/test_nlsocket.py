@@ -1,4 +1,4 @@
-"""One netlink dump: whatever goes wrong on the way raises, and no byte of it stays in the buffer."""
+"""One netlink dump: every failure raises an error, and no byte of it stays in the buffer."""
 
 from __future__ import annotations
 
@@ -46,7 +46,7 @@ SECRET = b"a private key, 32 bytes of it .."
 
 
 def read(answer: Answer, *, timeout: float = PATIENCE, hold: bool = False) -> list[bytes]:
-    """The payloads of one dump. However it ends, the buffer is empty afterwards."""
+    """The payloads of one dump. Checks that the buffer is zeroed afterwards."""
     with AnsweringKernel(answer, hold=hold) as kernel:
         try:
             with kernel.open(timeout) as netlink:
@@ -56,7 +56,7 @@ def read(answer: Answer, *, timeout: float = PATIENCE, hold: bool = False) -> li
 
 
 def test_payloads_arrive_in_order_across_datagrams() -> None:
-    """Several messages in one datagram, padded between, and several datagrams are one dump."""
+    """Several messages in one datagram, with padding between them, and several datagrams give one dump."""
 
     def answer(sequence: int) -> Iterable[bytes]:
         first, second, third = (message(KIND, sequence, text) for text in (b"one", b"two.", b"and three"))
@@ -65,8 +65,8 @@ def test_payloads_arrive_in_order_across_datagrams() -> None:
     assert read(answer) == [b"one", b"two.", b"and three"]
 
 
-def test_what_is_asked() -> None:
-    """The request is a dump of the given kind, with the payload behind the header and its whole length."""
+def test_the_request() -> None:
+    """The request is a dump of the given kind, with the payload after the header and the total length."""
     with AnsweringKernel(lambda sequence: [done(sequence)]) as kernel, kernel.open(PATIENCE) as netlink:
         assert list(netlink.dump(KIND, b"payload.")) == []
     (request,) = kernel.requests
@@ -77,8 +77,8 @@ def test_what_is_asked() -> None:
 
 @pytest.mark.parametrize("where", [0, 1, 2, 3])
 @pytest.mark.parametrize("together", [False, True], ids=["apart", "in one datagram"])
-def test_an_interruption_on_any_message_spoils_the_dump(where: int, together: bool) -> None:
-    """NLM_F_DUMP_INTR on the first, a middle, the last message or on DONE itself raises."""
+def test_an_interruption_on_any_message_is_an_error(where: int, together: bool) -> None:
+    """NLM_F_DUMP_INTR on the first, a middle or the last message, or on DONE, raises an error."""
 
     def answer(sequence: int) -> Iterable[bytes]:
         flags = [NLM_F_MULTI | (NLM_F_DUMP_INTR if number == where else 0) for number in range(4)]
@@ -92,14 +92,14 @@ def test_an_interruption_on_any_message_spoils_the_dump(where: int, together: bo
 
 @pytest.mark.parametrize("whole", [BUFFER_SIZE, BUFFER_SIZE + 4], ids=["between messages", "in a message"])
 def test_a_datagram_larger_than_the_buffer(whole: int) -> None:
-    """What the kernel had to cut is no answer, not even if the cut falls behind a whole message."""
+    """A datagram that the kernel cut raises an error, also if the cut is after a whole message."""
     fitting = bytes(whole - HEADER.size)
     with pytest.raises(DumpTruncated, match=f"larger than the buffer of {BUFFER_SIZE} bytes"):
         read(lambda sequence: [message(KIND, sequence, fitting) + message(KIND, sequence), done(sequence)])
 
 
-def test_the_end_must_be_said() -> None:
-    """An answer that breaks off, before its first message or after some, is not a short dump."""
+def test_a_dump_without_done_is_an_error() -> None:
+    """An answer that ends without DONE raises an error."""
     with pytest.raises(DumpTruncated, match="before its last message"):
         read(lambda _: [])
     with pytest.raises(DumpTruncated, match="before its last message"):
@@ -120,8 +120,8 @@ ERRORS = {
 
 
 @pytest.mark.parametrize("number", ERRORS, ids=lambda number: errno.errorcode[number])
-def test_an_error_number_is_its_class(number: int) -> None:
-    """In NLMSG_ERROR, and in the DONE behind messages that looked well, each number is its own error."""
+def test_each_error_number_has_its_class(number: int) -> None:
+    """Each error number gives its own error, in NLMSG_ERROR and in a DONE after valid messages."""
     with pytest.raises(ERRORS[number]) as refused:
         read(refusal(-number))
     with pytest.raises(ERRORS[number]) as ended:
@@ -134,13 +134,13 @@ def test_an_error_number_is_its_class(number: int) -> None:
 
 @pytest.mark.parametrize("code", [5, -4096, 2**31 - 1, -(2**31)])
 def test_a_number_that_is_no_error_number(code: int) -> None:
-    """Errors of the kernel are between -1 and -4095 (include/linux/err.h)."""
+    """A number that is not between -1 and -4095 (include/linux/err.h) is malformed."""
     with pytest.raises(Malformed, match=str(code)):
         read(refusal(code))
 
 
-def test_messages_that_answer_no_dump() -> None:
-    """An acknowledgement, an overrun, and an end without its number are each refused."""
+def test_messages_that_do_not_answer_a_dump() -> None:
+    """An acknowledgement, an overrun, and a DONE without its error number each raise an error."""
     with pytest.raises(Malformed, match="acknowledged"):
         read(refusal(0))
     with pytest.raises(DumpTruncated, match="no memory"):
@@ -149,8 +149,8 @@ def test_messages_that_answer_no_dump() -> None:
         read(lambda sequence: [HEADER.pack(HEADER.size, 3, NLM_F_MULTI, sequence, 0)])
 
 
-def test_answers_to_other_questions_are_passed_over() -> None:
-    """Messages with another sequence number are ignored, errors, interruptions and ends among them."""
+def test_answers_to_other_requests_are_ignored() -> None:
+    """Messages with another sequence number are ignored, also errors, interruptions and DONE."""
 
     def answer(sequence: int) -> Iterable[bytes]:
         for other in (0, sequence - 1, sequence + 1, sequence ^ 0x8000_0000):
@@ -164,8 +164,8 @@ def test_answers_to_other_questions_are_passed_over() -> None:
 
 
 @pytest.mark.parametrize("length", [0, 1, 15, 40, 2**32 - 1])
-def test_a_header_that_lies(length: int) -> None:
-    """A length below the header's own, or beyond what arrived, raises and loops nowhere."""
+def test_a_header_with_a_wrong_length(length: int) -> None:
+    """A length smaller than the header, or larger than the received bytes, raises an error."""
 
     def answer(sequence: int) -> Iterable[bytes]:
         return [HEADER.pack(length, KIND, NLM_F_MULTI, sequence, 0) + bytes(16), done(sequence)]
@@ -175,29 +175,30 @@ def test_a_header_that_lies(length: int) -> None:
 
 
 def test_a_header_that_is_cut_off() -> None:
-    """Some bytes behind the last message are no message, and are not taken for its padding."""
+    """Bytes after the last message that are too few for a header raise an error."""
     with pytest.raises(DumpTruncated, match="cut off"):
         read(lambda sequence: [message(KIND, sequence, SECRET) + b"rest", done(sequence)])
 
 
 @given(st.lists(st.binary(max_size=80), max_size=4), st.booleans())
 @settings(max_examples=100, deadline=None)
-def test_any_bytes(datagrams: list[bytes], honest: bool) -> None:
-    """Whatever arrives, a `ReadError` is raised and nothing else: no such dump ends with its DONE.
+def test_any_bytes(datagrams: list[bytes], valid_header: bool) -> None:
+    """Random bytes raise a `ReadError`, and no other exception.
 
-    An `honest` datagram begins with the header of a message of this dump, so that the rest is looked at.
+    A datagram with `valid_header` begins with the header of a message of this dump, so that the rest is
+    decoded.
     """
 
     def answer(sequence: int) -> Iterable[bytes]:
-        heads = (message(KIND, sequence) if honest else b"" for _ in datagrams)
+        heads = (message(KIND, sequence) if valid_header else b"" for _ in datagrams)
         return [head + data for head, data in zip(heads, datagrams, strict=True) if head + data]
 
     with pytest.raises(ReadError):
         read(answer)
 
 
-def test_silence_has_an_end() -> None:
-    """A kernel that answers nothing, or stops in the middle, is not waited for any longer than allowed."""
+def test_a_kernel_that_does_not_answer() -> None:
+    """If the kernel does not answer, or stops in the middle, the reading ends after the timeout."""
     with pytest.raises(ReadTimeout):
         read(lambda _: [], timeout=IMPATIENCE, hold=True)
     with pytest.raises(ReadTimeout):
@@ -205,8 +206,8 @@ def test_silence_has_an_end() -> None:
 
 
 @pytest.mark.parametrize("ours", [True, False], ids=["messages", "answers to other questions"])
-def test_dribbling_has_an_end(ours: bool) -> None:
-    """A message now and then, for ever, does not keep a dump alive, whether or not it belongs to it."""
+def test_a_dump_that_never_ends(ours: bool) -> None:
+    """Single messages that arrive forever, of this dump or another, do not extend the timeout."""
 
     def answer(sequence: int) -> Iterator[bytes]:
         while True:
@@ -217,8 +218,8 @@ def test_dribbling_has_an_end(ours: bool) -> None:
         read(answer, timeout=IMPATIENCE)
 
 
-def test_an_abandoned_dump_leaves_nothing() -> None:
-    """A reader that stops in the middle, or raises, leaves no key in the buffer and closes the socket."""
+def test_an_incomplete_dump_is_wiped() -> None:
+    """If the reader stops or raises in the middle, the buffer is zeroed and the socket is closed."""
     endless: Answer = lambda sequence: itertools.repeat(message(KIND, sequence, SECRET))  # noqa: E731
     with AnsweringKernel(endless, endless) as kernel:
         with kernel.open(PATIENCE) as netlink:
@@ -231,7 +232,7 @@ def test_an_abandoned_dump_leaves_nothing() -> None:
 
 
 def test_the_real_kernel_answers() -> None:
-    """A dump of this host's links has messages of one kind only, and the buffer is wiped of it."""
+    """A dump of this host's links has messages of one kind, and the buffer is zeroed after it."""
     with NetlinkSocket(socket.NETLINK_ROUTE, PATIENCE) as netlink:
         request = IFINFO.pack(socket.AF_UNSPEC, 0, 0, 0, 0)
         kinds = {
@@ -243,7 +244,7 @@ def test_the_real_kernel_answers() -> None:
 
 
 def test_the_real_kernel_refuses() -> None:
-    """A number that the kernel has given to no family is what it says of a missing module."""
+    """The kernel answers a request for an unknown family with the error of a missing module."""
     with (
         pytest.raises(ModuleMissing, match="modprobe wireguard"),
         NetlinkSocket(16, PATIENCE) as netlink,  # 16: NETLINK_GENERIC
@@ -252,8 +253,9 @@ def test_the_real_kernel_refuses() -> None:
 
 
 @pytest.mark.skipif(os.geteuid() != 0, reason="needs root, to send to another socket's netlink port")
-def test_nobody_but_the_kernel_is_listened_to() -> None:
-    """Forged ends, interruptions, runts and giants from another process's socket change nothing."""
+def test_only_messages_from_the_kernel_count() -> None:
+    """Messages from the socket of another process are ignored: DONE, interruptions, too short and too long
+    ones."""
     kind = socket.SOCK_RAW | socket.SOCK_CLOEXEC
     ours = socket.socket(socket.AF_NETLINK, kind, socket.NETLINK_ROUTE)
     ours.bind((0, 0))
@@ -279,8 +281,8 @@ def test_nobody_but_the_kernel_is_listened_to() -> None:
     assert socket.if_nametoindex("lo") in indexes
 
 
-def test_no_descriptor_left() -> None:
-    """A process that has no file descriptor left gets a `ReadError`, which only costs this one reading."""
+def test_no_file_descriptor_left() -> None:
+    """A process without free file descriptors gets a `ReadError`."""
     soft, hard = resource.getrlimit(resource.RLIMIT_NOFILE)
     resource.setrlimit(resource.RLIMIT_NOFILE, (0, hard))
     try:
@@ -292,7 +294,7 @@ def test_no_descriptor_left() -> None:
 
 @pytest.mark.parametrize("interruptions", range(4))
 def test_interrupted_work_is_repeated(interruptions: int) -> None:
-    """The result comes with the number of dumps thrown away before it."""
+    """The result comes with the number of dumps that were discarded before it."""
     left = iter([*[DumpInterrupted("changed")] * interruptions, None])
 
     def work() -> str:
@@ -304,8 +306,8 @@ def test_interrupted_work_is_repeated(interruptions: int) -> None:
 
 
 @pytest.mark.parametrize("retries", [0, 1, 3])
-def test_interrupted_work_is_not_repeated_for_ever(retries: int) -> None:
-    """After so many repetitions the error says what kept changing, and how often it was tried."""
+def test_interrupted_work_is_repeated_a_limited_number_of_times(retries: int) -> None:
+    """After the last repetition the error says what changed, and the number of attempts."""
     tried = []
 
     def work() -> str:
@@ -318,7 +320,7 @@ def test_interrupted_work_is_not_repeated_for_ever(retries: int) -> None:
 
 
 def test_only_interruptions_are_repeated() -> None:
-    """Any other failure is reported as it is, at once."""
+    """Any other failure is raised at once, unchanged."""
     tried = []
 
     def work() -> str:

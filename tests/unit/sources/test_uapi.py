@@ -1,4 +1,4 @@
-"""UAPI sockets: real ones, served by a replaying server, read by the product and by wg(8)."""
+"""UAPI sockets of a replaying server, read by Argus and by wg(8)."""
 
 from __future__ import annotations
 
@@ -44,25 +44,25 @@ needs_wg = pytest.mark.skipif(
 
 @pytest.fixture
 def wg_directory() -> Iterator[Path]:
-    """Where wg(8) looks, left as it was found."""
+    """The directory of wg(8), restored afterwards."""
     made = not DIRECTORY.exists()
     DIRECTORY.mkdir(mode=0o755, exist_ok=True)
     yield DIRECTORY
     if made:
-        with contextlib.suppress(OSError):  # somebody else's socket is in it by now
+        with contextlib.suppress(OSError):  # another process has created a socket in it
             DIRECTORY.rmdir()
 
 
-# The same bytes to the product and to wg(8)
+# The same bytes for Argus and for wg(8)
 
 
 @needs_wg
 @pytest.mark.parametrize("file", ["wireguard-go-tunnel.txt", "wireguard-go-new.txt", "boringtun-new.txt"])
 @pytest.mark.parametrize("behaviour", [like_wireguard_go, like_boringtun])
-def test_product_reads_what_wg_reads(
+def test_argus_and_wg_read_the_same(
     wg_directory: Path, file: str, behaviour: Callable[[bytes], Dialogue]
 ) -> None:
-    """Field by field, the device is what `wg show IF dump` prints of the same reply."""
+    """Every field of the device equals that of `wg show IF dump` for the same reply."""
     name = f"argus{os.getpid()}"
     with UapiServer(wg_directory / f"{name}.sock", behaviour((UAPI / file).read_bytes())):
         device = UapiSource(wg_directory, PATIENCE).read(name)
@@ -70,8 +70,9 @@ def test_product_reads_what_wg_reads(
 
 
 @needs_wg
-def test_product_reads_more_of_boringtun_than_wg(wg_directory: Path) -> None:
-    """wg(8) does not know boringtun's own key and shows its handshakes as 1970; all else agrees."""
+def test_argus_reads_more_of_boringtun_than_wg(wg_directory: Path) -> None:
+    """wg(8) ignores boringtun's own public key and shows its handshakes as 1970; the other fields are
+    equal."""
     name = f"argus{os.getpid()}"
     with UapiServer(wg_directory / f"{name}.sock", like_boringtun(BORINGTUN)):
         earliest = time.time()
@@ -89,11 +90,11 @@ def test_product_reads_more_of_boringtun_than_wg(wg_directory: Path) -> None:
             assert int(earliest - 37.5) <= handshake <= int(latest - 37.5)
 
 
-# Many and much
+# Many interfaces and many peers
 
 
 def test_many_interfaces_are_read_in_worker_threads(tmp_path: Path) -> None:
-    """Fifty interfaces, read from eight threads at once, each give their own device."""
+    """Fifty interfaces that are read by eight threads each give their own device."""
     names = sorted(f"wg{number}" for number in range(50))
     with contextlib.ExitStack() as servers, ThreadPoolExecutor(8) as threads:
         for number, name in enumerate(names):
@@ -107,7 +108,8 @@ def test_many_interfaces_are_read_in_worker_threads(tmp_path: Path) -> None:
 
 
 def test_hundred_thousand_peers(tmp_path: Path) -> None:
-    """100,000 peers with two allowed IPs each, 39 MB, arrive whole, and again as the same objects."""
+    """100,000 peers with two allowed IPs each, 39 MB, are read completely, and as the same objects the next
+    time."""
     count = 100_000
     lines = [f"private_key={'7' * 64}\n"]
     for number in range(count):
@@ -133,8 +135,8 @@ def test_hundred_thousand_peers(tmp_path: Path) -> None:
         assert peer.allowed_ips[0] == f"10.{number >> 16}.{number >> 8 & 255}.{number & 255}/32"
 
 
-def test_interface_that_is_gone_is_forgotten(tmp_path: Path) -> None:
-    """After its socket has disappeared from a listing, an interface of the same name starts afresh."""
+def test_removed_interface_is_forgotten(tmp_path: Path) -> None:
+    """After its socket was missing in a listing, an interface of the same name has new peer objects."""
     source = UapiSource(tmp_path, PATIENCE)
     with UapiServer(tmp_path / "wg0.sock", like_boringtun(WIREGUARD_GO)):
         first, second = source.read("wg0"), source.read("wg0")
@@ -144,16 +146,16 @@ def test_interface_that_is_gone_is_forgotten(tmp_path: Path) -> None:
         assert source.read("wg0").peers[0] is not first.peers[0]
 
 
-# What the directory holds
+# The directory
 
 
-def test_missing_directory_is_no_interface(tmp_path: Path) -> None:
-    """A host without userspace WireGuard has no directory, and that is no error."""
+def test_missing_directory(tmp_path: Path) -> None:
+    """A missing directory means no userspace interfaces, and is not an error."""
     assert UapiSource(tmp_path / "none", PATIENCE).list() == []
 
 
 def test_only_sockets_are_interfaces(tmp_path: Path) -> None:
-    """Plain files, directories, dangling links and sockets of another kind of name are not listed."""
+    """Plain files, directories, dangling links and sockets without the suffix `.sock` are not listed."""
     (tmp_path / "file.sock").write_text("")
     (tmp_path / "directory.sock").mkdir()
     (tmp_path / "dangling.sock").symlink_to(tmp_path / "nowhere")
@@ -165,7 +167,7 @@ def test_only_sockets_are_interfaces(tmp_path: Path) -> None:
 
 
 def test_unreadable_directory_is_a_missing_permission(tmp_path: Path) -> None:
-    """A directory that may not be listed is an error that names it, never an empty host."""
+    """A directory that this user cannot list gives an error with its path."""
     tmp_path.chmod(0)
     with without_privilege(), pytest.raises(errors.PermissionMissing, match=str(tmp_path)):
         UapiSource(tmp_path, PATIENCE).list()
@@ -173,7 +175,7 @@ def test_unreadable_directory_is_a_missing_permission(tmp_path: Path) -> None:
 
 
 def test_directory_that_is_a_file_is_an_error(tmp_path: Path) -> None:
-    """A configured path that is no directory is reported, never taken for a host without interfaces."""
+    """A path that is not a directory gives an error."""
     (tmp_path / "file").write_text("")
     with pytest.raises(errors.ReadFailed, match="Not a directory"):
         UapiSource(tmp_path / "file", PATIENCE).list()
@@ -183,7 +185,7 @@ def test_directory_that_is_a_file_is_an_error(tmp_path: Path) -> None:
 
 
 def test_socket_of_another_user_is_a_missing_permission(tmp_path: Path) -> None:
-    """A socket that may not be written to is told apart from one that is gone or stale."""
+    """A socket that this user cannot write to gives another error than a removed or stale one."""
     path = tmp_path / "wg0.sock"
     with UapiServer(path, like_boringtun(WIREGUARD_GO)):
         path.chmod(0)
@@ -192,7 +194,7 @@ def test_socket_of_another_user_is_a_missing_permission(tmp_path: Path) -> None:
 
 
 def test_stale_socket_is_reported_and_left_alone(tmp_path: Path) -> None:
-    """A socket without a process says how to mend it, and the very same file is there afterwards."""
+    """A socket without a process gives an error with its remedy, and the file is not changed."""
     path = tmp_path / "wg0.sock"
     with socket.socket(socket.AF_UNIX, socket.SOCK_STREAM) as abandoned:
         abandoned.bind(str(path))
@@ -210,19 +212,19 @@ def test_stale_socket_is_reported_and_left_alone(tmp_path: Path) -> None:
 
 
 def test_vanished_interface(tmp_path: Path) -> None:
-    """An interface removed between listing and reading is just that."""
+    """An interface that is removed between listing and reading gives its own error."""
     with pytest.raises(errors.InterfaceVanished, match=r"wg0: .* the interface was removed"):
         UapiSource(tmp_path, PATIENCE).read("wg0")
 
 
 def silent(connection: socket.socket, ending: threading.Event) -> None:
-    """Takes the request and never answers."""
+    """Receives the request and never answers."""
     request(connection)
     ending.wait()
 
 
-def dripping(connection: socket.socket, ending: threading.Event) -> None:
-    """Sends a byte now and then, each well within the timeout, for ten times as long; then hangs up."""
+def slow(connection: socket.socket, ending: threading.Event) -> None:
+    """Sends single bytes, each within the timeout, for ten times the timeout; then closes."""
     request(connection)
     for byte in WIREGUARD_GO[:100]:
         connection.sendall(bytes([byte]))
@@ -237,9 +239,10 @@ def stopping(connection: socket.socket, ending: threading.Event) -> None:
     ending.wait()
 
 
-@pytest.mark.parametrize("dialogue", [silent, dripping, stopping])
+@pytest.mark.parametrize("dialogue", [silent, slow, stopping])
 def test_one_deadline_for_the_whole_reading(tmp_path: Path, dialogue: Dialogue) -> None:
-    """No answer, a slow one and half of one all end at the deadline, which bytes that arrive do not move."""
+    """No answer, a slow answer and half an answer all end at the deadline; received bytes do not extend
+    it."""
     with (
         UapiServer(tmp_path / "wg0.sock", dialogue),
         pytest.raises(errors.ReadTimeout, match=r"wg0: no complete answer .* within 0\.3 s"),
@@ -247,8 +250,8 @@ def test_one_deadline_for_the_whole_reading(tmp_path: Path, dialogue: Dialogue) 
         UapiSource(tmp_path, IMPATIENCE).read("wg0")
 
 
-def test_process_that_accepts_nobody_times_out(tmp_path: Path) -> None:
-    """A stuck process whose backlog is full ends at the deadline too."""
+def test_process_with_a_full_backlog_times_out(tmp_path: Path) -> None:
+    """The reading of a stuck process with a full backlog ends at the deadline."""
     path = str(tmp_path / "wg0.sock")
     with socket.socket(socket.AF_UNIX) as listener, socket.socket(socket.AF_UNIX) as waiting:
         listener.bind(path)
@@ -259,7 +262,7 @@ def test_process_that_accepts_nobody_times_out(tmp_path: Path) -> None:
 
 
 def test_busy_process_is_waited_for(tmp_path: Path) -> None:
-    """While the backlog is full the reading waits for a place in it, and succeeds once there is one."""
+    """While the backlog is full the reading waits, and it succeeds when there is a free place."""
     path = str(tmp_path / "wg0.sock")
     with (
         ThreadPoolExecutor(1) as threads,
@@ -279,7 +282,7 @@ def test_busy_process_is_waited_for(tmp_path: Path) -> None:
 
 
 def test_reply_in_pieces_is_read(tmp_path: Path) -> None:
-    """A reply in pieces that cut lines, keys and the blank line itself is put together right."""
+    """A reply that arrives in pieces, cut within lines, keys and the blank line, is decoded correctly."""
 
     def pieces(connection: socket.socket, ending: threading.Event) -> None:
         request(connection)
@@ -294,7 +297,7 @@ def test_reply_in_pieces_is_read(tmp_path: Path) -> None:
 
 @pytest.mark.parametrize("length", [0, 1, 100, len(WIREGUARD_GO) - 1])
 def test_half_reply_is_an_error(tmp_path: Path, length: int) -> None:
-    """A connection closed before the blank line never gives a device."""
+    """A connection that closes before the blank line gives an error."""
     with (
         UapiServer(tmp_path / "wg0.sock", like_boringtun(WIREGUARD_GO[:length])),
         pytest.raises(errors.DumpTruncated, match=f"wg0: .* ended after {length} bytes"),
@@ -303,7 +306,7 @@ def test_half_reply_is_an_error(tmp_path: Path, length: int) -> None:
 
 
 def test_reply_without_end_is_refused(tmp_path: Path) -> None:
-    """A process that never stops sending is cut off at the largest size, not at the memory's end."""
+    """A reply that does not end is refused at the largest size."""
 
     def endless(connection: socket.socket, ending: threading.Event) -> None:
         request(connection)
@@ -318,7 +321,7 @@ def test_reply_without_end_is_refused(tmp_path: Path) -> None:
 
 
 def test_error_number_reaches_the_reader(tmp_path: Path) -> None:
-    """A process that refuses is reported with the text of its error number."""
+    """The error number of a process is reported with its text."""
     reply = (UAPI / "wireguard-go-refused.txt").read_bytes()
     with (
         UapiServer(tmp_path / "wg0.sock", like_wireguard_go(reply)),

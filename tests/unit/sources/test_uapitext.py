@@ -1,4 +1,4 @@
-"""The UAPI reply's text: what it means, what is refused, and that no secret survives it."""
+"""The text of a UAPI reply: valid and invalid replies, and that secret keys are wiped."""
 
 from __future__ import annotations
 
@@ -35,7 +35,7 @@ def read_text(text: str, memory: Memory | None = None, now: float = NOW) -> Devi
     return parse(bytearray(text.encode() + b"errno=0\n\n"), "wg0", now, memory)
 
 
-# What a reply means
+# Valid replies
 
 
 def test_wireguard_go_reply_is_decoded_field_by_field() -> None:
@@ -69,7 +69,7 @@ def test_wireguard_go_reply_is_decoded_field_by_field() -> None:
 
 
 def test_boringtun_handshakes_become_wall_clock_times() -> None:
-    """boringtun tells the time since a handshake, no line for never, and 0 s 0 ns for this very moment."""
+    """boringtun's time since a handshake is converted; no line means never, and 0 s 0 ns means now."""
     device = parse(bytearray(BORINGTUN), "wg0", NOW)
     assert device.public_key == OWN_KEY
     assert list(device.last_handshake) == [int(NOW - 37.5), 0, int(NOW)]
@@ -78,18 +78,18 @@ def test_boringtun_handshakes_become_wall_clock_times() -> None:
 
 @pytest.mark.parametrize("file", ["wireguard-go-new.txt", "boringtun-new.txt"])
 def test_interface_without_configuration_has_no_key_and_no_peers(file: str) -> None:
-    """A process that was just started is a device with nothing in it, not an error."""
+    """A process that was just started gives a device without keys and peers."""
     device = parse(bytearray((UAPI / file).read_bytes()), "wg0", NOW)
     assert (device.public_key, device.peers, device.fwmark) == ("", (), 0)
 
 
 def test_private_key_of_zeros_is_no_key() -> None:
-    """All zeros is how the protocol says that no private key is set."""
+    """A private key of zeros means that no private key is set."""
     assert read_text(f"private_key={'0' * 64}\n").public_key == ""
 
 
 def test_order_and_unknown_keys_do_not_matter() -> None:
-    """Lines in any order give the same device, and keys from the future, even repeated, are passed over."""
+    """Lines in any order give the same device, and unknown keys are ignored, even if they repeat."""
     usual = peer_lines("a", "endpoint=192.0.2.1:5", "last_handshake_time_sec=7", "last_handshake_time_nsec=0")
     opening, *rest = usual.splitlines(keepends=True)
     shuffled = "colour=é=1\n" + opening + "colour=red\ncolour=\n" + "".join(reversed(rest))
@@ -97,7 +97,7 @@ def test_order_and_unknown_keys_do_not_matter() -> None:
 
 
 def test_handshake_without_nanoseconds_counts() -> None:
-    """A handshake exactly on the second is a handshake, and never is only 0."""
+    """A handshake at a whole second is a handshake; only 0 s 0 ns means never."""
     lines = ("last_handshake_time_sec=1700000000", "last_handshake_time_nsec=0")
     assert list(read_text(peer_lines("a", *lines)).last_handshake) == [1700000000]
 
@@ -112,15 +112,15 @@ def test_handshake_without_nanoseconds_counts() -> None:
     ],
 )
 def test_endpoints_keep_their_form(endpoint: str, shown: str) -> None:
-    """Both address families come through, the zone included, spelled as wg(8) spells them."""
+    """Endpoints of both address families, also with a zone, are in the format of wg(8)."""
     assert read_text(peer_lines("a", f"endpoint={endpoint}")).peers[0].endpoint == shown
 
 
-# What stays the same between two readings
+# Objects and handshakes that stay equal between two readings
 
 
 def test_unchanged_peers_stay_the_same_objects() -> None:
-    """In another order only a peer that changed is a new object, and one that was removed is forgotten."""
+    """After a reordering only a changed peer is a new object, and a removed peer is forgotten."""
     memory = Memory()
     before = read_text(peer_lines("a") + peer_lines("b", "allowed_ip=10.0.0.1/32") + peer_lines("c"), memory)
     after = read_text(peer_lines("b", "allowed_ip=10.0.0.2/32") + peer_lines("a"), memory)
@@ -130,7 +130,8 @@ def test_unchanged_peers_stay_the_same_objects() -> None:
 
 
 def test_boringtun_handshake_does_not_jitter() -> None:
-    """The time of one handshake stays put though each reading computes it anew; the next one moves it."""
+    """The time of a handshake stays equal although each reading computes it again; a new handshake changes
+    it."""
     memory = Memory()
 
     def handshake(since: float, now: float) -> int:
@@ -147,7 +148,7 @@ def test_boringtun_handshake_does_not_jitter() -> None:
 
 
 def test_bad_reply_leaves_the_memory_alone() -> None:
-    """After a reply that could not be read, the next good one still finds its peers."""
+    """A reply with an error does not change the memory: the next valid reply gives the same peer objects."""
     memory = Memory()
     before = read_text(peer_lines("a"), memory)
     with pytest.raises(errors.Malformed):
@@ -155,7 +156,7 @@ def test_bad_reply_leaves_the_memory_alone() -> None:
     assert read_text(peer_lines("a"), memory).peers[0] is before.peers[0]
 
 
-# What is refused, and how it is said
+# Invalid replies and their errors
 
 
 @pytest.mark.parametrize(
@@ -192,27 +193,28 @@ def test_bad_reply_leaves_the_memory_alone() -> None:
     ],
 )
 def test_malformed_lines_are_named(text: str, place: str) -> None:
-    """What the protocol does not allow is refused, naming interface, line, key and what would be right."""
+    """A line that violates the protocol gives an error with interface, line, key and the correct form."""
     with pytest.raises(errors.Malformed, match=f"^wg0: {place}"):
         read_text(text)
 
 
 def test_error_number_of_the_process_is_told_in_words() -> None:
-    """wireguard-go's negative error number is reported with its meaning."""
+    """wireguard-go's negative error number is reported with its text."""
     reply = (UAPI / "wireguard-go-refused.txt").read_bytes()
     with pytest.raises(errors.ReadFailed, match=r"wg0: .* errno 22 \(Invalid argument\)"):
         parse(bytearray(reply), "wg0", NOW)
 
 
 def test_reply_without_errno_is_refused() -> None:
-    """A blank line that no errno precedes does not make a reply good."""
+    """A reply whose blank line does not follow an errno line is refused."""
     with pytest.raises(errors.Malformed, match=r"wg0: line 2 .* errno: must be the last line"):
         parse(bytearray(b"listen_port=1\nfwmark=1\n\n"), "wg0", NOW)
 
 
 @pytest.mark.parametrize("reply", [WIREGUARD_GO, WIREGUARD_GO.replace(b"/0\n", b"/x\n"), WIREGUARD_GO[:-1]])
 def test_keys_are_wiped_and_in_no_error(reply: bytes) -> None:
-    """Good or bad, the buffer ends as zeros, and no error or local variable behind it holds a secret key."""
+    """After a valid and after an invalid reply the buffer is zeroed, and no error or local variable has a
+    secret key."""
     buffer = bytearray(reply)
     told = ""
     try:
@@ -226,7 +228,7 @@ def test_keys_are_wiped_and_in_no_error(reply: bytes) -> None:
 
 
 def test_decoded_private_key_is_wiped_too(monkeypatch: pytest.MonkeyPatch) -> None:
-    """The 32 bytes from which the public key was derived are zeros as soon as it is."""
+    """The decoded private key is zeroed as soon as the public key is derived."""
     handed: list[bytearray] = []
     derive = X25519PrivateKey.from_private_bytes
 
@@ -240,7 +242,7 @@ def test_decoded_private_key_is_wiped_too(monkeypatch: pytest.MonkeyPatch) -> No
 
 
 def everything_in(error: BaseException | None) -> str:
-    """The error and its contexts with all local variables, except those of the test itself."""
+    """The error and its contexts with all local variables, except the test's own."""
     told = ""
     while error:
         trace = error.__traceback__
@@ -260,7 +262,7 @@ DAMAGE = [b"\n", b"\n\n", b"=", b"0", b"-", b"/", b" ", b"_", b"\x00", b"\xff", 
 
 @st.composite
 def replies(draw: st.DrawFn) -> bytes:
-    """A reply in either dialect, lines in any order, allowed IPs and unknown keys among them."""
+    """A reply of either implementation, with lines in any order and unknown keys."""
     number = st.integers(0, 2**64 - 1)
     own = draw(st.sampled_from(["", "private_key=", "own_public_key="]))
     head = [f"{own}{draw(st.binary(min_size=32, max_size=32)).hex()}"] if own else []
@@ -288,14 +290,14 @@ def replies(draw: st.DrawFn) -> bytes:
 
 
 def canonical(endpoint: str) -> str:
-    """The endpoint with its address and port in their usual spelling: damage may leave `192.0.2.7:01`."""
+    """The endpoint in canonical form: damage may leave `192.0.2.7:01`."""
     host, _, port = endpoint.rpartition(":")
     address = re.sub(r"[0-9a-fA-F:.]+", lambda found: str(ipaddress.ip_address(found[0])), host, count=1)
     return f"{address}:{int(port)}" if endpoint else ""
 
 
 def plainly(reply: bytes, now: float) -> Device:
-    """The same decoding, one line after another and nothing checked: right for every reply that is valid."""
+    """A plain decoder without checks, line by line; correct for every valid reply."""
     own, numbers, relative = "", {"listen_port": 0, "fwmark": 0}, False
     peers: list[dict[str, str]] = []
     allowed: list[list[str]] = []
@@ -336,13 +338,13 @@ def plainly(reply: bytes, now: float) -> Device:
 
 @given(replies())
 def test_every_valid_reply_is_read_right(reply: bytes) -> None:
-    """Whatever the dialect and the order of the lines, the device is what the lines say."""
+    """For either implementation and any order of lines, the device equals that of the plain decoder."""
     assert parse(bytearray(reply), "wg0", NOW) == plainly(reply, NOW)
 
 
 @given(replies(), st.data())
 def test_truncated_reply_is_always_an_error(reply: bytes, data: st.DataObject) -> None:
-    """A reply cut anywhere is refused, and its buffer wiped."""
+    """A reply that is cut anywhere is refused, and its buffer is wiped."""
     cut = bytearray(reply[: data.draw(st.integers(0, len(reply) - 1))])
     with pytest.raises(errors.DumpTruncated):
         parse(cut, "wg0", NOW)
@@ -351,7 +353,7 @@ def test_truncated_reply_is_always_an_error(reply: bytes, data: st.DataObject) -
 
 @given(replies(), st.data())
 def test_damaged_reply_is_an_error_or_read_right(reply: bytes, data: st.DataObject) -> None:
-    """Bytes replaced, removed or put in never give a value that the damaged text does not say."""
+    """A reply with replaced, removed or inserted bytes is refused, or decoded as the plain decoder does."""
     start = data.draw(st.integers(0, len(reply)))
     stop = data.draw(st.integers(start, min(len(reply), start + 3)))
     damaged = reply[:start] + data.draw(st.sampled_from(DAMAGE) | st.binary(max_size=2)) + reply[stop:]
@@ -360,7 +362,7 @@ def test_damaged_reply_is_an_error_or_read_right(reply: bytes, data: st.DataObje
 
 @given(replies(), st.data())
 def test_lost_and_repeated_lines_are_an_error_or_read_right(reply: bytes, data: st.DataObject) -> None:
-    """A line that is missing, or there twice, never gives one peer the values of another."""
+    """With a missing or repeated line, no peer gets the values of another."""
     lines = reply.splitlines(keepends=True)
     index = data.draw(st.integers(0, len(lines) - 1))
     times = data.draw(st.sampled_from([0, 2]))

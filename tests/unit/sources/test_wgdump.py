@@ -1,4 +1,4 @@
-"""The decoder of kernel dumps: three ways through a message, one answer; and no key left behind."""
+"""The decoder of kernel dumps: its three decoders give the same result, and keys are wiped."""
 
 from __future__ import annotations
 
@@ -33,7 +33,8 @@ HEAD = device_attributes("wg0", SECRET, bytes(range(32)), 51820)
 
 
 def feed(decoder: Decoder, dump: Iterable[bytes]) -> Device:
-    """One dump, each message in a receive buffer as the socket has it; no key may be left in it."""
+    """Decodes one dump, each message in a receive buffer like that of the socket, and checks that no key is
+    left."""
     decoder.begin()
     for message in dump:
         buffer = bytearray(HEADER_SIZE) + message
@@ -42,15 +43,15 @@ def feed(decoder: Decoder, dump: Iterable[bytes]) -> Device:
     return decoder.finish()
 
 
-def by_walking(dump: Sequence[bytes], monkeypatch: pytest.MonkeyPatch) -> Device:
-    """The dump, decoded by the order-free walk alone."""
+def by_general_decoder(dump: Sequence[bytes], monkeypatch: pytest.MonkeyPatch) -> Device:
+    """The dump, decoded only by the general decoder."""
     with monkeypatch.context() as patch:
         patch.setattr(wgdump, "LAYOUTS", ())
         return feed(Decoder(), dump)
 
 
 def facts(number: int, **changes: object) -> PeerFacts:
-    """A peer with something in each field."""
+    """A peer with a value in each field."""
     key = random.Random(number).randbytes(32)
     values: dict[str, object] = {
         "handshake": (1_700_000_000 + number, 5),
@@ -84,7 +85,8 @@ lists_of_peers = st.lists(peers, max_size=8, unique_by=lambda peer: peer.key)
 
 class TestWhatADumpSays:
     def test_every_attribute_arrives(self) -> None:
-        """Each field of device and peer is what the kernel sent, keys as base64 and nothing secret."""
+        """Every field of the device and its peers is decoded; public keys are base64, and no field is
+        secret."""
         device = feed(Decoder(), messages(HEAD, [facts(1, preshared_key=SECRET)]))
         (peer,) = device.peers
         assert (device.name, device.listen_port, device.kind) == ("wg0", 51820, "kernel")
@@ -105,18 +107,19 @@ class TestWhatADumpSays:
             (("::ffff:192.0.2.1", 9), "[::ffff:192.0.2.1]:9"),
         ],
     )
-    def test_endpoints_are_written_as_wg_writes_them(self, sockaddr: tuple[str, int], written: str) -> None:
-        """IPv4, IPv6, a link-local address with its interface, a mapped address."""
+    def test_endpoints_are_in_the_format_of_wg(self, sockaddr: tuple[str, int], written: str) -> None:
+        """Endpoints are in the format of wg(8): IPv4, IPv6, link-local with its interface, and
+        IPv4-mapped."""
         device = feed(Decoder(), messages(HEAD, [facts(1, endpoint=sockaddr)]))
         assert device.peers[0].endpoint == written
 
     def test_a_device_without_peers_or_key(self) -> None:
-        """Nothing but a name is enough."""
+        """A device with only a name is decoded."""
         device = feed(Decoder(), messages(device_attributes("wg1"), []))
         assert (device.name, device.public_key, list(device.peers)) == ("wg1", "", [])
 
-    def test_attributes_of_kernels_to_come_are_passed_over(self) -> None:
-        """An unknown attribute on the device and on a peer changes nothing."""
+    def test_unknown_attributes_are_ignored(self) -> None:
+        """Unknown attributes of the device and of a peer are ignored."""
         strange = attribute(200, b"new")
         plain = messages(HEAD, [facts(1)])
         peer = nested([*peer_attributes(facts(1)), strange])
@@ -139,24 +142,24 @@ class TestSplitPeers:
         return [head, *(attribute(wgdump.PEERS | NESTED, nests) for nests in (middle, end))]
 
     def test_allowed_ips_are_appended_and_counters_kept(self) -> None:
-        """The rest of a split peer adds its prefixes to the peer before it, and touches nothing else."""
+        """The rest of a split peer adds its allowed IPs to the previous peer, and changes nothing else."""
         decoder = Decoder()
-        for _ in range(4):  # the later rounds go through remembered messages
+        for _ in range(4):  # later rounds use remembered messages
             device = feed(decoder, self.dump())
             assert [len(peer.allowed_ips) for peer in device.peers] == [2, 4, 2]
             assert device.peers[1].allowed_ips[2:] == ("10.1.0.0/16", "10.2.0.0/16")
             assert device.transmit_bytes == [2**63 + 1, 2**63 + 2, 2**63 + 3]
 
     def test_a_change_in_the_middle_of_a_split_peer_is_seen(self) -> None:
-        """A remembered first piece and a changed second one still make the right peer."""
+        """A split peer is correct if its first part is remembered and its second part has changed."""
         decoder = Decoder()
         for _ in range(3):
             feed(decoder, self.dump())
         device = feed(decoder, self.dump(["10.9.0.0/24", "10.1.0.0/16"]))
         assert device.peers[1].allowed_ips[2:] == ("10.9.0.0/24", "10.1.0.0/16", "10.2.0.0/16")
 
-    def test_a_rest_without_its_beginning_is_refused(self) -> None:
-        """Prefixes for another peer than the one before are never given to it."""
+    def test_a_rest_of_another_peer_is_refused(self) -> None:
+        """Allowed IPs that continue another peer than the previous one raise an error."""
         dump = messages(HEAD, [facts(1)])
         dump.append(attribute(wgdump.PEERS | NESTED, self.rest(facts(9), ["10.0.0.0/8"])))
         with pytest.raises(ReadError, match="continue a peer that is not the previous one"):
@@ -167,11 +170,12 @@ class TestThreeWaysOneAnswer:
     @given(lists_of_peers, st.booleans(), st.integers(1, 4))
     @settings(max_examples=60, deadline=None)
     def test_fast_paths_equal_the_walk(self, found: list[PeerFacts], pad: bool, per_message: int) -> None:
-        """Fixed layouts, remembered messages and the order-free walk give the same device, padded or not."""
+        """Fixed layouts, remembered messages and the general decoder give the same device, with and without
+        padding."""
         dump = messages(HEAD, found, per_message, pad=pad)
         decoder = Decoder()
         with pytest.MonkeyPatch.context() as patch:
-            walked = by_walking(dump, patch)
+            walked = by_general_decoder(dump, patch)
         for _ in range(3):
             assert feed(decoder, dump) == walked
 
@@ -180,7 +184,7 @@ class TestThreeWaysOneAnswer:
     def test_order_of_attributes_does_not_matter(
         self, found: list[PeerFacts], shuffle: random.Random
     ) -> None:
-        """A peer whose attributes come in any order is the same peer."""
+        """Attributes in any order give the same peer."""
         nests = b""
         for peer in found:
             parts = peer_attributes(peer)
@@ -194,10 +198,8 @@ class TestThreeWaysOneAnswer:
 
     @given(st.lists(lists_of_peers, min_size=2, max_size=5), st.booleans())
     @settings(max_examples=60, deadline=None)
-    def test_what_is_remembered_never_leaks_into_the_next_dump(
-        self, dumps: list[list[PeerFacts]], pad: bool
-    ) -> None:
-        """A decoder that has seen other dumps says of each one what a fresh decoder says."""
+    def test_a_decoder_gives_the_same_as_a_new_one(self, dumps: list[list[PeerFacts]], pad: bool) -> None:
+        """A decoder that decoded other dumps before gives the same device as a new decoder."""
         decoder = Decoder()
         for found in [*dumps, *dumps, *dumps]:
             dump = messages(HEAD, found, 2, pad=pad)
@@ -206,7 +208,7 @@ class TestThreeWaysOneAnswer:
     @given(st.integers(0, 8), st.sampled_from(["endpoint", "keepalive", "preshared_key", "allowed_ips"]))
     @settings(deadline=None)
     def test_one_change_is_seen_at_once(self, which: int, what: str) -> None:
-        """A peer of a remembered message that gets another endpoint, keepalive, key or prefix shows it."""
+        """A changed endpoint, keepalive, key or allowed IP in a remembered message is decoded at once."""
         new = {
             "endpoint": ("192.0.2.8", 1),
             "keepalive": 26,
@@ -221,7 +223,7 @@ class TestThreeWaysOneAnswer:
         assert feed(decoder, messages(HEAD, found)) == feed(Decoder(), messages(HEAD, found))
 
     def test_unchanged_peers_are_the_same_objects(self) -> None:
-        """So that a reader can compare them without looking inside, while counters move."""
+        """Peers without a change of configuration are the same objects, although their counters change."""
         decoder = Decoder()
         before = feed(decoder, messages(HEAD, [facts(number) for number in range(9)]))
         after = feed(decoder, messages(HEAD, [facts(number, sent=number) for number in range(9)]))
@@ -233,7 +235,8 @@ class TestBadDumps:
     @given(st.data())
     @settings(max_examples=150, deadline=None)
     def test_a_cut_message_is_an_error(self, data: st.DataObject) -> None:
-        """A message that ends inside an attribute raises; one cut between two says less, nothing wrong."""
+        """A message that is cut within an attribute raises an error; cut between two attributes, it has fewer
+        values."""
         dump = messages(HEAD, [facts(1), facts(2, preshared_key=SECRET)])
         cut = data.draw(st.integers(0, len(dump[0]) - 1))
         whole = feed(Decoder(), dump)
@@ -247,28 +250,29 @@ class TestBadDumps:
     @given(st.integers(0), st.sampled_from([0, 1, 3, 5, 0xFF, 0xFFFF]))
     @settings(max_examples=200, deadline=None)
     def test_a_wrong_length_is_an_error_or_changes_nothing_else(self, which: int, length: int) -> None:
-        """An attribute whose length is wrong is never read past its end: no other exception escapes."""
+        """An attribute with a wrong length raises a `ReadError` or is ignored; no other exception is
+        raised."""
         message = bytearray(messages(HEAD, [facts(1), facts(2)])[0])
         struct.pack_into("=H", message, which % (len(message) // 4) * 4, length)
         with contextlib.suppress(ReadError):  # any other exception fails the test
             Decoder().feed(message, 0, len(message))
 
     def test_no_error_text_holds_a_key(self) -> None:
-        """What is said of a bad dump names no key, private or shared."""
+        """The error of a malformed dump contains no private or preshared key."""
         peer = nested([attribute(wgdump.P_PUBLIC_KEY, b"short"), attribute(wgdump.P_PRESHARED_KEY, SECRET)])
         with pytest.raises(ReadError) as raised:
             feed(Decoder(), [HEAD + attribute(wgdump.PEERS | NESTED, peer)])
         assert SECRET.hex() not in str(raised.value)
         assert b64encode(SECRET).decode() not in str(raised.value)
 
-    def test_an_end_before_the_beginning(self) -> None:
-        """A dump with no message at all is not an empty device."""
+    def test_a_dump_without_messages(self) -> None:
+        """A dump without messages raises an error."""
         with pytest.raises(ReadError, match="before the attributes of its device"):
             Decoder().finish()
 
 
 def test_a_message_with_a_private_key_is_never_remembered() -> None:
-    """Where the first peer is split, the device is described again; of no such message is anything kept."""
+    """After a split first peer the attributes of the device are sent again; no such message is remembered."""
     decoder = Decoder()
     first = messages(HEAD, [facts(1)])
     again = HEAD + attribute(wgdump.PEERS | NESTED, nested(peer_attributes(facts(2))))
@@ -282,9 +286,9 @@ def test_a_message_with_a_private_key_is_never_remembered() -> None:
     st.booleans(),
 )
 @settings(deadline=None)
-def test_a_few_moved_peers_are_decoded_and_no_others(changes: dict[int, str], pad: bool) -> None:
-    """Of a remembered message the peers beside changed bytes are decoded again, and the rest is kept; what
-    comes out is what a fresh decoder says, also when the change makes the message another size."""
+def test_only_changed_peers_are_decoded_again(changes: dict[int, str], pad: bool) -> None:
+    """In a remembered message only the peers next to changed bytes are decoded again; the result equals that
+    of a new decoder, also if the size of the message changes."""
     new = {
         "endpoint": ("198.51.100.3", 7),
         "keepalive": 0,
