@@ -35,10 +35,17 @@ class ListenAddress:
     @property
     def loopback(self) -> bool:
         """Whether only this host can reach the address."""
-        try:
-            return ipaddress.ip_address(self.host).is_loopback
-        except ValueError:
-            return self.host == "localhost"
+        return is_loopback(self.host)
+
+
+def is_loopback(host: str) -> bool:
+    """Whether a host name or an IP address without brackets is the own host."""
+    try:
+        address = ipaddress.ip_address(host)
+    except ValueError:
+        return host == "localhost"
+    # For Python 3.13, ::ffff:127.0.0.1 is a loopback address too; for older versions, it is not.
+    return address.is_loopback and not (address.version == 6 and address.ipv4_mapped)
 
 
 def _is_host(host: str, *, bracketed: bool) -> bool:

@@ -50,6 +50,8 @@ def make_pair(
     key = ec.generate_private_key(ec.SECP256R1())
     subject = x509.Name([x509.NameAttribute(NameOID.COMMON_NAME, name)])
     now = datetime.datetime.now(datetime.UTC)
+    usage = x509.KeyUsage(True, False, False, False, False, issuer is None, issuer is None, False, False)
+    signer = (issuer.private_key if issuer else key).public_key()
     names = list(sans) or [x509.DNSName("localhost"), x509.IPAddress(ipaddress.ip_address("127.0.0.1"))]
     builder = (
         x509.CertificateBuilder()
@@ -61,6 +63,10 @@ def make_pair(
         .not_valid_after(now + datetime.timedelta(days=1))
         .add_extension(x509.BasicConstraints(ca=issuer is None, path_length=None), critical=True)
         .add_extension(x509.SubjectAlternativeName(names), critical=False)
+        # Python 3.13 refuses certificates without these.
+        .add_extension(usage, critical=True)
+        .add_extension(x509.SubjectKeyIdentifier.from_public_key(key.public_key()), critical=False)
+        .add_extension(x509.AuthorityKeyIdentifier.from_issuer_public_key(signer), critical=False)
     )
     certificate = builder.sign(issuer.private_key if issuer else key, hashes.SHA256())
     cert_file, key_file = folder / f"{name}.crt", folder / f"{name}.key"

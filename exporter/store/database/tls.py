@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import ipaddress
 import os
 import ssl
 from collections.abc import Callable, Mapping
@@ -12,6 +11,7 @@ from typing import get_args
 from exporter.config import DatabaseSettings, TlsMode
 from exporter.errors import InputError
 from exporter.inputfile import read_text
+from exporter.listenaddress import is_loopback
 from exporter.store.database.mistakes import check_private, wrong_setting, wrong_variable
 
 VERIFYING = ("require", "verify-ca", "verify-full")  # modes that use certificates
@@ -38,14 +38,7 @@ def mode(database: DatabaseSettings, environ: Mapping[str, str], host: str) -> T
                 return found
         choices = ", ".join(get_args(TlsMode))
         raise wrong_variable("PGSSLMODE", f"{environ['PGSSLMODE']} is not a mode", f"write one of {choices}")
-    return "prefer" if _is_loopback(host) and not files else "verify-full"
-
-
-def _is_loopback(host: str) -> bool:
-    try:
-        return ipaddress.ip_address(host).is_loopback
-    except ValueError:
-        return host == "localhost"
+    return "prefer" if is_loopback(host) and not files else "verify-full"
 
 
 def context(database: DatabaseSettings, environ: Mapping[str, str], tls: TlsMode) -> ssl.SSLContext | None:
