@@ -1,4 +1,4 @@
-"""docs/metrics.md, held to the code: families, states, reasons, sizes, queries that tell failures apart."""
+"""docs/metrics.md agrees with the code: families, states, reasons, sizes, and a query for each failure."""
 
 from __future__ import annotations
 
@@ -48,7 +48,7 @@ WRONG = {what: names(query)[0] for what, query in rows(METRICS, "what is wrong")
 
 
 def labels_on_page() -> dict[str, list[str]]:
-    """The label names of each metric, as the page that has everything has them."""
+    """The label names of each metric on the page that has everything."""
     found: dict[str, list[str]] = {}
     for family in text_string_to_metric_families(everything().decode()):
         for sample in family.samples:
@@ -73,7 +73,7 @@ def test_every_family_is_documented_as_it_is() -> None:
 
 
 def test_units_are_those_of_the_names() -> None:
-    """Each family has a unit, and what is called bytes or seconds has that one."""
+    """Each family has a unit, which agrees with the end of its name."""
     for name, _, _, unit, _ in rows(METRICS, "metric"):
         stem = names(name)[0].removesuffix("_total")
         if stem.endswith("_timestamp_seconds"):
@@ -85,7 +85,7 @@ def test_units_are_those_of_the_names() -> None:
 
 
 def test_readme_lists_the_families_of_peers_and_interfaces() -> None:
-    """The short table of the README has each of them with its type, and no other."""
+    """The table of the README has each of these families with its type, and no other."""
     shown = {one: row[1] for row in rows(PAGES["README.md"], "metric") for one in spelled(names(row[0])[0])}
     assert shown.pop("wireguard_exporter_*") == ""
     assert shown == {family.name: family.kind for family in (*PEER_FAMILIES, *INTERFACE_FAMILIES)}
@@ -101,7 +101,7 @@ def spelled(name: str) -> list[str]:
 
 @pytest.mark.parametrize("page", sorted(PAGES))
 def test_metrics_that_pages_name_exist(page: str) -> None:
-    """Every metric a page names is one of the exporter's, or stands in the migration's other columns."""
+    """Every metric a page names is one of the exporter's, or one of another exporter in docs/migrating.md."""
     known = {family.name for family in FAMILIES}
     others = {"wireguard_peer_last_handshake_seconds", "wireguard_peer_allowed_ips_info"}  # mdlayher's
     if page == "docs/migrating.md":
@@ -122,13 +122,13 @@ def test_reasons_are_documented() -> None:
 
 
 def test_values_of_labels_are_documented() -> None:
-    """What `expected` and `criticality` can say stands on the page."""
+    """Each value of `expected` and `criticality` is on the page."""
     for value in (*get_args(Expected), *get_args(Criticality)):
         assert f"`{value}`" in METRICS
 
 
 def test_numbers_of_series() -> None:
-    """A peer, an interface and a reading have as many series as the page says."""
+    """The numbers of series of a peer, an interface and a reading are as documented."""
     failing = Reading("netlink", "wg0", 0.1, "timeout", "no answer")
     peers: list[Row] = [(Peer("shaken"), 1, 0, 0), (Peer("never"), 0, 0, 0)]
     linked, bare = (
@@ -150,7 +150,7 @@ def test_numbers_of_series() -> None:
 
 
 def test_size_of_a_page() -> None:
-    """A peer takes about as many bytes of a page as it says, plain and compressed."""
+    """The documented bytes per peer, plain and compressed, are within 10 %."""
     match = re.search(r"about ([\d,]+) bytes of a page, or (\d+) with gzip", METRICS)
     assert match
     rng = Random(1)
@@ -170,7 +170,7 @@ def test_size_of_a_page() -> None:
 
 @pytest.mark.parametrize("page", sorted(page for page in PAGES if fenced(PAGES[page], "promql")))
 def test_queries_parse(page: str, tmp_path: Path) -> None:
-    """Every PromQL example is PromQL."""
+    """Every PromQL example parses."""
     rules = [
         {"record": f"example:{at}", "expr": text} for at, text in enumerate(fenced(PAGES[page], "promql"))
     ]
@@ -183,28 +183,28 @@ LISTED, GOOD = Reading("netlink", "", 0.1), Reading("netlink", "wg0", 0.1)
 DENIED = Reading("netlink", "wg1", 0.1, "permission", "needs CAP_NET_ADMIN")
 MISSING = Reading("netlink", "", 0.1, "module", "the kernel has no WireGuard")
 WELL = Snapshot("gw", NOW, (WG0,), (LISTED, GOOD))
-NOTHING = "something fails, and nothing is read"
-SOME = "some fail, others are read"
+NOTHING = "readings fail, and no interface is read"
+SOME = "some readings fail, others succeed"
 SITUATIONS: dict[str, tuple[str, set[str]]] = {
     "all is well": (page_of(WELL), set()),
     "no permission": (page_of(Snapshot("gw", NOW, (), (LISTED, DENIED))), {"no permission", NOTHING}),
     "no module": (page_of(Snapshot("gw", NOW, (), (MISSING,))), {"no module", NOTHING}),
-    "no interface": (page_of(Snapshot("gw", NOW, (), (LISTED,))), {"no interface, and nothing failed"}),
+    "no interface": (page_of(Snapshot("gw", NOW, (), (LISTED,))), {"no interface, and no reading failed"}),
     "one of two": (page_of(Snapshot("gw", NOW, (WG0,), (LISTED, GOOD, DENIED))), {"no permission", SOME}),
     "everything at once": (
         page_of(*history()),
-        {"no permission", "no module", SOME, "peers whose state nobody knows"},
+        {"no permission", "no module", SOME, "peers whose state is unknown"},
     ),
     "a mistake in a file": (
         page_of(WELL, directory_good=False),
-        {"a directory or web configuration with a mistake"},
+        {"an error in a directory file or the web configuration"},
     ),
     "no exporter": ("", {"no exporter"}),
 }
 
 
 def test_queries_tell_failures_apart(tmp_path: Path) -> None:
-    """In each situation exactly those queries answer that say what is wrong in it."""
+    """In each situation, exactly the queries that describe it return a result."""
     assert set().union(*(answers for _, answers in SITUATIONS.values())) == {*WRONG}
     tests = [
         {
@@ -228,7 +228,7 @@ def test_queries_tell_failures_apart(tmp_path: Path) -> None:
 
 
 def scraped(page: str) -> list[dict[str, str]]:
-    """The series of a page as Prometheus keeps them, for promtool's tests; none = the exporter is down."""
+    """The series of a page as Prometheus stores them, for promtool; no page = the exporter is down."""
     found = [{"series": 'up{job="wireguard",instance="gw"}', "values": str(int(bool(page)))}]
     for line in page.splitlines():
         if not line.startswith("#"):
