@@ -1,4 +1,4 @@
-"""docs/migrating.md, held to what it shows: its configurations load, its rules and queries work."""
+"""The configurations of docs/migrating.md load, and its rules and queries work."""
 
 from __future__ import annotations
 
@@ -20,7 +20,7 @@ PAGE = (PROJECT / "docs/migrating.md").read_text()
 
 
 def blocks(language: str) -> list[str]:
-    """The fenced blocks of a language, with the indentation of a list taken away."""
+    """The fenced blocks of a language, without the indentation of a list."""
     fence = re.compile(rf"^( *)```{language}\n(.*?)^ *```$", re.MULTILINE | re.DOTALL)
     return [re.sub(rf"^{indent}", "", text, flags=re.MULTILINE) for indent, text in fence.findall(PAGE)]
 
@@ -34,14 +34,14 @@ def yaml_blocks(key: str) -> list[str]:
 
 @pytest.mark.parametrize("text", yaml_blocks("metrics"))
 def test_configurations_load(text: str, tmp_path: Path) -> None:
-    """Each configuration on the page is one that the exporter takes, and chooses a compatibility schema."""
+    """Each configuration on the page is valid and selects a compatibility schema."""
     file = tmp_path / "argus-wg.yml"
     file.write_text(text)
     assert load(file).metrics.schema in ("mindflavor", "mdlayher")
 
 
 def test_directory_file_loads(tmp_path: Path) -> None:
-    """The directory file that stands for a peers.toml gives its names."""
+    """The directory file that replaces a peers.toml has its names."""
     (text,) = yaml_blocks("peers")
     file = tmp_path / "directory.yml"
     file.write_text(text)
@@ -49,7 +49,7 @@ def test_directory_file_loads(tmp_path: Path) -> None:
 
 
 def test_configuration_keys_exist() -> None:
-    """Every dotted key that the tables name is a key of the configuration."""
+    """Every dotted key in the tables is a key of the configuration."""
     sections = {key.partition(".")[0] for key in keys() if "." in key}
     named = {
         key
@@ -68,7 +68,7 @@ def test_every_compatible_family_is_in_the_tables() -> None:
 
 
 def test_prometheus_takes_the_scrape_configurations(tmp_path: Path) -> None:
-    """`promtool check config` reads the relabelling shown."""
+    """`promtool check config` accepts the relabelling."""
     for number, text in enumerate(yaml_blocks("scrape_configs")):
         file = tmp_path / f"{number}.yml"
         file.write_text(text)
@@ -86,8 +86,8 @@ def test_prometheus_takes_the_queries(tmp_path: Path) -> None:
 
 
 def test_recording_rules_give_the_old_series(tmp_path: Path) -> None:
-    """On native series of two gateways with one peer in common, the rules give each gateway's old series with
-    the peer's name, and the alert for late peers knows the peer that never connected."""
+    """From native series of two gateways with the same peer, the rules create each gateway's old series with
+    the peer's name, and the alert for old handshakes fires for the peer that never connected."""
     (rules,) = yaml_blocks("groups")
     alert = next(query for query in blocks("promql") if "or wireguard_latest_handshake_seconds" in query)
     groups: dict[str, Any] = yaml.safe_load(rules)
