@@ -13,11 +13,11 @@ from fnmatch import fnmatchcase
 from pathlib import Path
 from typing import Annotated, Literal
 
-from exporter import yamlfile, yamlrecord
+from exporter.input import yamlfile, yamlrecord
+from exporter.input.listenaddress import ListenAddress
+from exporter.input.yamlfile import Section
+from exporter.input.yamlrecord import Between, Mistake, Read, Seconds
 from exporter.instants import DAY_SECONDS
-from exporter.listenaddress import ListenAddress
-from exporter.yamlfile import Section
-from exporter.yamlrecord import Between, Mistake, Read, Seconds
 
 Schema = Literal["native", "mindflavor", "mdlayher"]
 LogLevel = Literal["debug", "info", "warning", "error"]

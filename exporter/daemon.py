@@ -14,7 +14,7 @@ from exporter import __version__
 from exporter.config import Config
 from exporter.directory.watch import DirectoryWatch
 from exporter.errors import InputError
-from exporter.listenaddress import ListenAddress
+from exporter.input.listenaddress import ListenAddress
 from exporter.metrics.gathering.inputs import RecordedTotals, Serving
 from exporter.reader import gateway_of
 from exporter.recording import RecordingState

@@ -17,7 +17,7 @@ from exporter.config import Config, DirectorySettings
 from exporter.directory import wgquick
 from exporter.directory.load import load_directory
 from exporter.errors import InputError
-from exporter.inputfile import read_text
+from exporter.input.inputfile import read_text
 from exporter.terminal import count_text
 from exporter.web.configuration import webconfig
 

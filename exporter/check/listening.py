@@ -9,7 +9,7 @@ from pathlib import Path
 from exporter.check.finding import Finding, failed, good, warning
 from exporter.config import Config
 from exporter.errors import InputError
-from exporter.listenaddress import ListenAddress
+from exporter.input.listenaddress import ListenAddress
 from exporter.web.configuration import webconfig
 from exporter.web.configuration.webconfig import WebConfig
 from exporter.web.connections.listen import ListenError, listen

@@ -15,7 +15,7 @@ from rich.text import Text
 
 from exporter import config
 from exporter.commands.options import config_argument, config_path
-from exporter.duration import duration
+from exporter.input.duration import duration
 from exporter.liveness import State
 from exporter.show.document import document
 from exporter.show.live import show_live

@@ -19,11 +19,11 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import get_args
 
-from exporter import yamlfile
 from exporter.directory.entry import Criticality, Entry, Site
 from exporter.directory.publickey import is_public_key
+from exporter.input import yamlfile
+from exporter.input.yamlfile import Section
 from exporter.liveness import Expected
-from exporter.yamlfile import Section
 
 MAX_BYTES = 256 << 20  # 1,000,000 entries
 MAX_STALE_AFTER = 365 * 86400

@@ -13,7 +13,7 @@ from exporter.directory.directoryfile import DirectoryFile
 from exporter.directory.entry import Directory
 from exporter.directory.load import matches, merge
 from exporter.errors import InputError
-from exporter.filestamp import Stamp, stamp
+from exporter.input.filestamp import Stamp, stamp
 
 
 class DirectoryWatch:

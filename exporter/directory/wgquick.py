@@ -25,7 +25,7 @@ from pathlib import Path
 
 from exporter.directory.publickey import is_public_key
 from exporter.errors import InputError
-from exporter.inputfile import read_bytes
+from exporter.input.inputfile import read_bytes
 
 MAX_BYTES = 256 << 20  # 1,000,000 peers
 

@@ -15,7 +15,7 @@ from hypothesis import strategies as st
 from exporter import config
 from exporter.config import Config, InterfaceSettings
 from exporter.errors import InputError
-from exporter.listenaddress import ListenAddress
+from exporter.input.listenaddress import ListenAddress
 from tests.kit.paths import PROJECT, TESTDATA
 
 ROOT = PROJECT

@@ -18,7 +18,7 @@ from pathlib import Path
 
 from exporter.config import DatabaseSettings, TlsMode
 from exporter.errors import InputError
-from exporter.inputfile import read_text
+from exporter.input.inputfile import read_text
 from exporter.store.database import tls
 from exporter.store.database.mistakes import check_private, wrong_setting, wrong_variable
 

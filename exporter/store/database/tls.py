@@ -10,8 +10,8 @@ from typing import get_args
 
 from exporter.config import DatabaseSettings, TlsMode
 from exporter.errors import InputError
-from exporter.inputfile import read_text
-from exporter.listenaddress import is_loopback
+from exporter.input.inputfile import read_text
+from exporter.input.listenaddress import is_loopback
 from exporter.store.database.mistakes import check_private, wrong_setting, wrong_variable
 
 VERIFYING = ("require", "verify-ca", "verify-full")  # modes that use certificates

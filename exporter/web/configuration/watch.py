@@ -7,7 +7,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 
 from exporter.errors import InputError
-from exporter.filestamp import Stamp, stamp
+from exporter.input.filestamp import Stamp, stamp
 from exporter.web.configuration import webconfig
 from exporter.web.configuration.protection import lowered
 from exporter.web.configuration.webconfig import WebConfig

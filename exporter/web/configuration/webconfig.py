@@ -10,14 +10,14 @@ from collections.abc import Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
 
-from exporter import yamlfile
-from exporter.duration import duration
+from exporter.input import yamlfile
+from exporter.input.duration import duration
+from exporter.input.yamlfile import Section
 from exporter.web.limits.ratelimit import RateLimit
 from exporter.web.logins.bcrypthash import MAX_COST, hash_cost
 from exporter.web.tls.context import server_tls
 from exporter.web.tls.parameters import REQUIRED
 from exporter.web.tls.settings import TlsSettings, read_section
-from exporter.yamlfile import Section
 
 # Headers that may be set, each with the values it may have; () = any.
 HEADERS: Mapping[str, tuple[str, ...]] = {

@@ -10,7 +10,7 @@ from dataclasses import dataclass
 from typing import Any
 
 from exporter.errors import InputError
-from exporter.inputfile import read_bytes
+from exporter.input.inputfile import read_bytes
 from exporter.web.tls.clientnames import has_allowed_name
 from exporter.web.tls.parameters import (
     CURVES,

@@ -9,6 +9,7 @@ from __future__ import annotations
 from dataclasses import dataclass, field
 from pathlib import Path
 
+from exporter.input.yamlfile import Section
 from exporter.web.tls.parameters import (
     BROKEN_VERSIONS,
     CURVES,
@@ -22,7 +23,6 @@ from exporter.web.tls.parameters import (
     X25519,
     can_set_x25519,
 )
-from exporter.yamlfile import Section
 
 
 @dataclass(frozen=True, slots=True)

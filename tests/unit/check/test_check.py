@@ -20,7 +20,7 @@ from exporter.check import listening as checklisten
 from exporter.check.finding import Finding
 from exporter.check.remedies import remedy_of
 from exporter.config import Config, DirectorySettings
-from exporter.listenaddress import ListenAddress
+from exporter.input.listenaddress import ListenAddress
 from exporter.model import Device, Reading, Snapshot
 from tests.kit.paths import PROJECT
 from tests.kit.privilege import without_privilege

@@ -18,10 +18,10 @@ from collections.abc import Iterable, Sequence
 from pathlib import Path
 from typing import TypeVar
 
-from exporter.duration import duration
 from exporter.errors import InputError
-from exporter.inputfile import MAX_BYTES, read_text
-from exporter.yamlnodes import List, Map, Node, Scalar, compose, is_null, join
+from exporter.input.duration import duration
+from exporter.input.inputfile import MAX_BYTES, read_text
+from exporter.input.yamlnodes import List, Map, Node, Scalar, compose, is_null, join
 
 T = TypeVar("T")
 C = TypeVar("C", bound=str)

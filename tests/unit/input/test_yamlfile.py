@@ -12,8 +12,8 @@ import yaml
 from hypothesis import given
 from hypothesis import strategies as st
 
-from exporter import yamlfile
 from exporter.errors import InputError
+from exporter.input import yamlfile
 from tests.kit.paths import TESTDATA
 
 BAD = sorted((TESTDATA / "yamlfile").glob("*.bad.yml"))

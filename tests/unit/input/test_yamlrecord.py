@@ -9,10 +9,10 @@ from typing import Annotated, Literal
 
 import pytest
 
-from exporter import yamlfile, yamlrecord
 from exporter.errors import InputError
-from exporter.yamlfile import Section
-from exporter.yamlrecord import Between, Mistake, Read, Seconds
+from exporter.input import yamlfile, yamlrecord
+from exporter.input.yamlfile import Section
+from exporter.input.yamlrecord import Between, Mistake, Read, Seconds
 
 
 def reversed_text(section: Section, key: str, default: str) -> str:

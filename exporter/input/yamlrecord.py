@@ -41,7 +41,7 @@ from typing import (
     runtime_checkable,
 )
 
-from exporter.yamlfile import MAX_SECONDS, Section
+from exporter.input.yamlfile import MAX_SECONDS, Section
 
 if TYPE_CHECKING:
     from _typeshed import DataclassInstance

@@ -1,4 +1,4 @@
-"""exporter/filestamp.py: which changes of a file are seen."""
+"""exporter/input/filestamp.py: which changes of a file are seen."""
 
 from __future__ import annotations
 
@@ -8,7 +8,7 @@ from pathlib import Path
 
 import pytest
 
-from exporter.filestamp import stamp
+from exporter.input.filestamp import stamp
 
 
 def replace(file: Path) -> None:
