@@ -1,4 +1,4 @@
-"""Where a scrape's time goes: the parts of the daemon called one after the other, in this process."""
+"""The time of each stage of a scrape, measured in this process."""
 
 from __future__ import annotations
 
@@ -28,27 +28,29 @@ STAGES = ("read", "observe", "gather", "render", "compress", "join")
 
 @dataclass(slots=True)
 class Clocked:
-    """Calls of one function: how many, and how long those took that were timed."""
+    """Calls of one function: their number, and the duration of those that were timed."""
 
     calls: int = 0
     timed: int = 0
     spent: float = 0.0  # seconds
 
     def seconds(self, clock: float) -> float:
-        """Of all calls, calculated from the timed ones, less the seconds that reading the clock takes."""
+        """Seconds of all calls from the timed ones. `clock`: seconds that reading the clock takes."""
         return max(self.spent / self.timed - clock, 0.0) * self.calls if self.timed else 0.0
 
 
 def clock_seconds() -> float:
-    """What reading the clock takes: a system call on some kernels, nearly nothing on others."""
+    """Seconds that reading the clock takes, which differs much between kernels."""
     readings = [time.perf_counter() for _ in range(1000)]
     return statistics.median(later - earlier for earlier, later in pairwise(readings))
 
 
 @contextmanager
 def clocked(owner: object, name: str, every: int) -> Iterator[Clocked]:
-    """While the block runs, each `every`-th call of a function is timed: with thousands of short calls,
-    reading the clock around all of them could take longer than they do."""
+    """Times each `every`-th call of a function while the block runs.
+
+    With thousands of short calls, reading the clock around each could take longer than the calls.
+    """
     original = getattr(owner, name)
     clock = Clocked()
 
@@ -70,11 +72,11 @@ def clocked(owner: object, name: str, every: int) -> Iterator[Clocked]:
 
 
 class Stages:
-    """A contender that makes a page as the daemon does, and notes the seconds of each stage.
+    """A contender that makes a page as the daemon does, and measures each stage.
 
-    `read` is receiving and decoding; `observe` compares with the reading before; `gather` makes the columns;
-    `render` finds the blocks of peers that changed and writes their text; `compress` deflates that text;
-    `join` puts old and new blocks together.
+    `read` receives and decodes; `observe` compares with the previous reading; `gather` makes the samples and
+    columns; `render` finds the changed blocks of peers and makes their text; `compress` compresses that text;
+    `join` joins kept and new pieces.
     """
 
     def __init__(self) -> None:
@@ -92,7 +94,7 @@ class Stages:
         self.times = {stage: [] for stage in STAGES}
 
     def __call__(self) -> float:
-        """Make the page of one reading; seconds."""
+        """Makes the page of one reading. Returns the seconds that it took."""
         clock = time.perf_counter
         times = [clock()]
         snapshot = self._gateway.read()

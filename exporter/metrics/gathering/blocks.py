@@ -16,10 +16,10 @@ SIZE = 256  # peers; the text of a block stays below the size from which malloc 
 
 
 class KeptBlock:
-    """Consecutive peers of one interface, with what their configuration and their directory entries say.
+    """Consecutive peers of one interface, with the values that follow from configuration and directory.
 
-    `block` is for the page. `expected` and `windows` have a value per peer. `unknown`: the public keys
-    that the directory does not list.
+    `block` is for the page. `expected` and `windows` have a value per peer. `unknown` has the public keys
+    without a directory entry, if any directory file lists peers.
     """
 
     block: Block
@@ -36,7 +36,7 @@ class KeptBlock:
         self.configure(peers)
 
     def configure(self, peers: tuple[Peer, ...]) -> None:
-        """The same peers with another configuration: an endpoint, a keepalive, allowed IPs."""
+        """Takes another configuration of the same peers: an endpoint, a keepalive, allowed IPs."""
         self.peers = peers
         keepalives = tuple([peer.persistent_keepalive for peer in peers])
         prefixes = tuple([len(peer.allowed_ips) for peer in peers])
@@ -56,10 +56,10 @@ class KeptBlock:
 def describe(
     keys: tuple[str, ...], entries: Sequence[Entry | None], expected: tuple[Expected, ...]
 ) -> Mapping[str, tuple[str, ...]]:
-    """The labels of `wireguard_peer_info`, a value per peer for each: what the directory says of a peer.
+    """The labels of `wireguard_peer_info` from the directory: label → a value per peer.
 
-    A peer without a name goes by its key, so that an alert can always name the peer. Peers that no file
-    lists share their columns, which takes little memory when there is no directory.
+    The name of a peer without one is its key, so that an alert can always name the peer. If no peer has an
+    entry, labels share their columns, so that a gateway without a directory needs little memory.
     """
     if any(entries):
         known = [entry or Entry(key) for key, entry in zip(keys, entries, strict=True)]
@@ -106,7 +106,7 @@ def arrange(
     Peers come and go one at a time. A block whose peers changed is built again, from its first peer up to
     the first peer of the next known block. All other blocks stay.
     """
-    if len(blocks) > 8 + 4 * len(peers) // SIZE:  # many small ones are left after many removals
+    if len(blocks) > 8 + 4 * len(peers) // SIZE:  # removals have left many small blocks
         blocks = ()
     starts = {block.keys[0]: block for block in blocks}
     arranged, at = [], 0

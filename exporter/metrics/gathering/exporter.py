@@ -1,4 +1,4 @@
-"""The samples of the families about the exporter: what it could read, what failed and why, what it served."""
+"""The samples of the families about the exporter: readings, failures, the directory, HTTP requests."""
 
 from __future__ import annotations
 

@@ -10,7 +10,7 @@ from exporter.metrics.gathering.recording import recording_samples
 
 
 def own_samples(inputs: Inputs) -> Tables:
-    """The families about the exporter itself; those of the recording only while it is on."""
+    """The families about the exporter, the process and, if it is on, the recording."""
     return {
         **exporter_samples(inputs.snapshot, inputs.health, inputs.serving),
         **(recording_samples(inputs.recording) if inputs.recording else {}),

@@ -46,10 +46,9 @@ def ages(handshakes: Sequence[int], now: int) -> Sequence[int | None]:
 
 
 def recorded_columns(peers: Sequence[Peer], totals: RecordedTotals | None, *, lifetime: bool) -> Columns:
-    """The columns of what is recorded, exactly as the database has it.
+    """The columns from the database. `lifetime`: with the totals of bytes.
 
-    So they never decrease, even when the counters and the exporter restart together. `lifetime`: with the
-    totals of bytes.
+    The totals are not extrapolated, so that they never decrease, whatever is restarted.
     """
     keys = [peer.public_key for peer in peers]
     columns: Columns = {
@@ -63,7 +62,7 @@ def recorded_columns(peers: Sequence[Peer], totals: RecordedTotals | None, *, li
 
 
 def some_peers_samples(blocks: Mapping[str, Sequence[KeptBlock]], observed: Mapping[str, Observed]) -> Tables:
-    """The samples of the families with series for a few peers only. Both maps are by interface."""
+    """The samples of the families that few peers have. Both maps are by the label of an interface."""
 
     def of(interface: str, public_key: str) -> dict[str, str]:
         return {"interface": interface, "public_key": public_key}

@@ -10,13 +10,13 @@ from exporter.liveness import SKEW_TOLERANCE, State, judge
 from exporter.metrics.gathering.blocks import KeptBlock
 from exporter.observe import Observed
 
-LATE = 1  # a handshake longer ago than any window
+LATE = 1  # UNIX seconds of a handshake that is outside every window
 
 
 def states(
     last_handshake: Sequence[int], blocks: Sequence[KeptBlock], observed: Observed, now: float
 ) -> Counter[State]:
-    """The number of peers in each state: what `judge` says of each, for most of them in bulk.
+    """The number of peers in each state, as `judge` decides for each, but in bulk for most of them.
 
     `last_handshake` has a value for each peer of all blocks; it and `now` are in UNIX seconds.
     """

@@ -1,4 +1,4 @@
-"""The text of peers, in blocks of consecutive peers whose label text is written once.
+"""The text of peers, in blocks of consecutive peers. The labels of a block are rendered once.
 
 A line is `name{interface="wg0",public_key="…"} 123`. Only its number changes, so a block keeps the lines of
 a family as one format string, and renders them with a single `%`. The last text is kept compressed, and is
@@ -24,10 +24,10 @@ class BlockText:
         self._interface = interface
         self._lines = [_line({"interface": interface, "public_key": key}) for key in keys]
         self._templates: dict[Family, tuple[tuple[bool, ...] | None, bytes]] = {}
-        self._deflated: dict[Family, tuple[object, Deflated]] = {}  # with the values that it shows
+        self._deflated: dict[Family, tuple[object, Deflated]] = {}  # with the values in the text
 
     def text(self, family: Family, block: Block, values: Values | None) -> bytes:
-        """The lines of one family. `values` None = the block has the family's labels or numbers."""
+        """The lines of one family. `values`: its changing numbers; None = its values are in the block."""
         return (
             inflate(self.deflated(family, block, None)[0])
             if values is None
@@ -35,7 +35,7 @@ class BlockText:
         )
 
     def deflated(self, family: Family, block: Block, values: Values | None) -> tuple[Deflated, bytes | None]:
-        """The same lines compressed, and also as text if that had to be made."""
+        """The same lines, compressed; also as text if they were rendered now."""
         shown = block.columns.get(family, block.description) if values is None else values
         known = self._deflated.get(family)
         if known and known[0] == shown:
@@ -59,7 +59,7 @@ class BlockText:
         return known[1] % values
 
     def _fixed(self, family: Family, block: Block) -> bytes:
-        """Lines that change with the configuration only. Their format string is not worth keeping."""
+        """Lines that change only with the configuration, so their format string is not kept."""
         if family in block.columns:
             return _template(family, self._lines) % block.columns[family]
         return _template(family, self._described(block)) % ((1,) * len(block.keys))
@@ -71,7 +71,7 @@ class BlockText:
 
 
 def _template(family: Family, lines: Iterable[str]) -> bytes:
-    """A format for numbers: of bytes, which takes half as long as one of text."""
+    """A format string for numbers. As bytes, it takes half as long as a `str`."""
     return encoded("".join([family.name + line for line in lines]))
 
 
@@ -90,7 +90,7 @@ class InterfaceText:
         self._joined: dict[Family, Joined] = {}
 
     def update(self, peers: InterfacePeers) -> None:
-        """Makes the text of new blocks and forgets that of blocks that are gone. Precedes the others."""
+        """Takes the blocks of a page, before `lines` and `joined`. Frees the text of removed blocks."""
         self._blocks = {
             id(block.keys): self._blocks.get(id(block.keys)) or BlockText(self._interface, block.keys)
             for block in peers.blocks

@@ -1,9 +1,9 @@
 """Compressed pieces of a page, which can be kept and joined.
 
-A page is a run of pieces. A piece that did not change since the last scrape is kept compressed, as a raw
-deflate run that ends on a byte boundary. Such runs join into one gzip member without being compressed
-again, because the checksum of the whole follows from the checksums of the parts. (Joining gzip members
-would be simpler, but several clients stop after the first member.)
+A piece that did not change since the last scrape is kept compressed, as raw deflate data that ends on a byte
+boundary. Such pieces are joined into one gzip member without being compressed again, because the checksum of
+the whole can be computed from the checksums of the parts. (Joining gzip members would be simpler, but several
+clients stop after the first member.)
 """
 
 from __future__ import annotations
@@ -19,12 +19,12 @@ from isal import isal_zlib
 GZIP_HEADER = bytes([0x1F, 0x8B, 8, 0, 0, 0, 0, 0, 0, 255])
 EMPTY_FINAL_BLOCK = b"\x03\x00"
 TRAILER = struct.Struct("<II")
-LEVEL = 1  # of ISA-L: level 2 and 3 take longer and make a metrics page no smaller
+LEVEL = 1  # of ISA-L: levels 2 and 3 take longer, and the page does not get smaller
 
 
 @dataclass(frozen=True, slots=True)
 class Deflated:
-    """A piece of text as a raw deflate run that ends on a byte boundary, not final."""
+    """A compressed piece of text: raw deflate data that ends on a byte boundary and is not final."""
 
     data: bytes
     crc: int  # of the text
@@ -32,19 +32,20 @@ class Deflated:
 
 
 def deflate(text: bytes) -> Deflated:
+    """The text, compressed."""
     compressor = isal_zlib.compressobj(LEVEL, isal_zlib.DEFLATED, -zlib.MAX_WBITS)
     data = compressor.compress(text) + compressor.flush(isal_zlib.Z_FULL_FLUSH)
     return Deflated(data, isal_zlib.crc32(text), len(text))
 
 
 def inflate(piece: Deflated) -> bytes:
-    """The text again."""
+    """The text of a compressed piece."""
     return isal_zlib.decompressobj(-zlib.MAX_WBITS).decompress(piece.data)
 
 
 @dataclass(frozen=True, slots=True)
 class Joined:
-    """A run of deflated pieces, with the checksum of the whole."""
+    """Several compressed pieces, with the checksum and size of their whole text."""
 
     parts: list[Deflated]
     crc: int
@@ -52,8 +53,10 @@ class Joined:
 
 
 def join(pieces: Iterable[tuple[Deflated, bytes | None]], before: Joined | None = None) -> Joined:
-    """Pieces as one run, each with its text if that is at hand: a checksum that runs on over the text costs
-    a tenth of combining two. `before` is what they made last time: if no piece changed, it is the answer."""
+    """The pieces as one. `before`: their previous result, which is returned if no piece has changed.
+
+    Each piece comes with its text or None. With the text, its part of the checksum takes a tenth of the time.
+    """
     known = list(pieces)
     parts = [part for part, _ in known]
     if before and before.parts == parts:
@@ -66,13 +69,13 @@ def join(pieces: Iterable[tuple[Deflated, bytes | None]], before: Joined | None 
 
 
 def joined(text: bytes) -> Joined:
-    """A text on its own."""
+    """One text, compressed."""
     piece = deflate(text)
     return Joined([piece], piece.crc, piece.size)
 
 
 def gzipped(runs: Iterable[Joined]) -> list[bytes]:
-    """One gzip member of all runs, as the pieces to write."""
+    """One gzip member of all runs, in pieces."""
     pieces, crc, size = [GZIP_HEADER], 0, 0
     for run in runs:
         pieces += [part.data for part in run.parts]
@@ -83,13 +86,13 @@ def gzipped(runs: Iterable[Joined]) -> list[bytes]:
 
 
 # A CRC-32 is the remainder of a polynomial over GF(2), bits reversed, modulo POLYNOMIAL. Appending n bytes
-# to a text multiplies it by x^(8n), so crc(a + b) = crc(a) · x^(8·len b) + crc(b), where + is exclusive or.
+# multiplies the polynomial by x^(8n). So crc(a + b) = crc(a) · x^(8·len b) + crc(b), where + is exclusive or.
 POLYNOMIAL = 0xEDB88320
 ONE = 1 << 31
 
 
 def combine(first: int, second: int, second_size: int) -> int:
-    """The CRC-32 of two texts joined, from their CRCs and the size of the second."""
+    """The CRC-32 of two joined texts, from their CRCs and the size of the second in bytes."""
     if not first:
         return second
     return _multiply(_power(second_size), first) ^ second

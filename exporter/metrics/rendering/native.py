@@ -1,4 +1,4 @@
-"""Pages in the native schema. Pieces that did not change since the last page are joined, not made again."""
+"""Pages in the native schema. Pieces that did not change since the last page are not rendered again."""
 
 from __future__ import annotations
 

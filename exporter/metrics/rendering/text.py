@@ -15,23 +15,23 @@ OPENMETRICS = "application/openmetrics-text; version=1.0.0; charset=utf-8"
 
 
 def escape(value: str) -> str:
-    """A label value; chained, because `str.translate` takes thirty times as long."""
+    """An escaped label value. `str.translate` would take thirty times as long."""
     return value.replace("\\", r"\\").replace("\n", r"\n").replace('"', r"\"")
 
 
 def encoded(text: str) -> bytes:
-    """The bytes of a text. Names on Linux can have any bytes: those that are not UTF-8 are escaped."""
+    """The text as UTF-8. Names on Linux can have any bytes; those that are not UTF-8 are escaped."""
     return text.encode("utf-8", "backslashreplace")
 
 
 def labels(pairs: Mapping[str, str]) -> str:
-    """`{a="1",b="2"}`, values escaped; nothing for no labels."""
+    """Labels as text, such as `{a="1",b="2"}`; empty without labels."""
     inside = ",".join([f'{name}="{escape(value)}"' for name, value in pairs.items()])
     return f"{{{inside}}}" if inside else ""
 
 
 def number(value: float) -> str:
-    """Integers in full: a counter that loses its last digits looks like one that was reset."""
+    """A number as text. Integers are written in full, because a counter that loses digits looks reset."""
     return repr(int(value)) if value == int(value) else repr(float(value))
 
 
@@ -52,7 +52,7 @@ def head(family: Family, *, openmetrics: bool) -> str:
 
 
 def table(family: Family, samples: Samples, *, openmetrics: bool) -> str:
-    """A whole family; nothing at all when it has no samples."""
+    """A whole family; empty without samples."""
     if not samples:
         return ""
     lines = [f"{family.name}{labels(pairs)} {number(value)}\n" for pairs, value in samples]
@@ -60,5 +60,5 @@ def table(family: Family, samples: Samples, *, openmetrics: bool) -> str:
 
 
 def tables(found: Tables, *, openmetrics: bool) -> bytes:
-    """All families of few samples."""
+    """The families with few samples, one after the other."""
     return encoded("".join([table(family, found[family], openmetrics=openmetrics) for family in found]))

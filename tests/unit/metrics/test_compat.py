@@ -1,4 +1,4 @@
-"""The drop-in schemas, against what the two originals print and against Prometheus's own parsers."""
+"""The schemas of other exporters, compared with the originals' pages and read by Prometheus's own parsers."""
 
 from __future__ import annotations
 
@@ -32,13 +32,13 @@ Samples = dict[tuple[str, tuple[tuple[str, str], ...]], float]
 
 
 def key(number: int) -> str:
-    """A public key in shape, different for each number below 64."""
+    """A string with the form of a public key, different for each number below 64."""
     alphabet = "ABCDEFGHIJKLMNOPQRSTUVWXYZabcdefghijklmnopqrstuvwxyz0123456789+/"
     return alphabet[number] * 42 + "A="
 
 
 def gateway() -> Snapshot:
-    """Three interfaces and every odd thing a peer can be, peers and interfaces out of order."""
+    """Three interfaces with peers of every unusual kind; peers and interfaces are not sorted."""
     wg0 = Device(
         name="wg0",
         kind="kernel",
@@ -135,7 +135,7 @@ PAGES: dict[str, Callable[[Snapshot], bytes]] = {
 
 
 def samples(page: bytes) -> Samples:
-    """What prometheus-client reads from a page; a series that stands there twice fails."""
+    """What prometheus-client reads from a page. A repeated series is an error."""
     read: Samples = {}
     for family in text_string_to_metric_families(page.decode()):
         for sample in family.samples:
@@ -156,15 +156,15 @@ def by_key(page: bytes, name: str) -> dict[str, tuple[dict[str, str], float]]:
 
 
 @pytest.mark.parametrize("name", PAGES)
-def test_pages_are_what_they_were(name: str) -> None:
-    """A page changes only together with its golden file, which is reviewed."""
+def test_golden(name: str) -> None:
+    """A page is equal to its golden file."""
     check(name, PAGES[name](gateway()))
 
 
 @pytest.mark.parametrize("name", PAGES)
 @pytest.mark.parametrize("snapshot", [gateway(), snapshot_of()], ids=["full", "empty"])
 def test_promtool_reads_every_page(name: str, snapshot: Snapshot) -> None:
-    """Prometheus's own parser reads each page; what its linter thinks of the originals' names is theirs."""
+    """Prometheus's own parser reads each page; remarks on the style of the original names are allowed."""
     promtool = shutil.which("promtool")
     if promtool is None:
         pytest.skip("promtool is not installed (Debian: apt install prometheus)")
@@ -224,8 +224,8 @@ def test_mindflavor_prints_what_the_original_prints() -> None:
 
 
 def test_mdlayher_prints_what_the_original_prints() -> None:
-    """The series are those that the original's own test expects (collector_test.go): one peer on two
-    devices, one of them never connected; the large number is the one in its README."""
+    """The series are those of the original's own test (collector_test.go): one peer on two devices, on one of
+    which it never connected. The large number is from its README."""
     peer = "AwMDAwMDAwMDAwMDAwMDAwMDAwMDAwMDAwMDAwMDAwM="
     wg0 = replace(
         on_wg0(
@@ -265,8 +265,8 @@ def test_mdlayher_prints_what_the_original_prints() -> None:
     ]
 
 
-def test_every_counter_arrives() -> None:
-    """A parser gets back, for each peer of each interface, the numbers of the snapshot."""
+def test_every_counter_is_on_the_page() -> None:
+    """A parser reads the numbers of the snapshot, for each peer of each interface."""
     snapshot = gateway()
     columns = {
         "wireguard_sent_bytes_total": "transmit_bytes",
@@ -291,15 +291,15 @@ def test_every_counter_arrives() -> None:
     }
 
 
-def test_mindflavor_leaves_out_the_delay_of_a_peer_never_seen() -> None:
-    """No handshake gives no delay, not one of 55 years; its timestamp is 0 as with the original."""
+def test_mindflavor_has_no_delay_without_a_handshake() -> None:
+    """A peer without a handshake has no delay, instead of one of 55 years; its timestamp is 0."""
     page = mindflavor_page(gateway(), handshake_delay=True)
     assert key(3) not in by_key(page, "wireguard_latest_handshake_delay_seconds")
     assert by_key(page, "wireguard_latest_handshake_seconds")[key(3)][1] == 0
 
 
 def test_mindflavor_delay_counts_whole_seconds_and_never_below_zero() -> None:
-    """The delay is rounded down; a handshake that lies in the future was just now."""
+    """The delay is rounded down, and 0 for a handshake in the future."""
     delays = by_key(
         mindflavor_page(gateway(), handshake_delay=True), "wireguard_latest_handshake_delay_seconds"
     )
@@ -307,7 +307,7 @@ def test_mindflavor_delay_counts_whole_seconds_and_never_below_zero() -> None:
     assert delays[key(4)][1] == 0
 
 
-def test_mindflavor_switches_are_off_unless_asked_for() -> None:
+def test_mindflavor_switches_are_off_by_default() -> None:
     """Without its two switches the page has neither delays nor endpoints."""
     page = mindflavor_page(gateway())
     assert b"delay" not in page
@@ -315,7 +315,7 @@ def test_mindflavor_switches_are_off_unless_asked_for() -> None:
 
 
 def test_mindflavor_remote_ip_is_an_address_alone() -> None:
-    """Brackets and zone are left behind, the port has its own label, and an unknown endpoint has neither."""
+    """The address has neither brackets nor zone, the port is a label, and an unknown endpoint has none."""
     peers = by_key(
         mindflavor_page(snapshot_of(gateway().devices[0]), remote_ip=True), "wireguard_sent_bytes_total"
     )
@@ -324,7 +324,7 @@ def test_mindflavor_remote_ip_is_an_address_alone() -> None:
 
 
 def test_mindflavor_shows_name_and_json_keys() -> None:
-    """A peer named in two ways has both: neither label is lost."""
+    """A peer with a name and a friendly_json has the labels of both."""
     labels, _ = by_key(mindflavor_page(gateway()), "wireguard_sent_bytes_total")[key(4)]
     assert labels == {
         "interface": "wg0",
@@ -336,15 +336,15 @@ def test_mindflavor_shows_name_and_json_keys() -> None:
     }
 
 
-def test_mindflavor_headers_stay_without_peers_and_mdlayher_has_nothing() -> None:
-    """A gateway without interfaces: each original's own way of saying nothing."""
+def test_pages_without_interfaces() -> None:
+    """Without interfaces, MindFlavor's page has only headers and mdlayher's is empty, as the originals."""
     nothing = snapshot_of()
     assert mindflavor_page(nothing).count(b"# TYPE") == 3
     assert mdlayher_page(nothing) == b""
 
 
-def test_mdlayher_zone_is_known_for_userspace_only() -> None:
-    """As wgctrl-go reads it: the kernel's endpoint without its zone, a userspace one in full."""
+def test_mdlayher_shows_the_zone_for_userspace_only() -> None:
+    """Endpoints are those of wgctrl-go: without the zone from the kernel, with it from userspace."""
     endpoints = {
         (labels["device"], labels["public_key"]): labels["endpoint"]
         for name, pairs in samples(mdlayher_page(gateway()))
@@ -356,14 +356,14 @@ def test_mdlayher_zone_is_known_for_userspace_only() -> None:
 
 
 def test_mdlayher_device_without_a_key_has_one_of_zeros() -> None:
-    """A device without a private key shows the base64 of 32 zero bytes, as with the original."""
+    """The public key of a device without a private key is the base64 of 32 zero bytes, as in the original."""
     labels, _ = by_key(mdlayher_page(gateway()), "wireguard_device_info")["A" * 43 + "="]
     assert labels["device"] == "blue/wg0"
 
 
 @given(st.lists(st.text(st.characters(min_codepoint=1, exclude_categories=["Cs"])), max_size=4, unique=True))
 def test_mdlayher_series_are_sorted_by_label_values(names: list[str]) -> None:
-    """Peers on one device without an endpoint stand in the order of their names, whatever these hold."""
+    """Peers of one device without endpoints are sorted by name, whatever characters the names have."""
     directory = {key(number): Entry(key(number), name=name) for number, name in enumerate(names)}
     page = mdlayher_page(snapshot_of(on_wg0(*map(Peer, directory))), directory)
     shown = [dict(pairs)["name"] for name, pairs in samples(page) if name == "wireguard_peer_info"]
@@ -371,9 +371,9 @@ def test_mdlayher_series_are_sorted_by_label_values(names: list[str]) -> None:
 
 
 @given(name=st.text(), value=st.text())
-def test_any_name_comes_back_from_a_parser(name: str, value: str) -> None:
-    """Quotes, backslashes, newlines and everything else in names survive both pages; a half surrogate pair,
-    which is no text, becomes a question mark."""
+def test_a_parser_reads_any_name(name: str, value: str) -> None:
+    """A parser reads any name as it was written, from both pages. Half a surrogate pair, which is not text,
+    becomes a question mark."""
     expected = [text.encode("utf-8", "replace").decode() for text in (name, value)]
     snapshot = snapshot_of(on_wg0(Peer(key(1)), Peer(key(2))))
     directory = {key(1): Entry(key(1), name=name), key(2): Entry(key(2), extra=(("note", value),))}
@@ -386,7 +386,7 @@ def test_any_name_comes_back_from_a_parser(name: str, value: str) -> None:
 
 
 def test_pieces_are_bounded() -> None:
-    """A page of many peers comes in pieces of at most 512 lines and a header, so that other threads run."""
+    """The page of many peers is in pieces of at most 512 lines and a header, so that other threads run."""
     peers = (Peer(f"{number:044}", ("10.0.0.1/32",)) for number in range(2 * LINES_PER_CHUNK + 1))
     snapshot = snapshot_of(on_wg0(*peers))
     for pieces in (
@@ -405,6 +405,6 @@ def test_families_are_those_declared() -> None:
 
 
 def test_content_types_are_the_originals() -> None:
-    """MindFlavor's exporter names no character set, the Go client does."""
+    """The content type has a character set only in mdlayher's schema, as with the originals."""
     assert MINDFLAVOR_CONTENT_TYPE == "text/plain; version=0.0.4"
     assert MDLAYHER_CONTENT_TYPE == "text/plain; version=0.0.4; charset=utf-8"

@@ -1,4 +1,4 @@
-"""Native pages: against prometheus-client's for the same families, and against pages without a past."""
+"""Native pages, compared with those of prometheus-client and with those of an exporter that keeps nothing."""
 
 from __future__ import annotations
 
@@ -67,7 +67,7 @@ def read(page: bytes, *, openmetrics: bool) -> Read:
 
 
 class Reference(Collector):
-    """The families of a first snapshot, made of prometheus-client's own classes peer by peer."""
+    """The families of a first snapshot, made of prometheus-client's classes, one peer after the other."""
 
     def __init__(self, snapshot: Snapshot, directory: Directory) -> None:
         self.snapshot = snapshot
@@ -81,7 +81,7 @@ class Reference(Collector):
         ]
 
     def collect(self) -> Iterator[Metric]:
-        """Only families with samples, as a page has them."""
+        """The families that have samples."""
         return (family for family in (*self.interfaces(), *self.peers()) if family.samples)
 
     def interfaces(self) -> Iterator[Metric]:
@@ -160,7 +160,7 @@ def metric(name: str, kind: str, text: str) -> Metric:
 @settings(max_examples=60)
 @given(snapshot=SNAPSHOTS, directory=DIRECTORIES)
 def test_page_is_prometheus_clients(openmetrics: bool, snapshot: Snapshot, directory: Directory) -> None:
-    """A page says what prometheus-client's own says of the same snapshot, in the same order."""
+    """A page has the families and samples of prometheus-client's page of the same snapshot, in its order."""
     registry = CollectorRegistry()
     registry.register(Reference(snapshot, directory))
     render = openmetrics_text if openmetrics else prometheus_text
@@ -172,7 +172,7 @@ def test_page_is_prometheus_clients(openmetrics: bool, snapshot: Snapshot, direc
 
 
 @pytest.mark.parametrize("compressed", [False, True])
-def test_integers_stand_in_full(compressed: bool) -> None:
+def test_integers_are_written_in_full(compressed: bool) -> None:
     """A counter of 2^64 - 1 has all of its twenty digits on the page."""
     snapshot = Snapshot(
         "gw", NOW, (with_peers(Device("wg0", "kernel"), [(Peer(key(1)), 1, MOST, MOST - 1)]),)
@@ -186,8 +186,8 @@ def test_integers_stand_in_full(compressed: bool) -> None:
     assert f"wireguard_peer_transmit_bytes_total{names} 18446744073709551614\n" in page
 
 
-def test_what_stays_is_not_compressed_again() -> None:
-    """Of a page whose traffic alone changed, the pieces of all that stays are the very same."""
+def test_unchanged_pieces_are_not_compressed_again() -> None:
+    """When only traffic has changed, the pieces of all other families are the same objects as before."""
     peers = [Peer(key(number)) for number in range(2 * blocks.SIZE)]
     exporter = Exporter()
     pages: list[list[bytes]] = []
@@ -197,12 +197,14 @@ def test_what_stays_is_not_compressed_again() -> None:
         exporter.update(snapshot)
         pages.append(exporter.pieces(snapshot, DIRECTORY, compressed=True))
     same = {*map(id, pages[0])} & {*map(id, pages[1])}
-    steady = len(PEER_FAMILIES) - 2  # all but received bytes and, as nobody shook hands, the age
+    steady = (
+        len(PEER_FAMILIES) - 2
+    )  # without the received bytes, and without the age, as there is no handshake
     assert len(same) >= 2 * steady
 
 
 def test_a_removed_interface_leaves_nothing_behind() -> None:
-    """The kept text of an interface goes with it: interfaces that come and go do not fill the memory."""
+    """The text of a removed interface is freed, so interfaces that come and go do not fill the memory."""
 
     def kept() -> int:
         gc.collect()
@@ -227,7 +229,7 @@ LABELS = ("wg0", "blue/wg0", "tun%d")
 
 
 class Scraping(RuleBasedStateMachine):
-    """A gateway that changes between scrapes; its pages must be those of an exporter that starts now."""
+    """A gateway that changes between scrapes. Its pages must be equal to those of a new exporter."""
 
     def __init__(self) -> None:
         super().__init__()
@@ -291,7 +293,7 @@ class Scraping(RuleBasedStateMachine):
         self.devices.pop(label, None)
 
     @rule(label=st.sampled_from(LABELS))
-    def fail_or_mend(self, label: str) -> None:
+    def fail_or_recover(self, label: str) -> None:
         self.failing ^= {label}
 
     @rule(directory=DIRECTORIES)
@@ -320,7 +322,7 @@ class Scraping(RuleBasedStateMachine):
 
 
 def peers_on(page: bytes) -> set[tuple[str, str]]:
-    """Interface and key of each peer that any series of a page (OpenMetrics) is about."""
+    """Interface and key of each peer that has a series on a page in OpenMetrics."""
     return {
         (names["interface"], names["public_key"])
         for name, _, _, samples in read(page, openmetrics=True)
@@ -335,7 +337,7 @@ TestScraping = Scraping.TestCase
 
 @pytest.fixture
 def fixed_build(monkeypatch: pytest.MonkeyPatch) -> None:
-    """Versions that stay the same from one release to the next."""
+    """Versions that do not change with a release."""
     monkeypatch.setattr(own, "__version__", "1.2.3")
     monkeypatch.setattr(platform, "python_version", lambda: "3.11.2")
 
@@ -344,13 +346,13 @@ def fixed_build(monkeypatch: pytest.MonkeyPatch) -> None:
 @pytest.mark.usefixtures("fixed_build")
 @pytest.mark.parametrize("compressed", [False, True], ids=["plain", "gzip"])
 def test_golden(openmetrics: bool, compressed: bool) -> None:
-    """The page of a gateway with every state, every failure and odd names, byte for byte."""
+    """The page of a gateway with every state, every failure and unusual names is the golden file."""
     name = "native-openmetrics.txt" if openmetrics else "native.txt"
     golden.check(name, everything(openmetrics=openmetrics, compressed=compressed))
 
 
-def test_both_formats_say_the_same() -> None:
-    """Every sample of one format is in the other, with the same value and in the same order."""
+def test_both_formats_have_the_same_samples() -> None:
+    """Both formats have the same samples, with the same values and in the same order."""
     pages = [
         [samples for *_, samples in read(everything(openmetrics=kind, compressed=False), openmetrics=kind)]
         for kind in (False, True)
@@ -358,8 +360,8 @@ def test_both_formats_say_the_same() -> None:
     assert pages[0] == pages[1]
 
 
-def test_promtool_has_no_complaint() -> None:
-    """Prometheus' own linter finds nothing to mend in names, types, units and helps."""
+def test_promtool_has_no_remark() -> None:
+    """Prometheus's linter accepts names, types, units and help texts."""
     promtool = shutil.which("promtool")
     if promtool is None:
         pytest.skip("promtool is not installed (Debian: apt install prometheus)")

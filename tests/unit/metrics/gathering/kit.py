@@ -1,4 +1,4 @@
-"""One interface: what was observed of it, and its peers in blocks."""
+"""Builders for one interface: its observation, and its peers in blocks."""
 
 from __future__ import annotations
 
@@ -20,6 +20,6 @@ def observed(*history: Device) -> Observed:
 
 
 def blocks_of(device: Device, directory: Directory, size: int) -> list[KeptBlock]:
-    """The device's peers in blocks of a size."""
+    """The device's peers in blocks of `size` peers."""
     starts = range(0, len(device.peers), size)
     return [KeptBlock(tuple(device.peers[start : start + size]), directory) for start in starts]

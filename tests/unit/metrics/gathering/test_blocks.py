@@ -1,4 +1,4 @@
-"""Blocks of peers: what their configuration says, and which stay when peers come and go."""
+"""Blocks of peers: their labels and numbers, and which blocks are kept when peers come and go."""
 
 from __future__ import annotations
 
@@ -52,7 +52,7 @@ def test_description() -> None:
 
 @given(st.lists(PEERS, unique_by=lambda peer: peer.public_key, min_size=1))
 def test_description_of_peers_that_no_file_lists(peers: list[Peer]) -> None:
-    """Peers without entries are described as peers with entries that say nothing."""
+    """Peers without entries have the same labels as peers with empty entries."""
     empty = Directory({peer.public_key: Entry(peer.public_key) for peer in peers})
     blocks = [KeptBlock(tuple(peers), directory).block for directory in (NOBODY, empty)]
     assert blocks[0] == blocks[1]
@@ -87,8 +87,8 @@ def test_blocks_are_kept_while_nothing_changes() -> None:
 
 @pytest.mark.usefixtures("small")
 @given(st.lists(st.lists(st.integers(0, 40), unique=True, max_size=40), max_size=6))
-def test_arrange_loses_and_doubles_nobody(history: list[list[int]]) -> None:
-    """Whoever comes, goes and moves: the blocks hold exactly the peers there are, in their order."""
+def test_arrange_has_each_peer_once(history: list[list[int]]) -> None:
+    """After any change of peers, the blocks have exactly the present peers, in order."""
     arranged: list[KeptBlock] = []
     for numbers in history:
         peers = peers_of(numbers)
@@ -100,8 +100,8 @@ def test_arrange_loses_and_doubles_nobody(history: list[list[int]]) -> None:
 
 @pytest.mark.usefixtures("small")
 @given(st.lists(st.tuples(st.booleans(), st.integers(0, 10_000)), min_size=1, max_size=30))
-def test_arrange_keeps_the_blocks_of_who_stayed(changes: list[tuple[bool, int]]) -> None:
-    """When one peer comes or goes, all blocks but the one it is in and a neighbour stay as they are."""
+def test_arrange_keeps_unchanged_blocks(changes: list[tuple[bool, int]]) -> None:
+    """When one peer comes or goes, all blocks are kept but the one with the peer and a neighbour."""
     numbers = list(range(60))
     arranged = arrange([], peers_of(numbers), build)
     for newcomer, (comes, where) in enumerate(changes, start=1000):
@@ -118,7 +118,7 @@ def test_arrange_keeps_the_blocks_of_who_stayed(changes: list[tuple[bool, int]])
 @pytest.mark.usefixtures("small")
 @given(st.lists(st.integers(0, 29), unique=True))
 def test_arrange_keeps_blocks_when_peers_are_reconfigured(changed: list[int]) -> None:
-    """An endpoint that moves makes no new block: the block that has the peer learns of it."""
+    """A changed endpoint makes no new block; the block gets the new peer."""
     peers = list(peers_of(range(30)))
     before = arrange([], peers, build)
     for number in changed:
@@ -129,14 +129,14 @@ def test_arrange_keeps_blocks_when_peers_are_reconfigured(changed: list[int]) ->
 
 
 def test_arrange_fills_blocks() -> None:
-    """Many peers at once are cut into blocks of about one size."""
+    """Many new peers are divided into full blocks and one smaller one."""
     sizes = [len(block.keys) for block in arrange([], peers_of(range(10 * SIZE + 3)), build)]
     assert sum(sizes) == 10 * SIZE + 3
     assert set(sizes[:-1]) == {SIZE}
 
 
 def test_arrange_fills_up_what_grows() -> None:
-    """Peers that are added one at a time share blocks as if they had come at once."""
+    """Peers that are added one at a time make no more blocks than peers that are added together."""
     arranged: list[KeptBlock] = []
     for count in range(1, 3 * SIZE):
         arranged = arrange(arranged, peers_of(range(count)), build)
@@ -145,7 +145,7 @@ def test_arrange_fills_up_what_grows() -> None:
 
 @pytest.mark.parametrize("step", [SIZE, SIZE // 2, 3 * SIZE + 1])
 def test_arrange_merges_what_removals_left(step: int) -> None:
-    """When nearly all peers are gone, those left share a block instead of having one each."""
+    """When nearly all peers are removed, the remaining ones share a block instead of having one each."""
     arranged = arrange([], peers_of(range(40 * SIZE)), build)
     left = peers_of(range(0, 40 * SIZE, step))
     assert len(arrange(arranged, left, build)) == 1

@@ -12,7 +12,7 @@ from tests.kit.gateways import NOW
 
 
 def test_failing_readings_say_why() -> None:
-    """A failure is 0 in read_success and stands in read_failing with its reason; a good reading does not."""
+    """A failed reading is 0 in read_success and has a series in read_failing with its reason."""
     good, bad = Reading("netlink", "", 0.5), Reading("uapi", "tun0", 5.0, "timeout", "no answer", 2)
     health = Health()
     snapshot = Snapshot("gw", NOW, (), (good, bad))
@@ -31,6 +31,6 @@ def test_failing_readings_say_why() -> None:
 
 
 def test_first_page_has_no_scrape_before_it() -> None:
-    """How long the last page took is absent until there was one."""
+    """The duration of the previous scrape is absent on the first page."""
     samples = exporter_samples(Snapshot("gw", NOW), Health(), Serving())
     assert samples[own.SCRAPE_DURATION] == []

@@ -16,7 +16,7 @@ from tests.unit.metrics.gathering.kit import WG0
 
 
 def test_interface_without_a_link() -> None:
-    """What is not known of a link is absent, not 0; the rest of the interface is there."""
+    """If the link could not be read, its families are absent, and all others have samples."""
     samples = interface_samples(Snapshot("gw", NOW, (WG0,)), {"wg0": Counter()}, {}, "")
     unknown = {INTERFACE_UP, *LINK_FAMILIES.values()}
     assert {family for family, found in samples.items() if not found} == unknown
@@ -24,7 +24,7 @@ def test_interface_without_a_link() -> None:
 
 @given(st.builds(Link, st.booleans(), *[st.integers(0, MOST)] * 8))
 def test_link_counters(link: Link) -> None:
-    """Each counter of the link is the family of its name."""
+    """Each counter of the link is in the family with its name."""
     device = replace(WG0, link=link)
     samples = interface_samples(Snapshot("gw", NOW, (device,)), {"wg0": Counter()}, {}, "")
     own_labels = {"interface": "wg0"}
@@ -36,7 +36,7 @@ def test_link_counters(link: Link) -> None:
 
 
 def test_unread_interface_has_unobserved_peers_only() -> None:
-    """Of an interface that could not be read, only the number of its last known peers is said."""
+    """An interface that could not be read has only the number of its last known peers."""
     samples = {**interface_samples(Snapshot("gw", NOW), {}, {"wg0": 3}, "")}
     assert samples.pop(INTERFACE_PEERS) == [({"interface": "wg0", "state": "unobserved"}, 3)]
     assert not any(samples.values())

@@ -20,14 +20,16 @@ TIMES = HANDSHAKES | st.integers(0, 200) | st.integers(int(NOW) - 700, int(NOW) 
 TWO_READINGS = st.lists(
     st.tuples(PEERS, TIMES, BYTES, BYTES, BYTES, BYTES), unique_by=lambda row: row[0].public_key, max_size=8
 )
-CLOCKS = st.sampled_from((0.0, 100.0, NOW)) | st.floats(NOW - 400, NOW + 400)  # 1970: no clock was set yet
+CLOCKS = st.sampled_from((0.0, 100.0, NOW)) | st.floats(
+    NOW - 400, NOW + 400
+)  # 1970: the clock is not set yet
 
 
 @given(TWO_READINGS, DIRECTORIES, CLOCKS, st.integers(1, 20))
 def test_states_in_bulk_are_each_peers_state(
     rows: list[tuple[Peer, int, int, int, int, int]], directory: Directory, now: float, size: int
 ) -> None:
-    """Peers counted block by block are in the states that judging each alone gives, on any clock."""
+    """Counting by blocks gives the same states as judging each peer, whatever the clock is."""
     before = with_peers(WG0, [(peer, then, received, sent) for peer, then, received, sent, _, _ in rows])
     after = with_peers(
         WG0, [(peer, then, received + more, sent + most) for peer, then, received, sent, more, most in rows]
@@ -54,14 +56,14 @@ def test_states_in_bulk_are_each_peers_state(
 def test_one_block_with_several_states(
     handshakes: tuple[int, int], now: float, expected: dict[State, int]
 ) -> None:
-    """A block is not judged as one where its peers differ, in window, in state or in having one at all."""
+    """Peers of one block that differ in window or state are counted separately."""
     short, long = Peer(key(1), persistent_keepalive=25), Peer(key(2), persistent_keepalive=500)
     device = with_peers(WG0, [(short, handshakes[0], 0, 0), (long, handshakes[1], 0, 0)])
     assert states(device.last_handshake, blocks_of(device, NOBODY, 2), observed(device), now) == expected
 
 
 def test_states_of_everything() -> None:
-    """The gateway that has everything has a peer in each state that a read peer can be in."""
+    """The gateway that has everything has peers in all states but unobserved."""
     before, after = (snapshot.devices[0] for snapshot in history())
     counts = states(after.last_handshake, blocks_of(after, NOBODY, 3), observed(before, after), NOW)
     assert {state for state, count in counts.items() if count} == {*State} - {State.UNOBSERVED}

@@ -1,4 +1,4 @@
-"""The text of peers: each line, and what is kept of it between scrapes."""
+"""The text of peers: each line, and the text that is kept between scrapes."""
 
 from __future__ import annotations
 
@@ -31,8 +31,8 @@ def samples(text: bytes) -> list[tuple[dict[str, str], float]]:
 
 
 @given(NAMES, st.lists(st.none() | st.integers(0, MOST)))
-def test_lines_say_interface_key_and_value(interface: str, values: list[int | None]) -> None:
-    """Each peer with a value has one line, whatever the interface is called; a peer without one has none."""
+def test_lines_have_interface_key_and_value(interface: str, values: list[int | None]) -> None:
+    """Each peer with a value has one line, whatever the interface's name is. A peer without one has none."""
     block = block_of([key(number) for number in range(len(values))])
     text = BlockText(interface, block.keys).text(AGE, block, tuple(values))
     assert samples(text) == [
@@ -47,7 +47,7 @@ def test_lines_say_interface_key_and_value(interface: str, values: list[int | No
     st.dictionaries(st.sampled_from(["peer", "site", "owner"]), st.lists(TEXTS, min_size=2, max_size=2)),
 )
 def test_info_has_the_description(interface: str, description: dict[str, list[str]]) -> None:
-    """Names with quotes, newlines, percent signs and letters of any script are on the page as written."""
+    """A parser reads labels with quotes, newlines, percent signs and letters of any script as written."""
     columns = {name: tuple(values) for name, values in description.items()}
     block = Block((key(0), key(1)), columns, {})
     assert samples(BlockText(interface, block.keys).text(INFO, block, None)) == [
@@ -64,8 +64,8 @@ def test_info_has_the_description(interface: str, description: dict[str, list[st
 
 
 @given(st.lists(st.lists(st.none() | st.integers(0, 2), min_size=3, max_size=3), min_size=1, max_size=8))
-def test_what_is_kept_is_what_would_be_made(history: list[list[int | None]]) -> None:
-    """Values that change, vanish and come back give the text of a block without a past, compressed too."""
+def test_kept_text_is_equal_to_new_text(history: list[list[int | None]]) -> None:
+    """After any changes of values, also to absent and back, kept and new text are equal, also compressed."""
     block = block_of("abc")
     kept = BlockText("wg0", block.keys)
     for values in history:
@@ -74,7 +74,7 @@ def test_what_is_kept_is_what_would_be_made(history: list[list[int | None]]) -> 
         assert inflate(kept.deflated(AGE, block, tuple(values))[0]) == fresh
 
 
-def test_what_did_not_change_is_not_compressed_again() -> None:
+def test_unchanged_values_are_not_compressed_again() -> None:
     """For the same values, the compressed piece is the previous one, and no text is made."""
     block = block_of("abc")
     kept = BlockText("wg0", block.keys)
@@ -93,7 +93,7 @@ def test_what_did_not_change_is_not_compressed_again() -> None:
 
 
 def test_columns_are_cut_as_the_blocks_are() -> None:
-    """Each block gets the values of its own peers, changing or configured, also once blocks have changed."""
+    """Each block has the values of its own peers, also after the blocks have changed."""
     kept = InterfaceText("wg0")
     for cuts in ((3, 3, 1), (3, 1, 3), (2, 5), (7,)):
         keys = iter("abcdefg")

@@ -1,4 +1,4 @@
-"""Numbers as the Go client prints them, which the schema `mdlayher` reproduces."""
+"""Numbers of the schema `mdlayher`, which are printed as by Go."""
 
 from __future__ import annotations
 
@@ -25,13 +25,13 @@ from exporter.metrics.rendering.mdlayher import go_float
     ],
 )
 def test_numbers_look_as_go_prints_them(value: int, text: str) -> None:
-    """Plain up to six digits, one digit before the point from there on (Go's strconv tests and README)."""
+    """Numbers above six digits have an exponent, with one digit before the point, as in Go."""
     assert go_float(value) == text
 
 
 @given(st.integers(0, 2**64 - 1))
 def test_numbers_keep_their_float_value(value: int) -> None:
-    """A parser gets the float64 nearest to the counter, from no more digits than that takes."""
+    """A parser reads the nearest float64 of the counter, and no shorter text would give it."""
     text = go_float(value)
     assert float(text) == float(value)
     mantissa = text.partition("e")[0].replace(".", "")

@@ -1,4 +1,4 @@
-"""The text format, against the two parsers of prometheus-client."""
+"""The text format, read by the two parsers of prometheus-client."""
 
 from __future__ import annotations
 
@@ -29,14 +29,14 @@ def read(text: str, *, openmetrics: bool) -> Metric:
 @FORMATS
 @given(values=st.dictionaries(st.sampled_from(("a", "interface", "public_key", "_b")), TEXTS))
 def test_label_values_come_back(openmetrics: bool, values: dict[str, str]) -> None:
-    """Quotes, backslashes, newlines, percent signs and any other text in a label are read as written."""
+    """A parser reads quotes, backslashes, newlines and any other text in a label as written."""
     line = f"x{labels(values)} 1\n"
     assert line.count("\n") == 1
     assert read("# TYPE x gauge\n" + line, openmetrics=openmetrics).samples[0].labels == values
 
 
 def test_escapes() -> None:
-    """The three characters that the format escapes, a backslash first; nothing else changes."""
+    """Backslash, newline and quote are escaped; nothing else changes."""
     assert escape('a\\n"b"\n%ü\t\r') == 'a\\\\n\\"b\\"\\n%ü\t\r'
     assert labels({}) == ""
     assert labels({"b": '"', "a": ""}) == '{b="\\"",a=""}'
@@ -45,7 +45,7 @@ def test_escapes() -> None:
 @FORMATS
 @given(text=TEXTS.map(str.strip).filter(bool))
 def test_help_comes_back(openmetrics: bool, text: str) -> None:
-    """A HELP text is one line and is read as written, whatever it holds."""
+    """Any HELP text is one line, and a parser reads it as written."""
     lines = head(Family("x", "gauge", text), openmetrics=openmetrics)
     assert lines.count("\n") == 2
     assert read(lines + "x 1\n", openmetrics=openmetrics).documentation == text
@@ -63,14 +63,14 @@ def test_help_comes_back(openmetrics: bool, text: str) -> None:
     ],
 )
 def test_head_names_the_family_as_the_format_does(kind: Kind, openmetrics: bool, lines: str) -> None:
-    """OpenMetrics leaves the suffix to the samples and knows infos; 0.0.4 names the samples and does not."""
+    """OpenMetrics has no suffix and knows infos. 0.0.4 has the samples' name, and an info is a gauge."""
     name = {"counter": "x_total", "info": "x_info"}.get(kind, "x_gauge")
     assert head(Family(name, kind, "Help."), openmetrics=openmetrics) == lines
 
 
 @given(st.integers(0, MOST))
 def test_integers_are_written_in_full(value: int) -> None:
-    """No integer is shortened to an exponent: a counter that loses digits looks like one that was reset."""
+    """No integer gets an exponent, because a counter that loses digits looks like one that was reset."""
     assert number(value) == str(value)
 
 
@@ -86,7 +86,7 @@ def test_other_numbers(value: float, text: str) -> None:
 @pytest.mark.parametrize("kind", ["counter", "gauge", "info"])
 @given(found=st.lists(st.tuples(TEXTS, st.integers(0, MOST)), unique_by=lambda pair: pair[0], min_size=1))
 def test_family_text(kind: Kind, openmetrics: bool, found: list[tuple[str, int]]) -> None:
-    """A family's text says its type, help and samples, in both formats."""
+    """The text of a family has its type, help and samples, in both formats."""
     name = {"counter": "x_total", "info": "x_info"}.get(kind, "x")
     samples: Samples = [({"l": text}, 1 if kind == "info" else value) for text, value in found]
     family = read(
@@ -100,18 +100,18 @@ def test_family_text(kind: Kind, openmetrics: bool, found: list[tuple[str, int]]
 
 @FORMATS
 def test_family_without_samples(openmetrics: bool) -> None:
-    """A family without samples is no line at all."""
+    """A family without samples has no line."""
     assert table(Family("x", "gauge", "Help."), [], openmetrics=openmetrics) == ""
 
 
-def test_a_name_that_is_no_utf8_harms_no_page() -> None:
-    """A socket or a namespace may have any name; the page shows the odd bytes and is sent all the same."""
+def test_names_that_are_not_utf8() -> None:
+    """Bytes that are not UTF-8, as in the name of a socket or a namespace, are escaped."""
     odd = b"caf\xe9".decode("utf-8", "surrogateescape")
     assert encoded(labels({"interface": odd})) == rb'{interface="caf\udce9"}'
 
 
 def test_tables_are_in_their_order() -> None:
-    """Families follow each other as they are given, and those without samples are left out."""
+    """Families are in the order of the mapping, without those that have no samples."""
     first, second, empty = (Family(name, "gauge", "Help.") for name in ("b", "a", "c"))
     found = tables({first: [({}, 1)], empty: [], second: [({"l": "x"}, 0.5)]}, openmetrics=False)
     head_of = "# HELP {0} Help.\n# TYPE {0} gauge\n{0}".format
