@@ -1,4 +1,5 @@
-"""The demo as a person runs it: namespaces, tunnels, exporters and records, all real; nothing left behind."""
+"""The demo as an operator runs it, with real namespaces, tunnels, exporters and records; it leaves nothing
+behind."""
 
 from __future__ import annotations
 
@@ -32,7 +33,7 @@ from exporter.store.database.settings import Target
 from tests.kit.schema import ask
 
 T = TypeVar("T")
-PATIENCE = 30.0  # seconds; a bound for waiting, far above what is needed
+PATIENCE = 30.0  # longest wait in seconds, far more than needed
 
 needs_root = pytest.mark.skipif(os.geteuid() != 0, reason="the demo makes network namespaces: needs root")
 
@@ -54,7 +55,7 @@ class Run:
 
 @contextmanager
 def demo(output: Path, *options: str) -> Iterator[Run]:
-    """The demo in a process of its own; whatever the test does, it is ended and cleans up."""
+    """Runs the demo in its own process, and ends it after the test."""
     with output.open("wb") as file:
         arguments = [sys.executable, "-m", "exporter.cli", "demo", *options]
         process = subprocess.Popen(arguments, stdout=file, stderr=file)
@@ -67,7 +68,7 @@ def demo(output: Path, *options: str) -> Iterator[Run]:
 
 @contextmanager
 def taken(port: int) -> Iterator[None]:
-    """The port is held by the test, unless another process has it already."""
+    """Occupies the port, unless another process does already."""
     with ExitStack() as held:
         with suppress(OSError):
             held.enter_context(socket.create_server((HOST, port)))
@@ -75,7 +76,7 @@ def taken(port: int) -> Iterator[None]:
 
 
 def until(what: str, look: Callable[[], T | None]) -> T:
-    """The first true answer of `look`."""
+    """Waits for the first true result of `look`, and returns it."""
     deadline = time.monotonic() + PATIENCE
     while time.monotonic() < deadline:
         if answer := look():
@@ -85,13 +86,13 @@ def until(what: str, look: Callable[[], T | None]) -> T:
 
 
 def recorded() -> set[tuple[int, int]]:
-    """Process numbers and start times that the demo has written down."""
+    """Process numbers and start times that the demo has recorded."""
     lines = RECORD.read_text().splitlines()
     return {(int(pid), int(started)) for pid, started in (line.split() for line in lines)}
 
 
 def alive(pid: int, started: int) -> bool:
-    """Whether this very process still runs; a zombie, which has no command line, does not."""
+    """Whether the same process still runs. A zombie, which has no command line, does not count."""
     try:
         return start_time(pid) == started and bool(Path(f"/proc/{pid}/cmdline").read_bytes())
     except OSError:
@@ -99,14 +100,14 @@ def alive(pid: int, started: int) -> bool:
 
 
 def left_on_the_host() -> list[str]:
-    """Everything by which one could tell that a demo was here."""
+    """Everything on the host that a demo creates."""
     found = [*existing(), *(str(path) for path in (DIRECTORY, LOCK) if path.exists())]
     found += [str(path) for path in SOCKET_DIRECTORY.glob("argus-*.sock")]
     for path in Path("/proc").glob("[0-9]*/cmdline"):
         try:
             words = path.read_bytes().decode(errors="replace").split("\0")
         except OSError:
-            continue  # it ended while we looked
+            continue  # it ended in the meantime
         ours = any(word.startswith(str(DIRECTORY)) for word in words)
         if ours or ("--foreground" in words and any(node.interface in words for node in MESH.nodes)):
             found.append(" ".join(words))
@@ -114,7 +115,7 @@ def left_on_the_host() -> list[str]:
 
 
 def metrics(gateway: str) -> dict[str, dict[str, float]]:
-    """Metric name → peer's name → value, as the gateway's exporter serves it now."""
+    """Metric → peer's name → value, from the gateway's exporter."""
     listen = yaml.safe_load((DIRECTORY / f"{gateway}.yml").read_text())["listen"]
     with urllib.request.urlopen(f"http://{listen}/metrics", timeout=PATIENCE) as response:
         families = list(text_string_to_metric_families(response.read().decode()))
@@ -137,7 +138,7 @@ def received(name: str) -> float:
 
 
 def recorded_totals() -> dict[tuple[str, str], int]:
-    """(gateway, peer) → bytes received, as the private PostgreSQL of gw1 has them."""
+    """(gateway, peer) → total received bytes, from the private PostgreSQL of gw1."""
     state = DIRECTORY / "gw1.state/postgres"
     target = Target(str(state / "run"), 5432, "argus", "argus", (state / "argus.password").read_text())
     rows = ask(target, "select gateway, name, receive_total from argus.peer_latest")
@@ -145,8 +146,9 @@ def recorded_totals() -> dict[tuple[str, str], int]:
 
 
 @needs_root
-def test_it_exports_a_living_mesh_and_leaves_nothing(tmp_path: Path) -> None:
-    """Both exporters see real handshakes, one peer never connects, one falls silent; Ctrl-C removes all."""
+def test_a_mesh_from_start_to_end(tmp_path: Path) -> None:
+    """Both exporters show handshakes, one peer never connects, one becomes silent; Ctrl-C removes
+    everything."""
     with demo(tmp_path / "output", "--silent-after", "4") as run:
         until("the exporters", lambda: run.said("Running"))
         expected = {"hamburg-office", "elbe-gauge", "ada-laptop", "lisbon-gateway"}
@@ -162,7 +164,7 @@ def test_it_exports_a_living_mesh_and_leaves_nothing(tmp_path: Path) -> None:
 
         until("the gauge's traffic", lambda: received("elbe-gauge") > 2000)
         until("the pulled cable", lambda: run.said("The cable of elbe-gauge is pulled"))
-        reference = received("hamburg-office")  # by its traffic the test measures time
+        reference = received("hamburg-office")  # its traffic measures the time
         until("what was on its way", lambda: received("hamburg-office") > reference + 20_000)
         silent = received("elbe-gauge")
         until("other traffic", lambda: received("hamburg-office") > reference + 120_000)
@@ -176,15 +178,15 @@ def test_it_exports_a_living_mesh_and_leaves_nothing(tmp_path: Path) -> None:
         second = subprocess.run(run.process.args, check=False, capture_output=True, timeout=PATIENCE)
         assert second.returncode == 1
         assert b"another demo is running" in second.stderr
-        assert connected("gw1")  # the refused one has taken nothing from the first
+        assert connected("gw1")  # the refused demo has removed nothing of the first
 
         assert run.end(signal.SIGINT) == 0
         assert left_on_the_host() == []
 
 
 @needs_root
-def test_a_killed_demo_is_cleaned_by_the_next(tmp_path: Path) -> None:
-    """After SIGKILL its namespaces and processes stay; the next start ends them and works in their place."""
+def test_a_killed_demo_is_removed_by_the_next(tmp_path: Path) -> None:
+    """After SIGKILL namespaces and processes stay; the next demo removes them first."""
     with demo(tmp_path / "first") as first:
         until("the first demo", lambda: first.said("Running"))
         first.process.kill()
@@ -204,8 +206,8 @@ def test_a_killed_demo_is_cleaned_by_the_next(tmp_path: Path) -> None:
 
 @needs_root
 @pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGTERM, signal.SIGHUP], ids=lambda n: n.name)
-def test_half_set_up_it_leaves_nothing_either(tmp_path: Path, number: signal.Signals) -> None:
-    """A signal while interfaces are being made ends the demo without a trace."""
+def test_a_signal_during_the_setup(tmp_path: Path, number: signal.Signals) -> None:
+    """A signal while interfaces are created ends the demo, and nothing is left."""
     with demo(tmp_path / "output") as run:
         until("the first interface", lambda: run.said("Creating a WireGuard interface"))
         assert run.end(number) == 0
@@ -214,8 +216,8 @@ def test_half_set_up_it_leaves_nothing_either(tmp_path: Path, number: signal.Sig
 
 
 @needs_root
-def test_a_taken_port_and_a_dead_exporter_are_told(tmp_path: Path) -> None:
-    """A taken port is passed over; when an exporter dies, the demo says which, and still ends clean."""
+def test_an_occupied_port_and_an_exporter_that_ends(tmp_path: Path) -> None:
+    """An occupied port is skipped; if an exporter ends, the demo names it, and still removes everything."""
     with taken(FIRST_PORT), demo(tmp_path / "output") as run:
         until("the exporters", lambda: run.said("Running"))
         assert run.said(f"({FIRST_PORT} is taken)")

@@ -21,14 +21,14 @@ from tests.kit.daemon import (
     PATIENCE,
     Daemon,
     Interface,
-    abandoned,
     command,
     daemon,
-    follows,
+    directory_section,
     interface,
     key,
+    make_stale_socket,
     replace,
-    told,
+    reply_of,
 )
 from tests.kit.paths import PROJECT
 from tests.kit.web import make_pair, password_hash, until
@@ -56,8 +56,8 @@ def site(folder: Path, config: str) -> Iterator[Site]:
     (folder / "directory.yml").write_text("peers: {}\n")
     peers = [1, 2, 3]
     with (
-        interface(folder, "wg0", lambda: told(peers)) as wg0,
-        interface(folder, "wg1", lambda: told([4])),
+        interface(folder, "wg0", lambda: reply_of(peers)) as wg0,
+        interface(folder, "wg1", lambda: reply_of([4])),
         daemon(folder, config) as running,
     ):
         yield Site(running, wg0, peers)
@@ -67,14 +67,14 @@ def site(folder: Path, config: str) -> Iterator[Site]:
 def gateway(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Site]:
     """Two interfaces, and a daemon that reads its directory again only after SIGHUP."""
     folder = tmp_path_factory.mktemp("gateway")
-    yield from site(folder, follows(folder, NEVER))
+    yield from site(folder, directory_section(folder, NEVER))
 
 
 @pytest.fixture(scope="module")
 def watching(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Site]:
     """Two interfaces, and a daemon that looks for changes every 100 ms and logs JSON."""
     folder = tmp_path_factory.mktemp("watching")
-    yield from site(folder, follows(folder, "100ms") + "log: {format: json}\n")
+    yield from site(folder, directory_section(folder, "100ms") + "log: {format: json}\n")
 
 
 def test_the_pages(gateway: Site) -> None:
@@ -165,8 +165,8 @@ def test_a_bad_directory_keeps_the_last_good_one(gateway: Site) -> None:
 def test_a_missing_directory_file_is_read_once_it_exists(tmp_path: Path) -> None:
     """The daemon starts without the file, logs that, and reads the file as soon as it exists."""
     with (
-        interface(tmp_path, "wg0", lambda: told([1])),
-        daemon(tmp_path, follows(tmp_path, "100ms")) as running,
+        interface(tmp_path, "wg0", lambda: reply_of([1])),
+        daemon(tmp_path, directory_section(tmp_path, "100ms")) as running,
     ):
         assert f"{RELOADED}0" in running.metrics()
         assert running.said(f"{running.directory}: no such file") == 1
@@ -181,7 +181,7 @@ def test_a_failure_and_its_end_are_logged_once(gateway: Site) -> None:
     success = 'wireguard_exporter_read_success{source="uapi",interface="wg7"} '
     failing = 'wireguard_exporter_read_failing{source="uapi",interface="wg7",reason='
     path = daemon.folder / "wg7.sock"
-    abandoned(path)
+    make_stale_socket(path)
     for _ in range(3):
         page = daemon.metrics()
         assert f"{success}0" in page
@@ -189,7 +189,7 @@ def test_a_failure_and_its_end_are_logged_once(gateway: Site) -> None:
         assert key(4) in page
     assert daemon.said("interface wg7 (uapi) cannot be read (stale-socket)") == 1
     path.unlink()
-    with interface(daemon.folder, "wg7", lambda: told([8])):
+    with interface(daemon.folder, "wg7", lambda: reply_of([8])):
         for _ in range(3):
             page = daemon.metrics()
             assert f"{success}1" in page
@@ -201,7 +201,7 @@ def test_a_failure_and_its_end_are_logged_once(gateway: Site) -> None:
 
 def test_json_logs(watching: Site) -> None:
     """Each line of the log is a JSON object with time, level, logger and message."""
-    abandoned(watching.daemon.folder / "wg8.sock")
+    make_stale_socket(watching.daemon.folder / "wg8.sock")
     watching.daemon.metrics()
     (watching.daemon.folder / "wg8.sock").unlink()
     entries = [json.loads(line) for line in watching.daemon.log().splitlines()]
@@ -237,7 +237,7 @@ def test_a_scrape_under_way_is_finished_before_the_end(
     tmp_path: Path, workers: ThreadPoolExecutor, number: signal.Signals
 ) -> None:
     """After the signal, the daemon refuses new connections, answers the scrape, and exits with 0."""
-    with interface(tmp_path, "wg0", lambda: told([1])) as wg0, daemon(tmp_path) as running:
+    with interface(tmp_path, "wg0", lambda: reply_of([1])) as wg0, daemon(tmp_path) as running:
         port = running.port
         scrape = scrape_that_hangs(Site(running, wg0, [1]), workers)
         running.process.send_signal(number)
@@ -267,7 +267,7 @@ def test_the_service_manager_is_notified(tmp_path: Path, monkeypatch: pytest.Mon
         manager.bind(str(tmp_path / "notify"))
         manager.settimeout(PATIENCE)
         monkeypatch.setenv("NOTIFY_SOCKET", str(tmp_path / "notify"))
-        with interface(tmp_path, "wg0", lambda: told([1])), daemon(tmp_path) as running:
+        with interface(tmp_path, "wg0", lambda: reply_of([1])), daemon(tmp_path) as running:
             assert manager.recv(200).startswith(b"READY=1\n")
             assert running.get("/-/healthy")[0] == 200
             running.process.send_signal(signal.SIGTERM)
@@ -280,7 +280,7 @@ def test_a_service_manager_that_is_gone_stops_nothing(
 ) -> None:
     """When no process listens on NOTIFY_SOCKET, the daemon runs and stops as usual."""
     monkeypatch.setenv("NOTIFY_SOCKET", str(tmp_path / "nobody"))
-    with interface(tmp_path, "wg0", lambda: told([1])), daemon(tmp_path) as running:
+    with interface(tmp_path, "wg0", lambda: reply_of([1])), daemon(tmp_path) as running:
         assert running.get("/metrics")[0] == 200
         running.process.send_signal(signal.SIGTERM)
         assert running.process.wait(PATIENCE) == 0
@@ -296,7 +296,10 @@ def test_tls_and_passwords(tmp_path: Path) -> None:
         f"tls_server_config: {{cert_file: {tmp_path}/server.crt, key_file: {tmp_path}/server.key}}\n"
         f"basic_auth_users: {{prometheus: {password_hash('wonder')}}}\n"
     )
-    with interface(tmp_path, "wg0", lambda: told([1])), daemon(tmp_path, f"web_config: {web}\n") as running:
+    with (
+        interface(tmp_path, "wg0", lambda: reply_of([1])),
+        daemon(tmp_path, f"web_config: {web}\n") as running,
+    ):
 
         def curl(*options: str, scheme: str = "https", path: str = "/metrics") -> tuple[str, str]:
             """The HTTP status ("000" = no answer) and the body."""
@@ -337,7 +340,7 @@ def test_a_missing_module_is_logged_once(tmp_path: Path) -> None:
             assert failing in page
             assert 'wireguard_exporter_read_success{source="uapi",interface=""} 1' in page
         assert running.said("source netlink cannot be read (module): the kernel has no WireGuard") == 1
-        with interface(tmp_path, "wg0", lambda: told([1])):
+        with interface(tmp_path, "wg0", lambda: reply_of([1])):
             assert failing not in running.metrics()
         assert running.said("source netlink can be read again") == 1
 

@@ -1,4 +1,4 @@
-"""Real wireguard-go tunnels between two network namespaces: all that the product reads, wg(8) shows."""
+"""Real wireguard-go tunnels between two network namespaces, read by Argus and by wg(8)."""
 
 from __future__ import annotations
 
@@ -22,11 +22,11 @@ from exporter.sources.gateway import NETNS_DIRECTORY
 from exporter.sources.uapi import DIRECTORY, UapiSource
 from tests.kit.uapiserver import product_rows, wg_rows
 
-PATIENCE = 30  # seconds; a bound for waiting, far above what is needed
+PATIENCE = 30  # longest wait in seconds, far more than needed
 
 
 def missing() -> str:
-    """Why real tunnels cannot be had here, "" if they can."""
+    """Why this host cannot run the tunnels; "" = it can."""
     if os.geteuid() != 0:
         return "needs root, for network namespaces"
     for tool in ("wireguard-go", "wg", "ip", "nsenter", "ping"):
@@ -47,7 +47,7 @@ def run(*command: str, feed: str = "") -> str:
 
 @dataclass(frozen=True)
 class End:
-    """One end of the tunnel: a namespace, a tunnel interface in it, its addresses and its key pair."""
+    """One end of the tunnel: a namespace, its tunnel interface, its addresses and its key pair."""
 
     side: Literal["a", "b"]
     private_key: str = field(repr=False)
@@ -67,14 +67,14 @@ class End:
 
     @property
     def entered(self) -> list[str]:
-        """The start of a command in the namespace; unlike `ip netns exec`, it mounts nothing."""
+        """The prefix of a command that runs in the namespace. Unlike `ip netns exec`, it mounts nothing."""
         return ["nsenter", f"--net={NETNS_DIRECTORY / self.namespace}"]
 
     def inside(self, *command: str) -> str:
         return run(*self.entered, *command)
 
     def set(self, *arguments: str, keys: str = "") -> None:
-        """`wg set`; where a file with a secret key is wanted, /dev/stdin gives `keys`."""
+        """Runs `wg set`. `keys` go to /dev/stdin, as the file of a secret key."""
         run("wg", "set", self.interface, *arguments, feed=keys)
 
 
@@ -94,7 +94,7 @@ def namespace(end: End) -> Iterator[None]:
 
 @contextmanager
 def wireguard_go(end: End, log: Path) -> Iterator[subprocess.Popen[bytes]]:
-    """The userspace process in its namespace; its socket is in the host's directory, as always."""
+    """Runs wireguard-go in the namespace; its socket is in the directory of the host."""
     command = [*end.entered, "wireguard-go", "--foreground", end.interface]
     with log.open("wb") as file:
         process = subprocess.Popen(command, stdout=file, stderr=file)
@@ -124,7 +124,7 @@ class Tunnel:
 
 @pytest.fixture
 def tunnel(tmp_path: Path) -> Iterator[Tunnel]:
-    """Two namespaces joined by a veth pair, a wireguard-go in each, with a preshared key between the two."""
+    """Connects two namespaces by a veth pair, and runs a wireguard-go in each, with a preshared key."""
     a, b = make_end("a"), make_end("b")
     with ExitStack() as stack:
         stack.enter_context(namespace(a))
@@ -151,12 +151,12 @@ def tunnel(tmp_path: Path) -> Iterator[Tunnel]:
 
 
 def ping(end: End, address: str) -> None:
-    """Until an answer comes: the first packets wait for the handshake."""
+    """Sends pings until one is answered; the first packets wait for the handshake."""
     end.inside("ping", "-c", "1", "-w", str(PATIENCE), address)
 
 
 def read_between_dumps(source: UapiSource, name: str) -> Device:
-    """A reading with the same `wg show dump` before and after it, so that the three must agree."""
+    """A reading between two equal outputs of `wg show dump`, so that all three must be equal."""
     for _ in range(20):
         before = wg_rows(name)
         device = source.read(name)
@@ -167,7 +167,7 @@ def read_between_dumps(source: UapiSource, name: str) -> Device:
 
 
 def test_real_tunnel_is_read_as_wg_shows_it(tunnel: Tunnel) -> None:
-    """After a real handshake and traffic, both ends are read exactly, and what changes is followed."""
+    """After a handshake and traffic both ends are read exactly, also after changes."""
     source = UapiSource(DIRECTORY, PATIENCE)
     a, b = tunnel.a, tunnel.b
     assert {a.interface, b.interface} <= set(source.list())
@@ -196,7 +196,7 @@ def test_real_tunnel_is_read_as_wg_shows_it(tunnel: Tunnel) -> None:
 
 
 def test_configuration_is_read_as_wg_shows_it(tunnel: Tunnel) -> None:
-    """Marks, keepalives, IPv6 endpoints and hundreds of peers in wireguard-go's random order all agree."""
+    """Marks, keepalives, IPv6 endpoints and hundreds of peers in random order are read exactly."""
     a = tunnel.a
     a.set("fwmark", "0x2a", "peer", tunnel.b.public_key, "persistent-keepalive", "25")
     peers = [
@@ -223,8 +223,8 @@ def test_configuration_is_read_as_wg_shows_it(tunnel: Tunnel) -> None:
     assert all(was is now for was, now in zip(kept, after.peers, strict=True))
 
 
-def test_ended_process_is_stale_and_only_itself_fails(tunnel: Tunnel) -> None:
-    """A killed wireguard-go leaves a stale socket that stays; the other interface is read as before."""
+def test_killed_process_leaves_a_stale_socket(tunnel: Tunnel) -> None:
+    """The socket of a killed wireguard-go is stale and is not removed; the other interface is still read."""
     source = UapiSource(DIRECTORY, PATIENCE)
     tunnel.process_a.kill()
     tunnel.process_a.wait(PATIENCE)

@@ -1,6 +1,6 @@
 #!/bin/sh
-# Serves the host on the second serial line: a number comes in, the script of that number in the exchange folder is run,
-# the number and the script's exit status go back. "halt" ends the machine.
+# The agent: receives a number on the second serial line, runs the script of that number in the exchange folder, and
+# sends the number with the script's exit status back. "halt" shuts the guest down.
 export PATH=/usr/local/sbin:/usr/local/bin:/usr/sbin:/usr/bin:/sbin:/bin:/run/guest/bin
 ip link set lo up
 stty -F /dev/ttyS1 raw -echo

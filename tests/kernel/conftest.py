@@ -1,7 +1,8 @@
-"""Where the tests in `guest/` run: here when the host's kernel has WireGuard, otherwise in a guest.
+"""Runs the tests in `guest/` on the host if its kernel has WireGuard, otherwise in a virtual machine, the
+guest.
 
-In the second case each collected guest test is replaced by an item that reports what became of it there.
-The guest is booted once, and runs in one go those tests that were selected.
+In a guest each collected test is replaced by an item that reports its outcome from there. The guest is booted
+once, and runs all selected tests with one command.
 """
 
 from __future__ import annotations
@@ -23,7 +24,7 @@ GUEST = pytest.StashKey[Guest]()
 
 @functools.cache
 def host_has_wireguard() -> bool:
-    """Can this process make a WireGuard interface? Tried in a network namespace of the attempt's own."""
+    """Whether this process can create a WireGuard interface, tried in a new network namespace."""
     attempt = ["unshare", "--net", "ip", "link", "add", "argus-probe", "type", "wireguard"]
     return os.geteuid() == 0 and subprocess.run(attempt, capture_output=True, check=False).returncode == 0
 
@@ -42,7 +43,7 @@ def pytest_collection_modifyitems(config: pytest.Config, items: list[pytest.Item
 
 
 class GuestItem(pytest.Item):
-    """Stands for a test that runs in the guest, and takes its outcome from there."""
+    """Replaces a test that runs in the guest, and reports its outcome."""
 
     original: pytest.Item
 
@@ -69,7 +70,7 @@ class GuestItem(pytest.Item):
 
 @pytest.fixture(scope="session")
 def vm(request: pytest.FixtureRequest) -> Vm:
-    """The guest of this session, for tests that want to run commands in it."""
+    """The guest of this session, for tests that run commands in it."""
     try:
         return request.config.stash[GUEST].vm()
     except UnavailableError as missing:

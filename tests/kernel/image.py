@@ -1,12 +1,12 @@
-"""Debian's own kernel, fetched as a package, taken apart and cached; nothing of it is ever installed.
+"""Downloads Debian's kernel package, and unpacks it into a cache. Nothing is installed.
 
     ~/.cache/argus-wireguard/linux-image-6.1.0-56-amd64/
         vmlinuz       the kernel
         busybox       static: the tools of the initramfs
-        modules/      00-virtio.ko, 01-...: every module the tests need, in the order of loading
+        modules/      00-virtio.ko, 01-...: every module that the tests need, in the order of loading
 
-apt verifies what it downloads against the signed package lists of the machine. The smaller cloud kernel
-will not do: it has no 9p, by which the guest reads the host's files.
+apt verifies downloads against the signed package lists of the machine. The smaller cloud kernel cannot be
+used: it has no 9p, which the guest needs to read the files of the host.
 """
 
 from __future__ import annotations
@@ -30,13 +30,15 @@ MODULES = ("virtio_pci", "9pnet_virtio", "9p", "overlay", "wireguard", "veth", "
 
 
 class UnavailableError(Exception):
-    """The kernel cannot be had on this machine; the message says why and what would mend it."""
+    """The kernel cannot be used on this machine. The message says why, and how to fix it."""
 
 
 def prepare() -> Path:
-    """The folder of the current kernel, made at the first call; a cached one where nothing can be downloaded.
+    """The folder of the current kernel, filled by the first call. Without a download, the newest cached
+    kernel is used.
 
-    Raises `UnavailableError` where the machine is not amd64, or has neither package source nor cached kernel.
+    Raises `UnavailableError` if the machine is not amd64, or has neither a package source nor a cached
+    kernel.
     """
     if platform.machine() != "x86_64":
         raise UnavailableError(
@@ -56,9 +58,9 @@ def prepare() -> Path:
 
 
 def _current_kernel() -> str:
-    """`linux-image-6.1.0-56-amd64`: the kernel that the package lists call current."""
+    """The package of the current kernel in the package lists: `linux-image-6.1.0-56-amd64`."""
     if not (shutil.which("apt-get") and shutil.which("dpkg-deb")):
-        raise UnavailableError("Debian's kernel comes by apt-get and dpkg-deb, which are not here")
+        raise UnavailableError("Debian's kernel needs apt-get and dpkg-deb, which are not installed")
 
     def look() -> str:
         found = re.search(r"Depends: (linux-image-\S+)", _apt("apt-cache", "depends", KERNEL))
@@ -66,11 +68,11 @@ def _current_kernel() -> str:
 
     if package := _with_fresh_lists(look):
         return package
-    raise UnavailableError(f"no package list offers {KERNEL}: is Debian's main archive among apt's sources?")
+    raise UnavailableError(f"no package list has {KERNEL}: add Debian's main archive to apt's sources")
 
 
 def _build(cache: Path, package: str) -> None:
-    """Fill `cache/package`: made beside it and renamed, so that an interruption leaves nothing behind."""
+    """Fills `cache/package`. It is built under another name and renamed, so that it is never incomplete."""
     cache.mkdir(parents=True, exist_ok=True)
     with tempfile.TemporaryDirectory(dir=cache, prefix="building-") as scratch:
         kernel = _extract(package, Path(scratch, "kernel"))
@@ -82,12 +84,12 @@ def _build(cache: Path, package: str) -> None:
         modules = {_name(path): path for path in kernel.glob("**/kernel/**/*.ko*")}
         for number, (name, content) in enumerate(_in_order(modules, MODULES)):
             (made / "modules" / f"{number:02}-{name}.ko").write_bytes(content)
-        with contextlib.suppress(FileExistsError):  # another run was faster
+        with contextlib.suppress(FileExistsError):  # another run has built it in the meantime
             made.rename(cache / package)
 
 
 def _extract(package: str, folder: Path) -> Path:
-    """Download `package` and lay its files out in `folder`."""
+    """Downloads `package`, and unpacks it into `folder`."""
     folder.mkdir()
 
     def download() -> Path | None:
@@ -96,13 +98,15 @@ def _extract(package: str, folder: Path) -> Path:
 
     archive = _with_fresh_lists(download)
     if not archive:
-        raise UnavailableError(f"`apt-get download {package}` brings nothing: is the archive reachable?")
+        raise UnavailableError(
+            f"`apt-get download {package}` downloads nothing: check the connection to the archive"
+        )
     subprocess.run(["dpkg-deb", "-x", archive, folder], check=True, timeout=300)
     return folder
 
 
 def _with_fresh_lists(attempt: Callable[[], Found]) -> Found:
-    """What `attempt` brings; if nothing, what it brings after `apt-get update`."""
+    """The result of `attempt`; if it is empty, the result after `apt-get update`."""
     found = attempt()
     if not found:
         _apt("apt-get", "update", "-qq")
@@ -111,23 +115,24 @@ def _with_fresh_lists(attempt: Callable[[], Found]) -> Found:
 
 
 def _apt(*command: str, cwd: Path | None = None) -> str:
-    """The output of an apt command. Its success shows in what it brings."""
-    limited = ("timeout", "300", *command)  # a dead network is no reason to hang
+    """The output of an apt command, also if it fails."""
+    limited = ("timeout", "300", *command)  # the network may not answer
     return subprocess.run(limited, cwd=cwd, capture_output=True, text=True, check=False).stdout
 
 
 def _name(path: Path) -> str:
-    """The module's name as the kernel writes it: `ip6_udp_tunnel` for `ip6-udp-tunnel.ko.xz`."""
+    """The kernel's name of a module: `ip6_udp_tunnel` for `ip6-udp-tunnel.ko.xz`."""
     return path.name.partition(".ko")[0].replace("-", "_")
 
 
 def _content(path: Path) -> bytes:
-    """The module, which Debian 13 compresses."""
+    """The content of a module, which is compressed in Debian 13."""
     return lzma.decompress(path.read_bytes()) if path.suffix == ".xz" else path.read_bytes()
 
 
 def _in_order(modules: Mapping[str, Path], wanted: Iterable[str]) -> Iterator[tuple[str, bytes]]:
-    """`wanted` and all they depend on, each after what it needs, as the `depends=` in each module says."""
+    """The modules `wanted` and their dependencies (`depends=` of each module), each after its own
+    dependencies."""
     seen: set[str] = set()
 
     def visit(name: str) -> Iterator[tuple[str, bytes]]:

@@ -1,6 +1,6 @@
 #!/busybox sh
-# First program of the guest. Below the folder /root grows what the tests see: the host's files, read-only by 9p, under
-# a layer in memory that takes every write. Then the agent takes over there.
+# The first program of the guest. It mounts the files of the host, read-only by 9p, on /root, with an overlay in memory
+# for all writes, and starts the agent there.
 export PATH=/bin
 /busybox mkdir -p /bin /proc /dev /host /memory /root
 /busybox --install -s /bin

@@ -1,4 +1,4 @@
-"""The one guest of a test session, and what became of the tests that ran in it."""
+"""The guest of a test session, and the outcomes of the tests that ran in it."""
 
 from __future__ import annotations
 
@@ -13,14 +13,14 @@ from pathlib import Path
 from tests.kernel.image import UnavailableError
 from tests.kernel.vm import EXCHANGE, Vm, VmError, boot
 
-REPORT_VARIABLE = "ARGUS_GUEST_REPORT"  # where the tests in the guest write what became of them
+REPORT_VARIABLE = "ARGUS_GUEST_REPORT"  # the file for the outcomes of the tests in the guest
 REPORT = "reports.jsonl"
 LIMIT = 600  # seconds for all tests in the guest
 
 
 @dataclass(frozen=True, slots=True)
 class Outcome:
-    """What became of one test: `text` is the reason of a skip, or the whole report of a failure."""
+    """The outcome of a test. `text`: the reason of a skip, or the report of a failure."""
 
     passed: bool
     skipped: bool = False
@@ -28,7 +28,7 @@ class Outcome:
 
 
 class Guest:
-    """Boots the guest when it is first needed, and runs `tests` in it when the first outcome is asked for."""
+    """Boots the guest when it is first needed, and runs `tests` in it when the first outcome is needed."""
 
     def __init__(self, root: Path) -> None:
         self.root = root
@@ -39,7 +39,7 @@ class Guest:
         self._rest = ""  # why a test has no outcome
 
     def vm(self) -> Vm:
-        """The running guest. Raises `UnavailableError` or `VmError`, always that of the first attempt."""
+        """The running guest. Raises the `UnavailableError` or `VmError` of the first attempt."""
         if self._vm is None:
             try:
                 self._vm = self._stack.enter_context(boot())
@@ -50,10 +50,10 @@ class Guest:
         raise self._vm
 
     def outcome(self, test: str) -> Outcome:
-        """What became of a test, by its node id. Raises as `vm` does."""
+        """The outcome of a test, by its node id. Raises the same errors as `vm`."""
         if self._outcomes is None:
             self._outcomes = self._run(self.vm())
-        return self._outcomes.get(test, Outcome(False, text=f"it was never finished: {self._rest}"))
+        return self._outcomes.get(test, Outcome(False, text=f"the test did not finish: {self._rest}"))
 
     def close(self) -> None:
         self._stack.close()
@@ -70,7 +70,7 @@ class Guest:
 
 
 def _outcomes(report: Path) -> dict[str, Outcome]:
-    """Per test, of the reports of its phases: the first that did not pass, or else that of the last."""
+    """For each test the first report of a phase that did not pass, otherwise the report of its last phase."""
     outcomes: dict[str, Outcome] = {}
     for line in report.read_text().splitlines() if report.exists() else ():
         test, phase, outcome, text = json.loads(line)

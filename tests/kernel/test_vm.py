@@ -1,4 +1,4 @@
-"""The guest that kernel tests run in: commands, files, and what becomes of it when things go wrong."""
+"""The guest that the kernel tests run in: its commands, its files, and a crash."""
 
 from __future__ import annotations
 
@@ -13,19 +13,19 @@ HERE = Path(__file__)
 
 
 def test_commands_run_in_the_guest(vm: Vm) -> None:
-    """A command's output, errors included, and exit status come back; it has the environment given to it."""
+    """A command gets its environment, and returns its exit status and its output, with standard error."""
     done = vm.run('echo "$GREETING" >&2; exit 7', env={"GREETING": "it's me"})
     assert (done.status, done.output) == (7, "it's me\n")
 
 
 def test_the_guest_runs_wireguard(vm: Vm) -> None:
-    """The guest's kernel makes a WireGuard interface."""
+    """The guest's kernel can create a WireGuard interface."""
     done = vm.run("ip link add probe type wireguard && wg show probe && ip link delete probe")
     assert (done.status, done.output) == (0, "interface: probe\n")
 
 
 def test_the_guest_reads_the_host_and_cannot_change_it(vm: Vm) -> None:
-    """The guest reads this file, and sees what it writes beside it, which the host never does."""
+    """The guest reads the files of the host; a file that it writes exists only in the guest."""
     written = HERE.with_name("written-by-the-guest")
     done = vm.run(f"head -n 1 {HERE}; echo mine >{written}; cat {written}")
     assert (done.status, done.output) == (0, f'"""{__doc__.splitlines()[0]}"""\nmine\n')
@@ -33,15 +33,15 @@ def test_the_guest_reads_the_host_and_cannot_change_it(vm: Vm) -> None:
 
 
 def test_one_folder_is_shared_both_ways(vm: Vm) -> None:
-    """What either side writes to the exchange folder the other reads."""
+    """Host and guest read the files that the other writes to the exchange folder."""
     (vm.exchange / "question").write_text("6 * 7\n")
     done = vm.run(f"echo $(($(cat {EXCHANGE}/question))) >{EXCHANGE}/answer")
     assert (done.status, done.output) == (0, "")
     assert (vm.exchange / "answer").read_text() == "42\n"
 
 
-def test_a_crash_of_the_guest_is_told() -> None:
-    """A kernel that panics ends the machine, and the error holds what it said last."""
+def test_a_crash_of_the_guest_is_reported() -> None:
+    """A panic of the kernel ends the guest, and the error contains the last lines of its console."""
     try:
         with boot() as vm, pytest.raises(VmError, match=r"(?s)went down.*sysrq triggered crash"):
             vm.run("echo c >/proc/sysrq-trigger")

@@ -1,11 +1,12 @@
-"""A machine with a WireGuard kernel: Debian's own under qemu, over the host's files, which it cannot change.
+"""A virtual machine with Debian's kernel, which has WireGuard, under qemu.
 
-The guest sees every file of the host, the project and its virtual environment included, under a layer in
-memory that takes all writes; one folder, `/run/exchange` in the guest, is shared both ways. It needs no
-privilege on the host and no network. Leaving the `with` block of `boot` ends it; it dies with its parent.
+The guest reads the files of the host, with the project and its virtual environment. Its writes go to memory
+and do not change the host. One folder, `/run/exchange` in the guest, is shared for reading and writing. The
+guest needs no privileges on the host and no network. It ends with the `with` block of `boot`, or with the
+process that started it.
 
-The guest remembers what it read of the host, which is what makes it fast: it need not see what is written
-there while it runs, and a module that is edited meanwhile may look torn to it.
+The guest caches files of the host for speed. Changes on the host during a run may not be visible, and a file
+that is edited during a run may be read half old and half new.
 """
 
 from __future__ import annotations
@@ -28,17 +29,17 @@ HERE = Path(__file__).parent
 QEMU = "qemu-system-x86_64"
 EXCHANGE = "/run/exchange"
 MEMORY = "2G"
-FAST_REMOVAL = "rcupdate.rcu_expedited=1"  # the kernel waits for RCU once for each peer it removes
+FAST_REMOVAL = "rcupdate.rcu_expedited=1"  # the kernel waits for RCU once for each removed peer
 BOOT_LIMIT = {"kvm": 60, "tcg": 300}  # seconds, per accelerator; emulation takes about ten
 
 
 class VmError(Exception):
-    """The guest did not come up, or went away, or did not answer; ends with what its console said."""
+    """The guest did not boot, ended, or did not answer. The message contains the end of its console."""
 
 
 @dataclass(frozen=True, slots=True)
 class Completed:
-    """A command that ended in the guest: its exit status and all it wrote to either output."""
+    """The result of a command in the guest: exit status, and standard output and error together."""
 
     status: int
     output: str
@@ -46,12 +47,14 @@ class Completed:
 
 @contextlib.contextmanager
 def boot() -> Iterator[Vm]:
-    """A running guest, by KVM where that works and by emulation otherwise.
+    """Boots a guest, with KVM if that works, otherwise with emulation.
 
-    Raises `image.UnavailableError` where qemu or the kernel cannot be had, `VmError` when no boot succeeds.
+    Raises `image.UnavailableError` without qemu or kernel, `VmError` if the guest does not boot.
     """
     if not shutil.which(QEMU):
-        raise image.UnavailableError(f"{QEMU} is missing: `apt-get install qemu-system-x86` as root")
+        raise image.UnavailableError(
+            f"{QEMU} is not installed: run `apt-get install qemu-system-x86` as root"
+        )
     kernel = image.prepare()
     for accelerator in _accelerators():
         with tempfile.TemporaryDirectory(prefix="argus-vm-") as folder:
@@ -71,7 +74,7 @@ def boot() -> Iterator[Vm]:
 
 
 class Vm:
-    """A guest, and the serial line to the agent in it."""
+    """A guest, and the serial line to its agent."""
 
     def __init__(self, kernel: Path, folder: Path, accelerator: str) -> None:
         self.accelerator = accelerator
@@ -79,7 +82,7 @@ class Vm:
         self.exchange.mkdir()
         self._console = folder / "console"
         self._runs = 0
-        self._heard = b""
+        self._received = b""
         command = _command(kernel / "vmlinuz", _initramfs(kernel, folder), folder, accelerator)
         with self._console.open("wb") as console:
             self._qemu = subprocess.Popen(
@@ -87,14 +90,14 @@ class Vm:
             )
 
     def wait_ready(self) -> None:
-        """Return once the agent answers. Raises `VmError` when it does not within the accelerator's limit."""
-        if (answer := self._hear(BOOT_LIMIT[self.accelerator])) != "ready":
-            raise self._error(f"the agent of the guest says {answer!r} instead of ready")
+        """Waits until the agent answers. Raises `VmError` after the accelerator's limit."""
+        if (answer := self._read_line(BOOT_LIMIT[self.accelerator])) != "ready":
+            raise self._error(f"the agent of the guest answered {answer!r}; it must be ready")
 
     def run(self, command: str, timeout: float = 60, env: Mapping[str, str] | None = None) -> Completed:
-        """Run a shell command as root in the guest, in this process's working directory.
+        """Runs a shell command as root in the guest, in this process's working directory.
 
-        Raises `VmError` when it does not end within `timeout` seconds; the guest is then of no further use.
+        Raises `VmError` if it does not end within `timeout` seconds; the guest cannot be used after that.
         """
         self._runs += 1
         number = str(self._runs)
@@ -102,40 +105,40 @@ class Vm:
         home = quote(str(Path.home()))
         script = f"export HOME={home}\n{exports}cd {quote(str(Path.cwd()))} || exit\n{command}\n"
         (self.exchange / f"{number}.sh").write_text(script)
-        self._say(number)
-        heard, _, status = self._hear(timeout).partition(" ")
-        if heard != number:
-            raise self._error(f"the agent of the guest answers {heard!r} to command {number}")
+        self._send(number)
+        answer, _, status = self._read_line(timeout).partition(" ")
+        if answer != number:
+            raise self._error(f"the agent of the guest answered {answer!r} to command {number}")
         return Completed(int(status), (self.exchange / f"{number}.out").read_text(errors="replace"))
 
     def console(self) -> str:
-        """What the kernel and qemu said so far."""
+        """The output of the kernel and of qemu so far."""
         return self._console.read_text(errors="replace")
 
     def close(self) -> None:
-        """End the guest: by its own way when it still listens, by signal otherwise."""
+        """Shuts the guest down; kills it if it does not answer."""
         with contextlib.suppress(OSError, subprocess.TimeoutExpired):
-            self._say("halt")
+            self._send("halt")
             self._qemu.wait(timeout=10)
         self._qemu.kill()
         self._qemu.communicate()
 
-    def _say(self, line: str) -> None:
+    def _send(self, line: str) -> None:
         assert self._qemu.stdin
         self._qemu.stdin.write(f"{line}\n".encode())
 
-    def _hear(self, timeout: float) -> str:
-        """The agent's next line, without its end."""
+    def _read_line(self, timeout: float) -> str:
+        """The next line from the agent."""
         assert self._qemu.stdout
         deadline = time.monotonic() + timeout
-        while b"\n" not in self._heard:
+        while b"\n" not in self._received:
             ready, _, _ = select.select([self._qemu.stdout], [], [], max(0, deadline - time.monotonic()))
             if not ready:
                 raise self._error(f"the guest did not answer within {timeout:g} s")
             if not (received := self._qemu.stdout.read(4096)):
                 raise self._error("the guest went down")
-            self._heard += received
-        line, _, self._heard = self._heard.partition(b"\n")
+            self._received += received
+        line, _, self._received = self._received.partition(b"\n")
         return line.decode(errors="replace").strip()
 
     def _error(self, what: str) -> VmError:
@@ -143,12 +146,13 @@ class Vm:
 
 
 def _accelerators() -> list[str]:
-    """What to try, in order. That /dev/kvm opens does not mean that a guest will run on it."""
+    """The accelerators to try, in order. KVM may fail although /dev/kvm can be opened."""
     return ["kvm", "tcg"] if os.access("/dev/kvm", os.R_OK | os.W_OK) else ["tcg"]
 
 
 def _initramfs(kernel: Path, folder: Path) -> Path:
-    """The archive that the kernel starts from: busybox, modules, the two scripts. Not compressed: faster."""
+    """The initramfs with busybox, the modules and the two scripts. It is not compressed, which boots
+    faster."""
     stage = folder / "initramfs"
     shutil.copytree(kernel / "modules", stage / "modules")
     shutil.copy(kernel / "busybox", stage)
@@ -166,7 +170,8 @@ def _initramfs(kernel: Path, folder: Path) -> Path:
 
 
 def _command(vmlinuz: Path, initramfs: Path, folder: Path, accelerator: str) -> list[str]:
-    """qemu with two serial lines, the console into a file and the agent's on its own input and output."""
+    """The command of qemu with two serial lines: the console to a file, the agent to standard input and
+    output."""
     root = "local,id=root,path=/,readonly=on,security_model=none,multidevs=remap"
     exchange = f"local,id=exchange,path={folder}/exchange,security_model=none"
     return [

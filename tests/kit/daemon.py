@@ -22,22 +22,22 @@ SERVES = re.compile(r"serves (\S+) on 127\.0\.0\.1:(\d+)")
 
 
 def key(number: int) -> str:
-    """A public key as it is written in metrics and in the directory."""
+    """A public key in base64, as in metrics and in the directory."""
     return base64_key(f"{number:064x}")
 
 
 @dataclass
 class Interface:
-    """Answers with `reply()` whenever its gate is open. `asked` counts the questions."""
+    """A userspace interface that answers each request with `reply()` while its gate is open."""
 
     reply: Callable[[], str]
     gate: threading.Event = field(default_factory=threading.Event)
-    asked: int = 0
-    waiting: threading.Event = field(default_factory=threading.Event)  # set by each question
+    requests: int = 0
+    waiting: threading.Event = field(default_factory=threading.Event)  # set by each request
 
     def dialogue(self, connection: socket.socket, _: threading.Event) -> None:
         request(connection)
-        self.asked += 1
+        self.requests += 1
         self.waiting.set()
         self.gate.wait(PATIENCE)
         connection.sendall(self.reply().encode())
@@ -47,7 +47,7 @@ class Interface:
 def interface(
     folder: Path, name: str, reply: Callable[[], str], *, closed: bool = False
 ) -> Iterator[Interface]:
-    """The interface `name`, whose socket is in `folder`; its gate is open unless it is to be `closed`."""
+    """Serves the interface `name` on a socket in `folder`. Its gate is open unless `closed` is set."""
     made = Interface(reply)
     if not closed:
         made.gate.set()
@@ -58,22 +58,22 @@ def interface(
             made.gate.set()
 
 
-def told(peers: list[int]) -> str:
-    """The reply of an interface with these peers; each has received as many bytes as its number."""
+def reply_of(peers: list[int]) -> str:
+    """The reply of an interface with these peers. Each has received as many bytes as its number."""
     lines = [f"private_key={'7' * 64}\nlisten_port=51820\n"]
     lines += [f"public_key={peer:064x}\nrx_bytes={peer}\ntx_bytes=1\n" for peer in peers]
     return "".join([*lines, "errno=0\n\n"])
 
 
-def abandoned(path: Path) -> None:
-    """A socket file without a process behind it."""
+def make_stale_socket(path: Path) -> None:
+    """Creates a socket file without a process."""
     with socket.socket(socket.AF_UNIX, socket.SOCK_STREAM) as listener:
         listener.bind(str(path))
 
 
 @dataclass(frozen=True)
 class Daemon:
-    """A running exporter: its process, and the files it was given."""
+    """A running daemon with its files."""
 
     process: subprocess.Popen[bytes]
     folder: Path  # UAPI sockets, directory.yml and the log
@@ -91,7 +91,7 @@ class Daemon:
         return (self.folder / "log").read_text()
 
     def said(self, text: str) -> int:
-        """How many lines of the log have this in them."""
+        """The number of log lines that contain the text."""
         return sum(text in line for line in self.log().splitlines())
 
     def get(self, path: str) -> tuple[int, str]:
@@ -107,19 +107,19 @@ class Daemon:
         return page
 
     def names(self) -> dict[str, str]:
-        """Public key → name of each peer that has one; the others are told by their keys."""
+        """Public key → name of each peer with a name. Peers without a name have their key as `peer`."""
         found = re.findall(r"^wireguard_peer_info\{(.*)\} 1$", self.metrics(), re.MULTILINE)
         labels = [dict(re.findall(r'(\w+)="((?:[^"\\]|\\.)*)"', text)) for text in found]
         return {one["public_key"]: one["peer"] for one in labels if one["peer"] != one["public_key"]}
 
     def write_names(self, **names: str) -> None:
-        """Replace the directory file; `p7="x"` names the peer of key 7."""
+        """Replaces the directory file; `p7="x"` names the peer with key 7."""
         lines = [f"  {key(int(peer[1:]))}: {{name: {name}}}\n" for peer, name in names.items()]
         replace(self.directory, "peers:\n" + "".join(lines))
 
 
 def replace(file: Path, text: str) -> None:
-    """As editors do: the file is the old or the new one, never half of it."""
+    """Replaces a file atomically, as editors do."""
     new = file.with_suffix(".new")
     new.write_text(text)
     new.rename(file)
@@ -137,7 +137,7 @@ def daemon(
     netlink: bool = False,
     program: Callable[..., list[str]] = command,
 ) -> Iterator[Daemon]:
-    """An exporter on a free port that reads the UAPI sockets in `folder`, and with `netlink` the kernel."""
+    """Runs a daemon on a free port that reads the UAPI sockets in `folder`, and with `netlink` the kernel."""
     file = folder / "argus.yml"
     name = "" if "gateway:" in config else "gateway: gw\n"
     directory = "" if "directory:" in config else "directory: {wg_quick: []}\n"
@@ -158,6 +158,6 @@ def daemon(
         process.wait(PATIENCE)
 
 
-def follows(folder: Path, reload_every: str) -> str:
+def directory_section(folder: Path, reload_every: str) -> str:
     """The section of the configuration that names the directory file."""
     return f"directory: {{files: [{folder}/directory.yml], wg_quick: [], reload_every: {reload_every}}}\n"

@@ -1,4 +1,4 @@
-"""Gateways to make pages of: one with everything in it, and any that hypothesis can think of."""
+"""Gateways to render: one with every feature, and random ones from hypothesis."""
 
 from __future__ import annotations
 
@@ -43,7 +43,7 @@ def with_peers(device: Device, rows: Iterable[Row]) -> Device:
 
 
 def unzip(pieces: Iterable[bytes]) -> bytes:
-    """What a gzip stream holds; it must be exactly one member, with checksum and size right."""
+    """Decompresses a gzip stream, which must be one member with a correct checksum and size."""
     stream = zlib.decompressobj(zlib.MAX_WBITS | 16)
     text = stream.decompress(b"".join(pieces))
     assert stream.eof
@@ -52,7 +52,7 @@ def unzip(pieces: Iterable[bytes]) -> bytes:
 
 
 class Exporter:
-    """The way from snapshots to pages, without anything that reads or serves."""
+    """Makes pages of snapshots, without reading a gateway or serving HTTP."""
 
     def __init__(self, totals: Mapping[str, RecordedTotals] | None = None) -> None:
         self.observer = Observer()
@@ -74,7 +74,8 @@ class Exporter:
         serving: Serving | None = None,
         recording: RecordingState | None = None,
     ) -> NativeContent:
-        """The content of a page, without the process and, unless `serving` is given, the exporter itself."""
+        """The content of a page, without the process's metrics, and without the exporter's own unless
+        `serving` is given."""
         inputs = Inputs(
             snapshot,
             self.observer.devices,
@@ -104,7 +105,7 @@ class Exporter:
         serving: Serving | None = None,
         recording: RecordingState | None = None,
     ) -> list[bytes]:
-        """The page of that content."""
+        """The page of the same content."""
         content = self.gather(snapshot, directory, generation, serving=serving, recording=recording)
         return self.renderer.render(content, openmetrics=openmetrics, gzip=compressed)
 
@@ -173,7 +174,9 @@ class Recorded:
         return row and row[2]
 
 
-TOTALS = {"wg0": Recorded({key(1): (2**53 + 1, 5, OLD), key(7): (1, 1, OLD)})}  # the others are not in it yet
+TOTALS = {
+    "wg0": Recorded({key(1): (2**53 + 1, 5, OLD), key(7): (1, 1, OLD)})
+}  # the other peers are not recorded yet
 
 WG0 = Device(
     "wg0",
@@ -188,7 +191,7 @@ BUSY = Device("busy0", "kernel", public_key=key(102))
 
 
 def history() -> tuple[Snapshot, Snapshot]:
-    """A gateway 30 seconds ago, and now with every state of a peer and every reason of a failure."""
+    """Two snapshots 30 seconds apart. The second has every state of a peer and every reason of a failure."""
     one, five = Peer(key(1), ("10.0.0.1/32", "fd00::1/128"), "192.0.2.1:1", 25), Peer(key(5))
     others: list[Row] = [
         (Peer(key(2), ("10.0.0.2/32",), has_preshared_key=True), 0, 0, 0),  # never
@@ -221,7 +224,7 @@ def history() -> tuple[Snapshot, Snapshot]:
 
 
 def failures() -> tuple[Reading, ...]:
-    """One reading for each reason."""
+    """One failed reading for each reason."""
     places = {
         "permission": ("netlink@locked", ""),
         "module": ("netlink@bare", ""),
@@ -237,7 +240,7 @@ def failures() -> tuple[Reading, ...]:
 
 
 def everything(*, openmetrics: bool = False, compressed: bool = False) -> bytes:
-    """The page of the gateway that has everything, with the exporter's own families."""
+    """The page of the gateway with every feature, with the exporter's own families."""
     exporter = Exporter(TOTALS)
     before, now = history()
     exporter.update(before)
@@ -302,6 +305,6 @@ DEVICES = st.builds(
 SNAPSHOTS = st.builds(
     Snapshot,
     gateway=TEXTS,
-    taken_at=st.floats(NOW - 400, NOW + 400) | st.just(100.0),  # 1970: no clock was set yet
+    taken_at=st.floats(NOW - 400, NOW + 400) | st.just(100.0),  # 1970: before the clock was set
     devices=st.lists(DEVICES, max_size=3, unique_by=lambda device: device.label).map(tuple),
 )

@@ -1,6 +1,6 @@
-"""Golden files: what a rendering is expected to be, byte for byte, kept beside the tests in tests/golden.
+"""Golden files: the expected output of the program, byte for byte, in tests/golden.
 
-`UPDATE_GOLDEN=1 pytest` writes what the code renders now; the change is then reviewed as a diff.
+`UPDATE_GOLDEN=1 pytest` replaces them with the present output; review the diff.
 """
 
 from __future__ import annotations
@@ -16,7 +16,7 @@ DIRECTORY = TESTS / "golden"
 
 
 def check(name: str, text: bytes) -> None:
-    """Fails, with a diff, unless `tests/golden/<name>` holds exactly `text`; updates it when asked to."""
+    """Fails with a diff if `tests/golden/<name>` differs from `text`; with UPDATE_GOLDEN, writes the file."""
     path = DIRECTORY / name
     if os.environ.get("UPDATE_GOLDEN") == "1":
         path.parent.mkdir(parents=True, exist_ok=True)

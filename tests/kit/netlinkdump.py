@@ -1,4 +1,4 @@
-"""Makes the netlink messages of a WireGuard dump, for tests: what the kernel would send for given peers."""
+"""Makes the netlink messages that the kernel sends for a dump of given peers."""
 
 from __future__ import annotations
 
@@ -17,7 +17,7 @@ NESTED = 0x8000
 
 @dataclass(frozen=True)
 class PeerFacts:
-    """A peer as the kernel knows it, keys as raw bytes."""
+    """A peer in the kernel, with raw keys."""
 
     key: bytes
     preshared_key: bytes = bytes(32)
@@ -31,12 +31,12 @@ class PeerFacts:
 
 
 def attribute(kind: int, payload: bytes) -> bytes:
-    """One attribute, padded to four bytes."""
+    """An attribute, padded to four bytes."""
     return struct.pack("=HH", 4 + len(payload), kind) + payload + bytes(-len(payload) % 4)
 
 
 def peer_attributes(peer: PeerFacts) -> list[bytes]:
-    """The attributes of a peer in the kernel's order."""
+    """The attributes of a peer in the order of the kernel."""
     made = [
         attribute(wg.P_PUBLIC_KEY, peer.key),
         attribute(wg.P_PRESHARED_KEY, peer.preshared_key),
@@ -83,8 +83,8 @@ def device_attributes(name: str, private_key: bytes = b"", public_key: bytes = b
 
 
 def nested(parts: Iterable[bytes], pad: bool = False, base: int = 0) -> bytes:
-    """A peer's nest. With `pad`, an empty attribute stands before each u64 that would not be aligned, as on
-    architectures that cannot read one otherwise; `base` is where the nest will stand in its message."""
+    """A peer's nest. With `pad`, an empty attribute precedes each u64 that would not be aligned, as on
+    architectures without unaligned access; `base` is the offset of the nest in its message."""
     inside = b""
     for part in parts:
         kind = struct.unpack_from("=HH", part)[1]
@@ -97,7 +97,7 @@ def nested(parts: Iterable[bytes], pad: bool = False, base: int = 0) -> bytes:
 def messages(
     head: bytes, peers: Sequence[PeerFacts], per_message: int = 3, *, pad: bool = False
 ) -> list[bytes]:
-    """The attributes of each message of a dump: the device with its first peers, then the others."""
+    """The attributes of each message of a dump: the device with its first peers, then the other peers."""
     made = []
     for at in range(0, max(len(peers), 1), per_message):
         front = head if at == 0 else b""

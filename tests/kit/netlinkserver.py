@@ -1,6 +1,6 @@
-"""The kernel's end of a netlink socket, for tests: what it sends is what a test says, fault by fault.
+"""The kernel's end of a netlink socket. A test determines the answers and their faults.
 
-The sockets are real and keep message boundaries, as netlink does; the bytes on them are made here.
+The sockets are real and keep message boundaries, as netlink does.
 """
 
 from __future__ import annotations
@@ -17,29 +17,29 @@ from exporter.sources.nlsocket import HEADER, NLM_F_DUMP_INTR, NLMSG_DONE, NLMSG
 NLM_F_MULTI = 0x2
 FAMILY = 0x1C
 
-Answer = Callable[[int], Iterable[bytes]]  # a request's sequence number → the datagrams that answer it
+Answer = Callable[[int], Iterable[bytes]]  # sequence number of a request → the datagrams of the answer
 
 
 def message(kind: int, sequence: int, payload: bytes = b"", flags: int = NLM_F_MULTI) -> bytes:
-    """One netlink message, padded."""
+    """A netlink message, padded to four bytes."""
     size = HEADER.size + len(payload)
     return HEADER.pack(size, kind, flags, sequence, 0) + payload + bytes(-size % 4)
 
 
 def done(sequence: int, code: int = 0, flags: int = NLM_F_MULTI) -> bytes:
-    """NLMSG_DONE; the kernel puts an error number below zero into it."""
+    """NLMSG_DONE with an error number, which is 0 or negative."""
     return message(NLMSG_DONE, sequence, struct.pack("=i", code), flags)
 
 
 def refusal(code: int) -> Answer:
-    """NLMSG_ERROR with this error number, as the kernel sends it: negative, the request behind it."""
+    """NLMSG_ERROR with a negative error number and the request, as the kernel sends it."""
     return lambda sequence: [message(NLMSG_ERROR, sequence, struct.pack("=i", code) + bytes(16), 0)]
 
 
 def device_dump(parts: Sequence[bytes], interrupted: int | None = None, kind: int = FAMILY) -> Answer:
     """A dump of a WireGuard device, one datagram for each of `parts` and one for DONE.
 
-    `interrupted` is the number of the message that says so; `len(parts)` is DONE.
+    `interrupted`: the number of the message with NLM_F_DUMP_INTR; `len(parts)` is DONE.
     """
 
     def answer(sequence: int) -> Iterable[bytes]:
@@ -54,9 +54,9 @@ def device_dump(parts: Sequence[bytes], interrupted: int | None = None, kind: in
 
 
 class AnsweringKernel:
-    """Answers one dump on each socket that is opened to it, in the order of `answers`.
+    """Answers one dump on each socket that is opened, in the order of `answers`.
 
-    After its answer the kernel's end is closed, or with `hold` kept open until the other end is.
+    After the answer the kernel's end is closed; with `hold` it stays open until the other end is closed.
     """
 
     def __init__(self, *answers: Answer, hold: bool = False) -> None:
@@ -67,7 +67,7 @@ class AnsweringKernel:
         self._threads: list[threading.Thread] = []
 
     def open(self, timeout: float) -> NetlinkSocket:
-        """A socket whose next dump gets the next answer; `KernelSource` takes this method as its opener."""
+        """A socket whose dump gets the next answer. This method is the opener of a `KernelSource`."""
         ours, theirs = socket.socketpair(socket.AF_UNIX, socket.SOCK_SEQPACKET)
         thread = threading.Thread(target=self._serve, args=(theirs, next(self._answers)))
         self._threads.append(thread)
@@ -76,7 +76,7 @@ class AnsweringKernel:
         return self.sockets[-1]
 
     def _serve(self, connection: socket.socket, answer: Answer) -> None:
-        with connection, contextlib.suppress(ConnectionError):  # a client may hang up in the middle
+        with connection, contextlib.suppress(ConnectionError):  # a client may close in the middle
             request = connection.recv(4096)
             self.requests.append(request)
             for datagram in answer(HEADER.unpack_from(request)[3]):

@@ -1,4 +1,4 @@
-"""The project's own pages, at the top and in docs, and how tests read them."""
+"""The Markdown pages of the project, at the top and in docs, and functions to read them."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Doing something as another user than root."""
+"""Runs tests as an unprivileged user."""
 
 from __future__ import annotations
 
@@ -10,7 +10,7 @@ from collections.abc import Iterator
 
 @contextlib.contextmanager
 def without_privilege() -> Iterator[None]:
-    """As an ordinary user: root may open everything."""
+    """Runs the block as an unprivileged user, because root can open every file."""
     before = os.geteuid()
     if before == 0:
         os.seteuid(65534)
@@ -21,7 +21,7 @@ def without_privilege() -> Iterator[None]:
 
 
 def has_user_namespaces() -> bool:
-    """Whether an ordinary user may make user namespaces here; in a chroot nobody may."""
+    """Whether an unprivileged user can create user namespaces on this host; in a chroot it cannot."""
     ordinary = ["setpriv", "--reuid=65533", "--clear-groups", "--regid=65533"] if os.geteuid() == 0 else []
     return (
         subprocess.run([*ordinary, "unshare", "--user", "true"], capture_output=True, check=False).returncode

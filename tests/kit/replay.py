@@ -1,7 +1,7 @@
-"""A gateway whose peers are busy, as netlink dumps that the kernel would send of it, reading after reading.
+"""Replays the netlink dumps of a busy gateway.
 
-WireGuard's counters change only with real traffic, which 100,000 peers on one machine cannot have. Here the
-bytes of a dump are made once, and `advance` writes into them what one scrape interval changes.
+WireGuard's counters change only with real traffic, and one machine cannot have the traffic of 100,000 peers.
+So the bytes of a dump are made once, and `advance` writes the changes of one scrape interval into them.
 """
 
 from __future__ import annotations
@@ -21,11 +21,11 @@ SEQUENCE = struct.Struct("=I")
 DONE = struct.Struct("=IHHIIi")
 FAMILY = 0x1C
 
-# What a datagram of a dump can hold: 32 KiB less the kernel's own struct skb_shared_info.
+# Size of a datagram of a dump: 32 KiB minus the kernel's struct skb_shared_info.
 DATAGRAM = 32 * 1024 - 320
 
 INTERVAL = 15  # seconds between two readings
-RENEWAL = 120 // INTERVAL  # a busy peer renews its handshake every 120 s, so at each eighth reading
+RENEWAL = 120 // INTERVAL  # readings between two handshakes of a busy peer, which come every 120 s
 
 KEY, IPV4, IPV6 = b"\xee" * 32, "10.0.0.1", "fd00::1"
 TEMPLATE = nested(
@@ -43,7 +43,7 @@ KEY_AT = TEMPLATE.index(KEY)
 IPV4_AT = TEMPLATE.index(socket.inet_pton(socket.AF_INET, IPV4))
 IPV6_AT = TEMPLATE.index(socket.inet_pton(socket.AF_INET6, IPV6))
 LAYOUT = wg.LAYOUTS[0]
-ENDPOINT_AT = LAYOUT.size + 4 + 2  # behind the attribute's header and the address family
+ENDPOINT_AT = LAYOUT.size + 4 + 2  # after the attribute's header and the address family
 
 COUNTERS = struct.Struct("=QIQ")  # sent; the header of the next attribute; received
 (RECEIVED_HEADER,) = struct.unpack("=I", attribute(wg.P_RX_BYTES, bytes(8))[:4])
@@ -52,11 +52,11 @@ ENDPOINT = struct.Struct("!HI")  # port, IPv4 address
 
 
 class Replay:
-    """The dump of one device. `busy` is the share of peers whose counters change with each reading.
+    """The dump of one device. `busy`: share of the peers whose counters change with each reading.
 
-    Busy peers renew handshakes as WireGuard does, and `roaming` of them move to another endpoint with each
-    reading; the others had their last handshake hours ago. Counters have ten digits. `now` is the replay's
-    own clock, in UNIX seconds: each reading is one scrape interval later, however soon it comes.
+    Busy peers renew their handshakes as WireGuard does. `roaming`: share of the busy peers that change their
+    endpoint with each reading. The other peers had their last handshake hours ago. Counters have ten digits.
+    `now` is the clock of the replay, in UNIX seconds; each `advance` moves it by one scrape interval.
     """
 
     def __init__(self, peers: int, busy: float = 1.0, roaming: float = 0.01, seed: int = 1) -> None:
@@ -65,7 +65,7 @@ class Replay:
         self._roaming = roaming
         self.now = int(time.time())
         self.datagrams: list[bytearray] = []
-        self._places: list[tuple[bytearray, int]] = []  # each peer's datagram and where in it the nest begins
+        self._places: list[tuple[bytearray, int]] = []  # each peer's datagram, and the offset of its nest
         self._make(peers)
         numbers = self._random
         self._starts = [
@@ -101,7 +101,7 @@ class Replay:
         return bytes(nest)
 
     def advance(self) -> None:
-        """One scrape interval passes."""
+        """Moves on by one scrape interval."""
         self._reading += 1
         self.now += INTERVAL
         for number in self.busy:
@@ -121,7 +121,7 @@ class Replay:
         COUNTERS.pack_into(datagram, at + LAYOUT.sent, sent, RECEIVED_HEADER, 2 * sent)
 
     def answer(self, sock: socket.socket, request: bytes) -> None:
-        """Send the dump that a netlink request asked for. The socket must keep message boundaries."""
+        """Sends the dump for a netlink request. The socket must keep message boundaries."""
         (sequence,) = SEQUENCE.unpack_from(request, SEQUENCE_AT)
         for datagram in self.datagrams:
             SEQUENCE.pack_into(datagram, SEQUENCE_AT, sequence)

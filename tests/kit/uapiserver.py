@@ -1,4 +1,4 @@
-"""A UAPI server that replays a dialogue, and two views of one interface that must agree: ours and wg(8)'s."""
+"""A UAPI server that replays a dialogue, and an interface as Argus and as wg(8) read it, for comparison."""
 
 from __future__ import annotations
 
@@ -18,9 +18,9 @@ Row = tuple[str, ...]
 
 
 class UapiServer:
-    """Listens on a Unix socket and has `dialogue` with each connection, in a thread of its own.
+    """Listens on a Unix socket, and calls `dialogue` with each connection on its own thread.
 
-    The dialogue gets the connection, which is closed for it, and an event that is set when the server ends.
+    The dialogue gets the connection, which the server closes, and an event that is set when the server ends.
     """
 
     def __init__(self, path: Path, dialogue: Dialogue) -> None:
@@ -57,12 +57,12 @@ class UapiServer:
                 self._start(self._serve, self._listener.accept()[0])
 
     def _serve(self, connection: socket.socket) -> None:
-        with connection, contextlib.suppress(ConnectionError):  # a client may hang up when it has seen enough
+        with connection, contextlib.suppress(ConnectionError):  # a client may close early
             self._dialogue(connection, self._ending)
 
 
 def request(connection: socket.socket) -> bytes:
-    """What the client asks, up to its blank line."""
+    """The request of the client, up to its blank line."""
     asked = b""
     while not asked.endswith(b"\n\n") and (received := connection.recv(1)):
         asked += received
@@ -90,7 +90,7 @@ def like_wireguard_go(reply: bytes) -> Dialogue:
 
 
 def product_rows(device: Device) -> tuple[Row, set[Row]]:
-    """The interface and its peers in the columns of `wg show IF dump`, a secret as whether it is there."""
+    """The interface and its peers in the columns of `wg show IF dump`; of a secret key, whether it is set."""
     fwmark = f"{device.fwmark:#x}" if device.fwmark else "off"
     interface = (device.public_key or "(none)", str(device.listen_port), fwmark)
     columns = (device.peers, device.last_handshake, device.receive_bytes, device.transmit_bytes)
@@ -111,7 +111,7 @@ def product_rows(device: Device) -> tuple[Row, set[Row]]:
 
 
 def wg_rows(name: str) -> tuple[Row, set[Row]]:
-    """What wg(8) shows of the interface, its private and preshared keys reduced to whether they are there."""
+    """The output of wg(8) for the interface; of a secret key, whether it is set."""
     command = ["wg", "show", name, "dump"]
     shown = subprocess.run(command, check=True, capture_output=True, text=True, timeout=20).stdout
     interface, *peers = (tuple(line.split("\t")) for line in shown.splitlines())

@@ -127,11 +127,11 @@ class TestSharing:
             with wg0_in(tmp_path, closed=True) as wg0, scraper(tmp_path) as made:
                 waiting = start(*(made.scrape("", False) for _ in range(10)))
                 pages = await after_all_have_asked(waiting, wg0.gate)
-                assert wg0.asked == 1
+                assert wg0.requests == 1
                 assert [readings(page) for page in pages] == [1] * 10
                 assert all(page is pages[0] for page in pages)
                 assert readings(await made.scrape("", False)) == 2
-                assert wg0.asked == 2
+                assert wg0.requests == 2
 
         asyncio.run(scenario())
 
@@ -146,7 +146,7 @@ class TestSharing:
                 late = start(made.scrape("", True))
                 pages = await after_all_have_asked([*early, *late], wg0.gate)
                 assert [readings(page) for page in pages] == [1, 1]
-                assert wg0.asked == 1
+                assert wg0.requests == 1
 
         asyncio.run(scenario())
 
@@ -158,7 +158,7 @@ class TestSharing:
                 kinds = [("", False), ("", True), (OPEN, False), (OPEN, True)]
                 waiting = start(*(made.scrape(*kind) for kind in kinds))
                 pages = await after_all_have_asked(waiting, wg0.gate)
-            assert wg0.asked == 1
+            assert wg0.requests == 1
             assert [page.content_type for page in pages] == [PROMETHEUS, PROMETHEUS, OPENMETRICS, OPENMETRICS]
             assert [page.encoding for page in pages] == ["", "gzip", "", "gzip"]
             plain, *others = map(wireguard_lines, pages)
@@ -227,7 +227,7 @@ class TestFailing:
                 failed = await asyncio.gather(*(made.scrape(*kind) for kind in kinds), return_exceptions=True)
                 assert [type(error) for error in failed] == [ZeroDivisionError] * 3
                 after = await made.scrape("", False)
-                assert wg0.asked == 3
+                assert wg0.requests == 3
             assert [line.partition(" ")[0] for line in wireguard_lines(after)] == [
                 line.partition(" ")[0] for line in wireguard_lines(before)
             ]
@@ -252,7 +252,7 @@ class TestFailing:
                 )
                 assert isinstance(pages[0], ZeroDivisionError)
                 assert isinstance(pages[1], Page)
-                assert readings(await made.scrape("", False)) == wg0.asked == 2
+                assert readings(await made.scrape("", False)) == wg0.requests == 2
 
         asyncio.run(scenario())
 

@@ -1,4 +1,5 @@
-"""In the guest, each phase of each test is written down for the host at once: a crash loses little."""
+"""Writes the outcome of each phase of each test in the guest to a file at once, so that a crash loses
+little."""
 
 from __future__ import annotations
 

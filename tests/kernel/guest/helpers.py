@@ -1,7 +1,6 @@
 """Namespaces, interfaces, keys and tunnels for tests that run on a WireGuard kernel.
 
-Everything is made in network namespaces of the test's own, so that a test leaves nothing behind on a host
-that has WireGuard and real tunnels.
+Every test uses its own network namespaces, and so leaves nothing behind on a host with real tunnels.
 """
 
 from __future__ import annotations
@@ -23,12 +22,13 @@ from pyroute2 import netns
 from exporter.sources.gateway import NETNS_DIRECTORY
 from tests.kernel.session import REPORT_VARIABLE
 
-DISPOSABLE = REPORT_VARIABLE in os.environ  # this kernel is the test's own: modules may be taken out of it
+DISPOSABLE = REPORT_VARIABLE in os.environ  # this kernel is only for tests: modules may be unloaded
 T = TypeVar("T")
 
 
 def run(*command: str, text: str | None = None) -> str:
-    """The output of a command, given `text` as input. A failure raises with what it said."""
+    """Runs a command with `text` as input, and returns its output. Raises an error with its standard
+    error."""
     done = subprocess.run(command, input=text, capture_output=True, text=True, check=False, timeout=120)
     if done.returncode:
         raise RuntimeError(f"{' '.join(command)}: status {done.returncode}: {done.stderr.strip()}")
@@ -43,16 +43,16 @@ class Namespace:
 
     @property
     def entered(self) -> list[str]:
-        """The start of a command in the namespace. Unlike `ip netns exec` it mounts nothing, which a chroot
-        would refuse."""
+        """The prefix of a command that runs in the namespace. Unlike `ip netns exec` it mounts nothing, which
+        fails in a chroot."""
         return ["nsenter", f"--net={NETNS_DIRECTORY / self.name}"]
 
     def run(self, *command: str, text: str | None = None) -> str:
-        """`run` in the namespace."""
+        """Runs a command in the namespace."""
         return run(*self.entered, *command, text=text)
 
     def call(self, work: Callable[[], T]) -> T:
-        """What `work` returns, or raises, on a thread of its own in the namespace."""
+        """Calls `work` on its own thread in the namespace, and returns its result or raises its error."""
         results: list[T] = []
         errors: list[BaseException] = []
 
@@ -71,7 +71,7 @@ class Namespace:
         return results[0]
 
     def add(self, interface: str, conf: str = "", *, up: bool = False) -> int:
-        """A WireGuard interface configured as `wg setconf` does; its index."""
+        """Creates a WireGuard interface, configures it with `wg setconf`, and returns its index."""
         self.run("ip", "link", "add", interface, "type", "wireguard")
         if conf:
             self.run("wg", "setconf", interface, "/proc/self/fd/0", text=conf)
@@ -90,7 +90,7 @@ class Namespace:
 
 @contextlib.contextmanager
 def namespace() -> Iterator[Namespace]:
-    """A network namespace that goes, with all its interfaces, at the end of the block."""
+    """Creates a network namespace, and removes it with all its interfaces at the end."""
     made = Namespace(f"argus-test-{secrets.token_hex(4)}")
     run("ip", "netns", "add", made.name)
     try:
@@ -119,7 +119,7 @@ def random_key() -> str:
 
 
 def numbered_key(number: int) -> str:
-    """A public key that says its number, for tests that meet a peer again."""
+    """A public key that contains its number, for tests that look for the peer again."""
     return _base64(number.to_bytes(8, "big") + bytes(range(24)))
 
 
@@ -148,7 +148,7 @@ def peer_conf(
 
 
 def addresses(number: int, count: int = 2) -> tuple[str, ...]:
-    """`count` allowed IPs that only the peer of this number has, half of them IPv6."""
+    """`count` allowed IPs of the peer with this number, half of them IPv6."""
     base = number * count
     return tuple(
         f"{ipaddress.IPv6Address((0x20010DB8 << 96) + base + i)}/128"
@@ -168,7 +168,7 @@ def many_peers(count: int) -> str:
 
 @dataclass(frozen=True, slots=True)
 class End:
-    """One end of a tunnel: its interface is wg0, the link under it is veth."""
+    """One end of a tunnel: the interface wg0 over the link veth."""
 
     space: Namespace
     keys: Keys
@@ -177,7 +177,8 @@ class End:
 
 @contextlib.contextmanager
 def tunnel(preshared: str = "") -> Iterator[Sequence[End]]:
-    """Two namespaces joined by a veth pair, a tunnel over it, a handshake done: (initiator, responder)."""
+    """Connects two namespaces by a veth pair and a tunnel, after its first handshake: (initiator,
+    responder)."""
     with namespace() as left, namespace() as right:
         run(
             *("ip", "link", "add", "veth", "netns", left.name),

@@ -1,4 +1,4 @@
-"""A whole gateway on a real kernel: several namespaces, and failures that cost only themselves."""
+"""A whole gateway on a real kernel: several namespaces, and failures that affect only their own reading."""
 
 from __future__ import annotations
 
@@ -37,12 +37,13 @@ def gateway(**options: object) -> Gateway:
 
 
 def reasons(snapshot: Snapshot) -> dict[str, str]:
-    """What came of each attempt, by interface, or by source where the attempt was at listing it."""
+    """Interface, or source for a listing → reason of its reading."""
     return {reading.interface or reading.source: reading.reason for reading in snapshot.readings}
 
 
 def test_several_namespaces_are_read_together() -> None:
-    """Interfaces of one name in two namespaces stay apart; a namespace that is missing costs only itself."""
+    """Interfaces with the same name in two namespaces are two devices; a missing namespace affects no
+    other."""
     with namespace() as blue, namespace() as red:
         for space in (blue, red):
             space.add("wg0", interface_conf(keys().private) + peer_conf(random_key(), ["10.0.0.1/32"]))
@@ -56,7 +57,7 @@ def test_several_namespaces_are_read_together() -> None:
 
 
 def test_all_namespaces_are_found() -> None:
-    """Namespaces need not be named; those that a filter leaves out are not read."""
+    """With `all` every namespace is found, and excluded interfaces are not read."""
     with namespace() as blue, namespace() as red:
         for space in (blue, red):
             space.add("wg0")
@@ -64,8 +65,8 @@ def test_all_namespaces_are_found() -> None:
         assert [device.label for device in wanted.read().devices] == [f"{blue.name}/wg0"]
 
 
-def test_an_interface_deleted_after_it_was_listed_costs_only_itself() -> None:
-    """The one that vanished is reported so, the others are read."""
+def test_an_interface_deleted_after_it_was_listed_affects_no_other() -> None:
+    """The removed interface has the reason `vanished`, and the others are read."""
     with namespace() as space:
         for name in ("wg0", "wg1", "wg2"):
             space.add(name)
@@ -81,7 +82,8 @@ def test_an_interface_deleted_after_it_was_listed_costs_only_itself() -> None:
 
 
 def test_the_counters_of_the_link_are_as_ip_shows_them() -> None:
-    """State, bytes, packets, errors and drops of a tunnel's interface; one that is down is down."""
+    """State, bytes, packets, errors and drops of a tunnel's interface equal those of `ip`, also for one that
+    is down."""
     with tunnel() as (end, _):
         end.space.add("wg1")
         for _attempt in range(10):
@@ -98,7 +100,7 @@ def test_the_counters_of_the_link_are_as_ip_shows_them() -> None:
 
 
 def links_by_ip(space: Namespace) -> dict[str, Link]:
-    """The WireGuard links of a namespace as `ip` prints them."""
+    """The WireGuard links of a namespace, from the output of `ip`."""
     links = {}
     for link in json.loads(space.run("ip", "-json", "-stats", "link", "show", "type", "wireguard")):
         received, sent = link["stats64"]["rx"], link["stats64"]["tx"]
@@ -120,7 +122,7 @@ print(json.dumps({each.interface or each.source: [each.reason, each.message] for
 
 
 def test_without_the_capability_each_interface_says_so() -> None:
-    """A process without CAP_NET_ADMIN can list interfaces and read none, and names what it lacks."""
+    """A process without CAP_NET_ADMIN lists interfaces, reads none, and names the missing capability."""
     with namespace() as space:
         space.add("wg0")
         without = ["setpriv", "--bounding-set", "-net_admin", "--inh-caps", "-net_admin"]
@@ -135,7 +137,7 @@ def test_without_the_capability_each_interface_says_so() -> None:
 
 @contextlib.contextmanager
 def without_module() -> Iterator[None]:
-    """The kernel without WireGuard; the module is free only once deleted namespaces are really gone."""
+    """Unloads the module. It is in use until the kernel has removed deleted namespaces."""
     deadline = time.monotonic() + 60
     while True:
         try:
@@ -152,11 +154,10 @@ def without_module() -> Iterator[None]:
         run("insmod", str(module))
 
 
-@pytest.mark.skipif(
-    not DISPOSABLE, reason="takes WireGuard out of the kernel, which is not ours to do on a host"
-)
+@pytest.mark.skipif(not DISPOSABLE, reason="unloads the WireGuard module, which a test must not do on a host")
 def test_without_the_module_the_source_says_so() -> None:
-    """A kernel without WireGuard is told apart from one without interfaces, and is read once it has it."""
+    """A kernel without the module has another reason than one without interfaces, and is read once it has the
+    module."""
     source = KernelSource()
     with namespace() as space:
         assert reasons(space.call(gateway().read)) == {"netlink": ""}

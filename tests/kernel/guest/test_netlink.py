@@ -1,4 +1,4 @@
-"""What the product reads from a real kernel, against what the real `wg` prints."""
+"""Readings of a real kernel, compared with the output of `wg`."""
 
 from __future__ import annotations
 
@@ -31,7 +31,7 @@ def read(space: Namespace, index: int, source: KernelSource | None = None) -> De
 
 
 def test_every_attribute_is_as_wg_shows_it() -> None:
-    """Each field, in each form that it can take, is what `wg show dump` and `wg showconf` print."""
+    """Every field, in every form, equals the output of `wg show dump` and `wg showconf`."""
     conf = interface_conf(keys().private, 51820, 0x12345678)
     conf += peer_conf(random_key())
     conf += peer_conf(random_key(), ["10.0.0.0/8", "::/0"], "192.0.2.1:1", 1, random_key())
@@ -47,7 +47,7 @@ def test_every_attribute_is_as_wg_shows_it() -> None:
 
 
 def test_an_interface_that_has_nothing_set() -> None:
-    """No key, no port, no peers: all are absent, as `wg` has it."""
+    """An interface without key, port and peers is read as `wg` prints it."""
     with namespace() as space:
         device = read(space, space.add("wg0"))
         assert device == Device(
@@ -58,7 +58,7 @@ def test_an_interface_that_has_nothing_set() -> None:
 
 
 def test_handshakes_and_traffic_are_as_wg_shows_them() -> None:
-    """At both ends of a live tunnel with a preshared key the counters are those that `wg` prints."""
+    """At both ends of a tunnel with a preshared key the counters equal those of `wg`."""
     with tunnel(random_key()) as ends:
         for end in ends:
             device = steady(end.space, "wg0")
@@ -69,7 +69,8 @@ def test_handshakes_and_traffic_are_as_wg_shows_them() -> None:
 
 
 def steady(space: Namespace, interface: str) -> Device:
-    """A reading equal to what `wg` prints; live counters may move between the two, though not each time."""
+    """A reading that equals the output of `wg`. It is repeated, because counters may change between the
+    two."""
     index = space.index(interface)
     for _ in range(10):
         before = dump_by_wg(space, interface)
@@ -82,7 +83,7 @@ def steady(space: Namespace, interface: str) -> Device:
 
 @pytest.mark.parametrize("place", [0, 20, 39])
 def test_a_peer_with_3000_allowed_ips_is_one_peer(place: int) -> None:
-    """The kernel splits such a peer over many messages: wherever it stands, and however often it is read."""
+    """A peer that the kernel splits over many messages is read correctly, first or last, and again."""
     peers = [peer_conf(numbered_key(number), addresses(number), keepalive=25) for number in range(40)]
     peers[place] = peer_conf(numbered_key(place), addresses(1000, 3000), preshared=random_key())
     source = KernelSource()
@@ -97,7 +98,7 @@ def test_a_peer_with_3000_allowed_ips_is_one_peer(place: int) -> None:
 
 
 def test_10000_peers() -> None:
-    """All of them are read as `wg` prints them, again when nothing has changed, and again when one has."""
+    """All peers are read as `wg` prints them, also in a second reading and after one peer changed."""
     source = KernelSource(timeout=30)
     with namespace() as space:
         index = space.add("wg0", interface_conf(port=51820) + many_peers(10_000))
@@ -112,7 +113,7 @@ def test_10000_peers() -> None:
 
 
 class Watched(NetlinkSocket):
-    """Looks for secrets in each message once it is decoded."""
+    """Looks for secret keys in each message after it is decoded."""
 
     secrets: tuple[bytes, ...] = ()
     seen = 0
@@ -125,7 +126,7 @@ class Watched(NetlinkSocket):
 
 
 def test_no_secret_outlives_its_message(monkeypatch: pytest.MonkeyPatch) -> None:
-    """The kernel sends private and preshared keys; once a message is decoded they are in it no more."""
+    """The kernel sends private and preshared keys; a decoded message no longer contains them."""
     own, preshared = keys(), [random_key() for _ in range(300)]
     conf = "".join(
         peer_conf(numbered_key(number), addresses(number), preshared=key)
@@ -143,7 +144,7 @@ def test_no_secret_outlives_its_message(monkeypatch: pytest.MonkeyPatch) -> None
 
 
 def test_a_renamed_interface_is_read_under_its_new_name() -> None:
-    """The index finds it, the name is the one it has now."""
+    """A renamed interface is found by its index, with its new name."""
     source = KernelSource()
     with namespace() as space:
         index = space.add("wg0", many_peers(200))
@@ -155,7 +156,7 @@ def test_a_renamed_interface_is_read_under_its_new_name() -> None:
 
 
 def test_what_is_not_there_or_not_wireguard_says_so() -> None:
-    """An index without an interface has vanished; the loopback is there, and is not WireGuard."""
+    """An index without an interface gives `vanished`; the loopback interface gives another error."""
     with namespace() as space:
         with pytest.raises(InterfaceVanished):
             read(space, 999)

@@ -1,4 +1,4 @@
-"""Reading while the world changes: a reading is right, or it is an error; it is never a wrong value."""
+"""Readings while interfaces and peers change: each is correct or an error, and never has a wrong value."""
 
 from __future__ import annotations
 
@@ -27,7 +27,7 @@ LIMIT = 120  # seconds; a bound for an endless loop, far above what is needed
 
 
 def state(number: int, variant: int) -> Peer:
-    """One of the two things that a changing peer may be: other addresses, another keepalive.
+    """One of the two configurations of a changing peer, with different addresses and keepalives.
 
     200 addresses are few enough for `wg set` to send them in one message, which the kernel applies as a
     whole, and enough for the kernel to split many of these peers when they are dumped.
@@ -43,8 +43,8 @@ def set_command(peer: Peer) -> str:
 
 @contextlib.contextmanager
 def changes(space: Namespace, script: Path) -> Iterator[subprocess.Popen[bytes]]:
-    """Another process that adds, alters and removes the changing peers without end: in bursts, for a
-    reading that is interrupted each time shows nothing."""
+    """Another process that adds, changes and removes the changing peers, in bursts: between two bursts a
+    reading can succeed."""
     moves = [
         f"wg set wg0 peer {numbered_key(number)} remove" if move == 2 else set_command(state(number, move))
         for number, move in itertools.product(CHANGING, range(3))
@@ -61,8 +61,8 @@ def changes(space: Namespace, script: Path) -> Iterator[subprocess.Popen[bytes]]
 
 
 def test_peers_that_change_while_they_are_read(tmp_path: Path) -> None:
-    """Interrupted readings are thrown away; in those that remain each peer is whole and in one of its legal
-    states, none is there twice, none that nobody touched is missing, and no counter has moved."""
+    """In each reading that is not interrupted every peer is complete and has one of its configurations, no
+    peer occurs twice, no unchanged peer is missing, and no counter has changed."""
     steady = {numbered_key(number): Peer(numbered_key(number), addresses(number)) for number in STEADY}
     legal = {numbered_key(number): [state(number, variant) for variant in (0, 1)] for number in CHANGING} | {
         key: [peer] for key, peer in steady.items()
@@ -96,7 +96,7 @@ def test_peers_that_change_while_they_are_read(tmp_path: Path) -> None:
 
 
 class Pausing(NetlinkSocket):
-    """Lets something happen between the first message of a dump and the rest."""
+    """Calls a function between the first message of a dump and the others."""
 
     happens = staticmethod(lambda: None)
 
@@ -108,13 +108,14 @@ class Pausing(NetlinkSocket):
 
 
 def test_an_interface_deleted_in_the_middle_of_a_dump(monkeypatch: pytest.MonkeyPatch) -> None:
-    """What is being read is whole, or has vanished; after that it has vanished."""
+    """A reading during the removal is complete or gives `vanished`; the next one gives `vanished`."""
     with namespace() as space, contextlib.ExitStack() as deleting:
         index = space.add("wg0", many_peers(500))
         expected = dump_by_wg(space, "wg0")
 
         def delete() -> None:
-            """It ends only after the dump, so it is not waited for; but the link is soon listed no more."""
+            """The command ends only after the dump, so the test waits until the link is not listed any
+            more."""
             command = [*space.entered, "ip", "link", "delete", "wg0"]
             deleting.enter_context(subprocess.Popen(command))
             while "wg0" in space.run("ip", "link"):

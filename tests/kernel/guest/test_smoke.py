@@ -1,4 +1,4 @@
-"""The ground the other kernel tests stand on: WireGuard itself, by its own tools."""
+"""WireGuard itself, with its own tools: the basis of the other kernel tests."""
 
 from __future__ import annotations
 
@@ -8,7 +8,7 @@ from tests.kernel.guest.helpers import interface_conf, keys, many_peers, namespa
 
 
 def test_the_kernel_has_wireguard() -> None:
-    """An interface can be made, configured, and is shown with what was configured."""
+    """An interface can be created and configured, and `wg` shows the configuration."""
     own, other = keys(), keys()
     with namespace() as space:
         space.add("wg0", interface_conf(own.private, 51820) + peer_conf(other.public, ["10.0.0.2/32"]))
@@ -19,7 +19,7 @@ def test_the_kernel_has_wireguard() -> None:
 
 
 def test_two_ends_shake_hands() -> None:
-    """Between two namespaces a real handshake takes place, and both ends count what went through."""
+    """A handshake between two namespaces succeeds, and both ends count the traffic."""
     started = int(time.time())
     with tunnel() as ends:
         for end in ends:
@@ -31,7 +31,7 @@ def test_two_ends_shake_hands() -> None:
 
 
 def test_many_peers_are_made_at_once() -> None:
-    """A thousand peers given to one `wg setconf` are there, each with its two allowed IPs."""
+    """After `wg setconf` with a thousand peers, each peer has its two allowed IPs."""
     with namespace() as space:
         space.add("wg0", interface_conf() + many_peers(1000))
         _, *peers = space.dump("wg0")

@@ -22,7 +22,7 @@ from exporter.model import Link, Snapshot
 from exporter.sources.gateway import NETNS_DIRECTORY, Gateway, other_namespaces
 from exporter.sources.netlink import resolve_family
 from tests.kernel.guest.helpers import Namespace, namespace, run
-from tests.kit.daemon import abandoned
+from tests.kit.daemon import make_stale_socket
 from tests.kit.paths import PROJECT
 from tests.kit.uapiserver import Dialogue, UapiServer, like_boringtun, like_wireguard_go
 
@@ -115,7 +115,7 @@ class TestUserspace:
     def test_a_failing_interface_affects_no_other(self, tmp_path: Path) -> None:
         """Sockets that are refused, silent, cut off, malformed or stale each give their reason; the others
         are read."""
-        abandoned(tmp_path / "a-stale.sock")
+        make_stale_socket(tmp_path / "a-stale.sock")
         dialogues = {
             "b-refused": like_wireguard_go(reply(1, errno=1)),
             "c-silent": silent,
@@ -354,7 +354,7 @@ print(json.dumps(found))
 
 def test_a_process_without_file_descriptors(tmp_path: Path) -> None:
     """With few file descriptors left, readings that need one fail, and nothing raises."""
-    abandoned(tmp_path / "wg0.sock")
+    make_stale_socket(tmp_path / "wg0.sock")
     command = [sys.executable, "-c", LIMITED, str(tmp_path)]
     done = subprocess.run(command, cwd=PROJECT, check=True, capture_output=True, text=True, timeout=PATIENCE)
     found = json.loads(done.stdout)
