@@ -11,9 +11,9 @@ from typing import Any
 import pytest
 
 from exporter.store.database.settings import Target
-from tests.kit import postgres as servers
 from tests.kit import workers
-from tests.kit.postgres import PostgresServer
+from tests.kit.servers import postgres as servers
+from tests.kit.servers.postgres import PostgresServer
 
 
 def pytest_configure() -> None:

@@ -24,7 +24,7 @@ from exporter.store.database.settings import Target
 from tests.dashboards.prometheus import Prometheus, prometheus
 from tests.e2e.test_demo import demo, recorded_totals, until
 from tests.kit.pages import ROOT
-from tests.kit.schema import ask
+from tests.kit.store.schema import ask
 
 SCRAPES = 20  # one per second, before the tests start
 ELSEWHERE = "192.0.2.1:9"

@@ -14,8 +14,8 @@ import pytest
 from exporter.store.database.connection import Connection
 from exporter.store.database.settings import Target
 from tests.kit.pages import ROOT
-from tests.kit.postgres import PostgresServer
-from tests.kit.schema import ALPHA, BETA, ask, scoped, with_connection
+from tests.kit.servers.postgres import PostgresServer
+from tests.kit.store.schema import ALPHA, BETA, ask, scoped, with_connection
 
 SCRIPT = ROOT / "dashboards/provisioning/grafana-login.sql"
 READABLE = """

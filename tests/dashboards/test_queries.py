@@ -14,7 +14,7 @@ from exporter.store.database.connection import Connection
 from tests.dashboards import grafana
 from tests.dashboards.conftest import Living
 from tests.dashboards.grafana import DASHBOARDS, Target, promql, sql, targets
-from tests.kit.schema import with_connection
+from tests.kit.store.schema import with_connection
 
 CHOSEN = "elbe-gauge"  # stale, with a changed endpoint
 QUIET = {

@@ -30,7 +30,7 @@ from exporter.demo.processes import start_time
 from exporter.demo.traces import DIRECTORY, LOCK, RECORD
 from exporter.demo.tunnels import SOCKET_DIRECTORY
 from exporter.store.database.settings import Target
-from tests.kit.schema import ask
+from tests.kit.store.schema import ask
 
 T = TypeVar("T")
 PATIENCE = 30.0  # longest wait in seconds, far more than needed

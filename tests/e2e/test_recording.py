@@ -30,14 +30,15 @@ from exporter.store.embedded.postgres import PrivatePostgres
 from exporter.store.errors import SpoolBroken
 from exporter.store.progress import Progress
 from exporter.store.service import Service, make_state_directory
-from tests.kit import hurrieddaemon, postgres
+from tests.kit import hurrieddaemon
 from tests.kit.daemon import PATIENCE, Daemon, daemon, interface
-from tests.kit.embedded import state_directory, while_up
 from tests.kit.hurrieddaemon import TICK
-from tests.kit.postgres import PostgresServer
-from tests.kit.postgresproxy import Proxy
 from tests.kit.privilege import without_privilege
-from tests.kit.recording import (
+from tests.kit.servers import postgres
+from tests.kit.servers.postgres import PostgresServer
+from tests.kit.servers.postgresproxy import Proxy
+from tests.kit.store.embedded import state_directory, while_up
+from tests.kit.store.recording import (
     LOGIN,
     Gateway,
     Records,
@@ -51,8 +52,8 @@ from tests.kit.recording import (
     until,
     value,
 )
-from tests.kit.schema import ask, populate, with_connection
-from tests.kit.spool import in_thread, on_small_disk
+from tests.kit.store.schema import ask, populate, with_connection
+from tests.kit.store.spool import in_thread, on_small_disk
 
 LOST = "snapshots stay in the spool"  # said when the database is lost
 FOUND = "snapshots reach the database again"

@@ -17,7 +17,7 @@ from pathlib import Path
 import pytest
 
 from tests.kit.paths import PROJECT
-from tests.kit.postgres import children, directory
+from tests.kit.servers.postgres import children, directory
 
 ROOT = PROJECT
 UNIT = ROOT / "deploy/argus-wg.service"

@@ -20,7 +20,7 @@ from exporter.demo.tunnels import listens
 from exporter.model import Device
 from exporter.sources.gateway import NETNS_DIRECTORY
 from exporter.sources.uapi import DIRECTORY, UapiSource
-from tests.kit.uapiserver import product_rows, wg_rows
+from tests.kit.servers.uapiserver import product_rows, wg_rows
 
 PATIENCE = 30  # longest wait in seconds, far more than needed
 

@@ -14,7 +14,7 @@ from types import ModuleType
 import pytest
 
 from exporter.store.database.settings import Target
-from tests.kit.postgres import PostgresServer
+from tests.kit.servers.postgres import PostgresServer
 
 INTERRUPTED = "argus-wg: interrupted; what was done is kept, run the command again to continue"
 

@@ -14,7 +14,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 
 from tests.kit.paths import PROJECT
-from tests.kit.uapiserver import UapiServer, base64_key, request
+from tests.kit.servers.uapiserver import UapiServer, base64_key, request
 from tests.kit.web import until
 
 PATIENCE = 30.0  # seconds

@@ -12,7 +12,7 @@ import struct
 import time
 
 from exporter.sources import wgdump as wg
-from tests.kit.netlinkdump import PeerFacts, attribute, device_attributes, nested, peer_attributes
+from tests.kit.servers.netlinkdump import PeerFacts, attribute, device_attributes, nested, peer_attributes
 
 NLMSG_DONE, NLM_F_MULTI = 3, 2
 HEADER = struct.Struct("=IHHIIBxxx")  # netlink: length, type, flags, sequence, port; generic netlink: command

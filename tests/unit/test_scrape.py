@@ -27,7 +27,7 @@ from exporter.scrape import Scraper
 from exporter.sources.gateway import Gateway
 from exporter.web.messages.page import Page
 from tests.kit.daemon import PATIENCE, Interface, interface
-from tests.kit.uapiserver import base64_key
+from tests.kit.servers.uapiserver import base64_key
 
 OPEN = "application/openmetrics-text"
 NAMED, UNNAMED = f"{1:064x}", f"{2:064x}"

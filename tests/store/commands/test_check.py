@@ -15,9 +15,9 @@ from exporter.config import Config, DatabaseSettings, RecordingSettings
 from exporter.store.database import migrate
 from exporter.store.database.connection import Connection
 from exporter.store.database.settings import Target
-from tests.kit.postgres import available
 from tests.kit.privilege import without_privilege
-from tests.kit.schema import migrated, with_connection
+from tests.kit.servers.postgres import available
+from tests.kit.store.schema import migrated, with_connection
 
 
 def found(config: Config, **environ: str) -> dict[str, Finding]:

@@ -21,10 +21,10 @@ from exporter.store.errors import DatabaseRefused, EmbeddedFailed, SchemaMismatc
 from exporter.store.maintenance.partitions import server_today
 from tests.kit import commands as commandkit
 from tests.kit.commands import INTERRUPTED, configuration, holding, interrupted, without_environment
-from tests.kit.embedded import state_directory
-from tests.kit.history import lies, name_of, organisation, record, session
-from tests.kit.postgres import PostgresServer, available
-from tests.kit.schema import migrated, with_connection
+from tests.kit.servers.postgres import PostgresServer, available
+from tests.kit.store.embedded import state_directory
+from tests.kit.store.history import lies, name_of, organisation, record, session
+from tests.kit.store.schema import migrated, with_connection
 
 PEERS = range(1, 4)
 AGES = (20, 6, 2)  # days

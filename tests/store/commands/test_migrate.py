@@ -15,9 +15,9 @@ from exporter.store.embedded.postgres import PrivatePostgres
 from exporter.store.errors import EmbeddedFailed, SchemaMismatch
 from tests.kit import commands as commandkit
 from tests.kit.commands import INTERRUPTED, configuration, holding, interrupted, without_environment
-from tests.kit.embedded import state_directory
-from tests.kit.postgres import PostgresServer, available
-from tests.kit.schema import migrated
+from tests.kit.servers.postgres import PostgresServer, available
+from tests.kit.store.embedded import state_directory
+from tests.kit.store.schema import migrated
 
 command = partial(commandkit.command, migratecommand)
 

@@ -21,11 +21,11 @@ from exporter.store.database.settings import Target
 from exporter.store.embedded.postgres import PrivatePostgres
 from exporter.store.errors import DatabaseRefused, EmbeddedFailed, SchemaMismatch
 from exporter.store.progress import Progress
-from tests.kit.embedded import state_directory
 from tests.kit.gateways import key
-from tests.kit.postgres import available
-from tests.kit.reclassification import recorded
-from tests.kit.schema import ask, migrated, with_connection
+from tests.kit.servers.postgres import available
+from tests.kit.store.embedded import state_directory
+from tests.kit.store.reclassification import recorded
+from tests.kit.store.schema import ask, migrated, with_connection
 
 ENTRY = (
     "import argparse, sys; from exporter.commands import reclassify as command; "

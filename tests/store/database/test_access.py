@@ -19,9 +19,9 @@ from exporter.store.database.connection import close
 from exporter.store.database.settings import Target
 from exporter.store.embedded.postgres import PrivatePostgres
 from exporter.store.errors import DatabaseRefused, EmbeddedFailed, SchemaMismatch
-from tests.kit.embedded import state_directory
-from tests.kit.postgres import available
-from tests.kit.schema import ask, migrated
+from tests.kit.servers.postgres import available
+from tests.kit.store.embedded import state_directory
+from tests.kit.store.schema import ask, migrated
 
 T = TypeVar("T")
 ROLE = "select current_user::text"

@@ -10,8 +10,8 @@ from pathlib import Path
 from exporter.store.database.connection import Connection
 from exporter.store.database.settings import Target
 from tests.kit.pages import PAGES
-from tests.kit.postgres import PostgresServer
-from tests.kit.schema import ask, migrated, populate, with_connection
+from tests.kit.servers.postgres import PostgresServer
+from tests.kit.store.schema import ask, migrated, populate, with_connection
 
 SECTION = PAGES["docs/storage.md"].partition("## Backup and restore")[2]
 

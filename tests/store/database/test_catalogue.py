@@ -12,8 +12,8 @@ from collections.abc import Iterator
 import pytest
 
 from exporter.store.database.settings import Target
-from tests.kit.postgres import PostgresServer
-from tests.kit.schema import ask, scoped
+from tests.kit.servers.postgres import PostgresServer
+from tests.kit.store.schema import ask, scoped
 
 TABLES = (  # with rows of organisations
     "gateway",

@@ -29,8 +29,8 @@ from exporter.store.database.connection import (
 from exporter.store.database.settings import Target
 from exporter.store.database.settings import target as configured
 from exporter.store.errors import DatabaseRefused, DatabaseUnreachable, SchemaMismatch, StoreError
-from tests.kit.postgres import PostgresServer, directory, owner
-from tests.kit.schema import migrated, with_connection
+from tests.kit.servers.postgres import PostgresServer, directory, owner
+from tests.kit.store.schema import migrated, with_connection
 from tests.kit.web import Pair, make_pair
 
 

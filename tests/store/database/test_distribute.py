@@ -16,8 +16,8 @@ from exporter.store.database.distribute import ForeignKey, Table, plan
 from exporter.store.database.settings import Target
 from exporter.store.errors import DatabaseRefused, SchemaMismatch
 from exporter.store.progress import Progress
-from tests.kit.postgres import PostgresServer
-from tests.kit.schema import migrated, populate, with_connection
+from tests.kit.servers.postgres import PostgresServer
+from tests.kit.store.schema import migrated, populate, with_connection
 
 NAMESAKES = """
 set allow_system_table_mods = on;

@@ -11,7 +11,7 @@ from exporter.store.database.connection import Connection, close, connect
 from exporter.store.database.locks import Lock
 from exporter.store.database.settings import Target
 from exporter.store.progress import Progress
-from tests.kit.schema import with_connection
+from tests.kit.store.schema import with_connection
 
 KEYS = [(locks.MIGRATION, "418531210611"), (locks.MAINTENANCE, "hashtext('argus.maintenance')")]
 

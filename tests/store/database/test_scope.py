@@ -17,8 +17,8 @@ import pytest
 from exporter.store.database import migrate
 from exporter.store.database.connection import Connection, Role, scope, set_organisation
 from exporter.store.database.settings import Target
-from tests.kit.postgres import PostgresServer
-from tests.kit.schema import (
+from tests.kit.servers.postgres import PostgresServer
+from tests.kit.store.schema import (
     ALPHA,
     BETA,
     CLEARANCES,

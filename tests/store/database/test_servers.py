@@ -11,8 +11,8 @@ import asyncpg
 import pytest
 
 from exporter.store.database.settings import Target
-from tests.kit.postgres import PostgresServer
-from tests.kit.postgresproxy import Proxy
+from tests.kit.servers.postgres import PostgresServer
+from tests.kit.servers.postgresproxy import Proxy
 
 GONE = (asyncpg.ConnectionDoesNotExistError, asyncpg.InterfaceError, OSError)
 

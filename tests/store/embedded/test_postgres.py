@@ -21,11 +21,11 @@ import pytest
 from exporter.store.embedded import launch as launcher
 from exporter.store.embedded.postgres import PrivatePostgres
 from exporter.store.errors import DatabaseRefused, EmbeddedFailed
-from tests.kit import postgres as servers
-from tests.kit.embedded import daemon, family, fetch, of_each, state_directory, until, while_up
-from tests.kit.postgres import Installation, runs
 from tests.kit.privilege import has_user_namespaces, without_privilege
-from tests.kit.spool import in_thread, on_small_disk
+from tests.kit.servers import postgres as servers
+from tests.kit.servers.postgres import Installation, runs
+from tests.kit.store.embedded import daemon, family, fetch, of_each, state_directory, until, while_up
+from tests.kit.store.spool import in_thread, on_small_disk
 
 needs_root = pytest.mark.skipif(os.geteuid() != 0, reason="only root runs PostgreSQL as somebody else")
 

@@ -19,7 +19,8 @@ from exporter.store.maintenance.compaction import TRIES, compact_before
 from exporter.store.maintenance.partitions import drop_before, take_in_strays
 from exporter.store.progress import Progress
 from exporter.store.queries.samples import any_compacted
-from tests.kit.history import (
+from tests.kit.servers.postgres import PostgresServer
+from tests.kit.store.history import (
     DAYS,
     OLD,
     Interruptible,
@@ -32,8 +33,7 @@ from tests.kit.history import (
     session,
     until_it_waits,
 )
-from tests.kit.postgres import PostgresServer
-from tests.kit.schema import migrated
+from tests.kit.store.schema import migrated
 
 BATCH = 3  # peers per batch
 PEERS = range(1, 8)

@@ -17,7 +17,7 @@ from exporter.store.maintenance.maintain import maintain
 from exporter.store.maintenance.partitions import days, server_today
 from exporter.store.progress import Progress
 from exporter.store.queries.totals import totals
-from tests.kit.history import (
+from tests.kit.store.history import (
     DAYS,
     OLD,
     cancelled,
@@ -28,7 +28,7 @@ from tests.kit.history import (
     record,
     session,
 )
-from tests.kit.schema import migrated
+from tests.kit.store.schema import migrated
 
 PEERS = range(1, 6)
 TODAY = OLD + DAY * 8

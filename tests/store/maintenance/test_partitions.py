@@ -23,8 +23,8 @@ from exporter.store.maintenance.partitions import (
     take_in_strays,
 )
 from exporter.store.progress import Progress
-from tests.kit.history import OLD, session, until_it_waits
-from tests.kit.schema import ask, migrated
+from tests.kit.store.history import OLD, session, until_it_waits
+from tests.kit.store.schema import ask, migrated
 
 SAMPLE = """
 insert into argus.sample (org_id, peer_id, taken_at, receive_total, transmit_total, clearance, active)

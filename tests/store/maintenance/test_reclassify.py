@@ -24,10 +24,10 @@ from exporter.store.maintenance.partitions import days
 from exporter.store.maintenance.selection import Goal
 from exporter.store.progress import Progress
 from tests.kit.gateways import key
-from tests.kit.history import cancelled, session
-from tests.kit.mirror import CONFIG, device
-from tests.kit.reclassification import RAW, Collector, Place, Steps, moved, places, recorded
-from tests.kit.schema import ask, migrated
+from tests.kit.store.history import cancelled, session
+from tests.kit.store.mirror import CONFIG, device
+from tests.kit.store.reclassification import RAW, Collector, Place, Steps, moved, places, recorded
+from tests.kit.store.schema import ask, migrated
 
 T = TypeVar("T")
 ACME = 1  # the number of the first recorded organisation

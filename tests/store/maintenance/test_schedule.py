@@ -17,7 +17,7 @@ from exporter.store.access import DatabaseAccess
 from exporter.store.database.connection import Connection
 from exporter.store.database.settings import Target
 from exporter.store.maintenance.schedule import MaintenanceSchedule
-from tests.kit.schema import ask, migrated, with_connection
+from tests.kit.store.schema import ask, migrated, with_connection
 
 PARTITIONS = "select count(*) from pg_inherits where inhparent = 'argus.sample'::regclass"
 PATIENCE = 60.0  # seconds

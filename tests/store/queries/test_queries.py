@@ -35,15 +35,15 @@ from exporter.store.queries.rates import rates
 from exporter.store.queries.totals import totals
 from exporter.store.snapshot.frame import Frame
 from exporter.store.writer.writer import Writer
-from tests.kit import postgres as servers
-from tests.kit import schema as schemakit
-from tests.kit.frames import START, Moment
 from tests.kit.gateways import key
-from tests.kit.history import session
-from tests.kit.mirror import CONFIG, Run, added, device, frame
-from tests.kit.postgres import PostgresServer
-from tests.kit.schema import migrated, with_connection
-from tests.kit.story import BEGIN, CLEARANCES, ORGANISATIONS, Reader, Story, Subject, day_of
+from tests.kit.servers import postgres as servers
+from tests.kit.servers.postgres import PostgresServer
+from tests.kit.store import schema as schemakit
+from tests.kit.store.frames import START, Moment
+from tests.kit.store.history import session
+from tests.kit.store.mirror import CONFIG, Run, added, device, frame
+from tests.kit.store.schema import migrated, with_connection
+from tests.kit.store.story import BEGIN, CLEARANCES, ORGANISATIONS, Reader, Story, Subject, day_of
 
 T = TypeVar("T")
 MILLISECONDS = 86_400_000  # of a day

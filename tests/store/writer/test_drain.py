@@ -27,12 +27,12 @@ from exporter.store.snapshot.frame import Frame
 from exporter.store.spool.queue import Spool
 from exporter.store.writer.drain import ATTEMPTS, Drain
 from exporter.store.writer.writer import Writer
-from tests.kit.frames import START
-from tests.kit.mirror import added, changed, device, frame
-from tests.kit.postgres import SUPERUSER, PostgresServer
-from tests.kit.postgresproxy import Proxy
-from tests.kit.records import Expected, history, records
-from tests.kit.schema import ask, migrated
+from tests.kit.servers.postgres import SUPERUSER, PostgresServer
+from tests.kit.servers.postgresproxy import Proxy
+from tests.kit.store.frames import START
+from tests.kit.store.mirror import added, changed, device, frame
+from tests.kit.store.records import Expected, history, records
+from tests.kit.store.schema import ask, migrated
 
 PATIENCE = 60.0  # seconds
 

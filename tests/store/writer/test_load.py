@@ -9,11 +9,11 @@ from dataclasses import replace
 import pytest
 
 from exporter.store.database.settings import Target
-from tests.kit.frames import START, LivingGateway
 from tests.kit.gateways import key
-from tests.kit.mirror import CONFIG, Run, added, changed, device, frame
-from tests.kit.records import Recorder, recording, records
-from tests.kit.schema import ask, migrated
+from tests.kit.store.frames import START, LivingGateway
+from tests.kit.store.mirror import CONFIG, Run, added, changed, device, frame
+from tests.kit.store.records import Recorder, recording, records
+from tests.kit.store.schema import ask, migrated
 
 
 @pytest.fixture

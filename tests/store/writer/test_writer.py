@@ -12,13 +12,13 @@ import pytest
 from exporter.store.database.settings import Target
 from exporter.store.errors import GatewayClaimed
 from exporter.store.snapshot.frame import Frame, Lost
-from tests.kit.frames import START, LivingGateway, Witness
 from tests.kit.gateways import key
-from tests.kit.mirror import CONFIG, Run, added, changed, device, frame
-from tests.kit.postgres import PostgresServer
-from tests.kit.postgresproxy import Proxy
-from tests.kit.records import ELSEWHERE, Expected, Recorder, history, recording, records
-from tests.kit.schema import ask, migrated
+from tests.kit.servers.postgres import PostgresServer
+from tests.kit.servers.postgresproxy import Proxy
+from tests.kit.store.frames import START, LivingGateway, Witness
+from tests.kit.store.mirror import CONFIG, Run, added, changed, device, frame
+from tests.kit.store.records import ELSEWHERE, Expected, Recorder, history, recording, records
+from tests.kit.store.schema import ask, migrated
 
 DAY = 86400.0
 

@@ -24,8 +24,8 @@ from exporter.input.listenaddress import ListenAddress
 from exporter.model import Device, Reading, Snapshot
 from tests.kit.paths import PROJECT
 from tests.kit.privilege import without_privilege
+from tests.kit.servers.uapiserver import UapiServer, like_wireguard_go
 from tests.kit.show import KEYS, peer_lines, reply, stale_socket
-from tests.kit.uapiserver import UapiServer, like_wireguard_go
 
 DEPLOY = PROJECT / "deploy"
 HASH = "$2b$04$mRRPkCrY79zNm1Fj.FxgseBiOt6G.3jXUPYbLMQPxqOHLvq9E3aBe"  # of "x"

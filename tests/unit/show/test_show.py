@@ -25,8 +25,8 @@ import pytest
 from exporter import cli, config
 from exporter.liveness import State
 from exporter.show.peers import Watcher
+from tests.kit.servers.uapiserver import UapiServer, base64_key, like_wireguard_go, request
 from tests.kit.show import KEYS, peer_lines, reply, stale_socket
-from tests.kit.uapiserver import UapiServer, base64_key, like_wireguard_go, request
 
 LONG_AGO = 1_600_000_000  # UNIX seconds
 DEADLINE = 30.0  # seconds that a program in a terminal gets, so that a broken one cannot hang the tests

@@ -24,7 +24,7 @@ from exporter.sources.netlink import resolve_family
 from tests.kernel.guest.helpers import Namespace, namespace, run
 from tests.kit.daemon import make_stale_socket
 from tests.kit.paths import PROJECT
-from tests.kit.uapiserver import Dialogue, UapiServer, like_boringtun, like_wireguard_go
+from tests.kit.servers.uapiserver import Dialogue, UapiServer, like_boringtun, like_wireguard_go
 
 PATIENCE = 20.0  # seconds
 IMPATIENCE = 0.3  # seconds, for a source that never answers

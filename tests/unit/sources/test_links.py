@@ -27,7 +27,7 @@ from exporter.sources.links import (
     links,
 )
 from tests.kernel.guest.helpers import Namespace, namespace, run
-from tests.kit.netlinkdump import attribute
+from tests.kit.servers.netlinkdump import attribute
 
 PATIENCE = 20.0  # seconds
 ATTEMPTS = 20  # to read both while no counter changes

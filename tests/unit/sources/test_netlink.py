@@ -26,8 +26,16 @@ from exporter.errors import (
 from exporter.model import Device
 from exporter.sources.netlink import KernelSource, resolve_family
 from exporter.sources.nlsocket import BUFFER_SIZE, HEADER
-from tests.kit.netlinkdump import PeerFacts, device_attributes, messages
-from tests.kit.netlinkserver import FAMILY, Answer, AnsweringKernel, device_dump, done, message, refusal
+from tests.kit.servers.netlinkdump import PeerFacts, device_attributes, messages
+from tests.kit.servers.netlinkserver import (
+    FAMILY,
+    Answer,
+    AnsweringKernel,
+    device_dump,
+    done,
+    message,
+    refusal,
+)
 
 PATIENCE = 20.0  # seconds
 INDEX = 7

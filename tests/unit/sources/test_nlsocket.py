@@ -37,7 +37,7 @@ from exporter.sources.nlsocket import (
     NetlinkSocket,
     retried,
 )
-from tests.kit.netlinkserver import NLM_F_MULTI, Answer, AnsweringKernel, done, message, refusal
+from tests.kit.servers.netlinkserver import NLM_F_MULTI, Answer, AnsweringKernel, done, message, refusal
 
 KIND = 0x1C
 PATIENCE = 20.0  # seconds, for dumps that must succeed

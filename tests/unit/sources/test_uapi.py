@@ -20,7 +20,7 @@ from exporter import errors
 from exporter.sources.uapi import DIRECTORY, UapiSource
 from tests.kit.paths import TESTDATA
 from tests.kit.privilege import without_privilege
-from tests.kit.uapiserver import (
+from tests.kit.servers.uapiserver import (
     Dialogue,
     UapiServer,
     like_boringtun,

@@ -16,7 +16,7 @@ from exporter import errors
 from exporter.model import Device, Peer
 from exporter.sources.uapitext import Memory, parse
 from tests.kit.paths import TESTDATA
-from tests.kit.uapiserver import base64_key
+from tests.kit.servers.uapiserver import base64_key
 
 UAPI = TESTDATA / "uapi"
 WIREGUARD_GO = (UAPI / "wireguard-go-tunnel.txt").read_bytes()

@@ -16,7 +16,7 @@ from exporter.errors import ReadError
 from exporter.model import Device
 from exporter.sources import wgdump
 from exporter.sources.wgdump import Decoder
-from tests.kit.netlinkdump import (
+from tests.kit.servers.netlinkdump import (
     HEADER_SIZE,
     NESTED,
     PeerFacts,

@@ -31,7 +31,7 @@ from exporter.store.snapshot.codec import decode, encode
 from exporter.store.snapshot.frame import Frame, Lost
 from exporter.store.snapshot.tracker import Tracker
 from exporter.store.spool.queue import Spool
-from tests.kit.spool import MIB, fail
+from tests.kit.store.spool import MIB, fail
 
 START = 1_700_000_000.0
 TICK = 0.05  # seconds between the snapshots of a recorder that runs

@@ -14,8 +14,8 @@ from hypothesis import strategies as st
 from exporter.store.errors import FrameCorrupt
 from exporter.store.snapshot.codec import decode, encode
 from exporter.store.snapshot.frame import DeviceFrame, Frame, Lost, PeerConfig
-from tests.kit.frames import FRAMES, RUN, START
 from tests.kit.gateways import key
+from tests.kit.store.frames import FRAMES, RUN, START
 
 CONFIG = PeerConfig("192.0.2.1:51820", ("10.0.0.1/32",), 25, True, "acme", 2, "ä-\ud800", "berlin", "noc")
 SMALL = Frame(

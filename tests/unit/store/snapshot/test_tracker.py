@@ -15,8 +15,8 @@ from exporter.store.snapshot.changes import MOST, is_other_instance
 from exporter.store.snapshot.codec import decode, encode
 from exporter.store.snapshot.frame import DeviceFrame, Frame, Lost
 from exporter.store.snapshot.tracker import Tracker
-from tests.kit.frames import RUN, LivingGateway, Moment, Replica, Witness, row
 from tests.kit.gateways import Row, key, with_peers
+from tests.kit.store.frames import RUN, LivingGateway, Moment, Replica, Witness, row
 
 WG0 = Device("wg0", "kernel", link=Link(True, index=4))
 NOBODY = Directory()

@@ -28,7 +28,7 @@ from exporter.store.errors import FrameCorrupt, SpoolBroken, SpoolFull, StoreErr
 from exporter.store.snapshot.frame import Lost
 from exporter.store.spool.queue import Spool, SpooledFrame
 from tests.kit.privilege import without_privilege
-from tests.kit.spool import MIB, RUN, blob, device, fail, fill, frame, in_thread, on_small_disk
+from tests.kit.store.spool import MIB, RUN, blob, device, fail, fill, frame, in_thread, on_small_disk
 
 ALL = 1 << 30
 KILLS = 25
@@ -460,7 +460,7 @@ def test_killed_at_any_instant(path: Path) -> None:
 
 def lines_until_killed(path: Path, wait_for: int) -> list[list[str]]:
     """The output of the process until it was killed, at its start or after some lines."""
-    command = [sys.executable, "-m", "tests.kit.spool", str(path)]
+    command = [sys.executable, "-m", "tests.kit.store.spool", str(path)]
     with subprocess.Popen(command, stdout=subprocess.PIPE, text=True) as process:
         assert process.stdout is not None
         if not wait_for:
@@ -591,7 +591,7 @@ def test_a_database_of_another_program_is_left_alone(path: Path) -> None:
 
 def test_only_one_process_has_it(path: Path) -> None:
     """A second daemon on the same state directory is refused with the reason."""
-    command = [sys.executable, "-m", "tests.kit.spool", str(path)]
+    command = [sys.executable, "-m", "tests.kit.store.spool", str(path)]
     with subprocess.Popen(command, stdout=subprocess.PIPE, text=True) as process:
         assert process.stdout is not None
         process.stdout.readline()

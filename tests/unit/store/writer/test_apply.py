@@ -18,9 +18,9 @@ from exporter.store.writer.apply import apply_frame, organisations
 from exporter.store.writer.changeset import Batch, Changeset
 from exporter.store.writer.mirror import GatewayRow, Mirror
 from exporter.store.writer.totals import LATEST
-from tests.kit.frames import START, LivingGateway, Witness
 from tests.kit.gateways import key
-from tests.kit.mirror import CONFIG, Run, added, changed, device, frame, restarted
+from tests.kit.store.frames import START, LivingGateway, Witness
+from tests.kit.store.mirror import CONFIG, Run, added, changed, device, frame, restarted
 
 DAY = 86400.0
 SEEN = START // 60 * 60  # of a handshake

@@ -16,7 +16,7 @@ from typing import TypeVar
 from exporter.store.database import connection as database
 from exporter.store.database.settings import Target
 from exporter.store.embedded.postgres import PrivatePostgres
-from tests.kit.postgres import PATIENCE, children, directory
+from tests.kit.servers.postgres import PATIENCE, children, directory
 
 T = TypeVar("T")
 
@@ -81,7 +81,7 @@ def of_each(pids: Iterable[int], look: Callable[[int], T]) -> list[T]:
 def daemon(state: Path, binaries: Path) -> Iterator[subprocess.Popen[str]]:
     """A process that runs a private PostgreSQL in a thread; it prints the server's pid when a row is
     stored."""
-    command = [sys.executable, "-m", "tests.kit.embedded", str(state), str(binaries)]
+    command = [sys.executable, "-m", "tests.kit.store.embedded", str(state), str(binaries)]
     with subprocess.Popen(command, stdout=subprocess.PIPE, text=True) as process:
         try:
             yield process

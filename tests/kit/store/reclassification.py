@@ -19,8 +19,8 @@ from exporter.store.progress import Progress
 from exporter.store.snapshot.frame import DeviceFrame, Frame, Lost, PeerConfig
 from exporter.store.writer.writer import Writer
 from tests.kit.gateways import key
-from tests.kit.history import HOLDER, session
-from tests.kit.mirror import CONFIG, added, changed, device, frame
+from tests.kit.store.history import HOLDER, session
+from tests.kit.store.mirror import CONFIG, added, changed, device, frame
 
 T = TypeVar("T")
 COMPACTED, RAW = date(2026, 3, 28), date(2026, 3, 29)

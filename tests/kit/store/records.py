@@ -19,9 +19,9 @@ from exporter.store.errors import StoreError
 from exporter.store.snapshot.codec import decode, encode
 from exporter.store.snapshot.frame import Frame, PeerConfig
 from exporter.store.writer.writer import Writer
-from tests.kit.frames import START, LivingGateway, Moment, State, Witness
-from tests.kit.mirror import Run
-from tests.kit.schema import ask, with_connection
+from tests.kit.store.frames import START, LivingGateway, Moment, State, Witness
+from tests.kit.store.mirror import Run
+from tests.kit.store.schema import ask, with_connection
 
 T = TypeVar("T")
 HERE, ELSEWHERE = UUID(int=1), UUID(int=2)  # installations

@@ -17,7 +17,7 @@ from exporter.store.database import migrate
 from exporter.store.database.connection import Connection, Role, close, connect, set_organisation
 from exporter.store.database.settings import Target
 from exporter.store.progress import Progress
-from tests.kit.postgres import PostgresServer, database
+from tests.kit.servers.postgres import PostgresServer, database
 
 T = TypeVar("T")
 ALPHA, BETA, NOBODY = 1, 2, 99  # the organisations of `scoped`, and a missing one

@@ -16,7 +16,7 @@ from exporter.instants import DAY, start_of
 from exporter.store.database.connection import Connection, Role, close, connect
 from exporter.store.database.settings import Target
 from exporter.store.progress import Progress
-from tests.kit.postgres import PATIENCE
+from tests.kit.servers.postgres import PATIENCE
 
 OLD = date(2026, 3, 28)
 HOLDER = UUID(int=7)

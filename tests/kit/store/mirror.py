@@ -9,8 +9,8 @@ from uuid import UUID, uuid4
 
 from exporter.store.snapshot.frame import DeviceFrame, Frame, Lost, PeerConfig
 from exporter.store.snapshot.tracker import Tracker
-from tests.kit.frames import RUN, START, Moment
 from tests.kit.gateways import key
+from tests.kit.store.frames import RUN, START, Moment
 
 CONFIG = PeerConfig("192.0.2.1:1", ("10.0.0.1/32",), 25, False, "acme", 0, "laptop", "lab", "ops")
 Columns = dict[str, Any]

@@ -26,8 +26,8 @@ from tests.kit import daemon as daemonkit
 from tests.kit import hurrieddaemon
 from tests.kit.daemon import PATIENCE, Daemon, interface, key
 from tests.kit.hurrieddaemon import TICK
-from tests.kit.postgres import PostgresServer, database
-from tests.kit.schema import with_connection
+from tests.kit.servers.postgres import PostgresServer, database
+from tests.kit.store.schema import with_connection
 
 LOGIN = "argus"
 NAME = "gw"  # of a gateway

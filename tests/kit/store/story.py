@@ -10,8 +10,8 @@ from typing import NamedTuple
 
 from exporter.directory.entry import Directory, Entry
 from exporter.model import Device, Link, Peer, Reading, Snapshot
-from tests.kit.frames import Moment
 from tests.kit.gateways import Row, key, with_peers
+from tests.kit.store.frames import Moment
 
 DAY = 86_400_000  # milliseconds, as all times here are
 BEGIN = 1_774_699_200_000  # 2026-03-28 12:00 UTC
