@@ -19,7 +19,7 @@ from pathlib import Path
 
 from rich.console import Console
 
-from exporter.demo.plan import MESH, Node, PlannedPeer
+from exporter.demo.plan import MESH, Node, PeerNode
 from exporter.directory.entry import Entry
 from exporter.expectation import expected_of, window_of
 from exporter.liveness import judge
@@ -96,7 +96,7 @@ def nodes_of(gateway: str) -> Iterator[Node]:
 
 
 def peer_of(node: Node) -> Peer:
-    planned = node if isinstance(node, PlannedPeer) else None
+    planned = node if isinstance(node, PeerNode) else None
     return Peer(
         key_of(node.name),
         allowed_ips=node.allowed_ips,

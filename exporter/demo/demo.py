@@ -14,7 +14,7 @@ from exporter.demo import exporters, traces, tunnels, underlay
 from exporter.demo.errors import DemoError
 from exporter.demo.exporters import Exporter
 from exporter.demo.narration import Narrator
-from exporter.demo.plan import MESH, PlannedPeer
+from exporter.demo.plan import MESH, PeerNode
 from exporter.demo.processes import Processes
 from exporter.demo.setconf import Keys
 from exporter.demo.signals import Interrupts
@@ -123,12 +123,12 @@ class Demo:
         while exit_after is None or time.monotonic() - began < exit_after:
             if leaving and time.monotonic() - began >= silent_after:
                 self._silence(traffic, leaving.pop())
-            for sentence in self._processes.obituaries():
+            for sentence in self._processes.describe_ended():
                 self._lost = True
                 self._tell.event(f"{sentence}. The rest keeps running; Ctrl-C ends the demo.")
             self._interrupts.wait(0.2)
 
-    def _silence(self, traffic: Traffic, peer: PlannedPeer) -> None:
+    def _silence(self, traffic: Traffic, peer: PeerNode) -> None:
         traffic.silence(peer.name)
         underlay.pull_cable(peer)
         self._tell.event(f"The cable of {peer.entry.name} is pulled: no packets arrive from it any more")

@@ -12,7 +12,7 @@ from rich.table import Table
 from rich.text import Text
 
 from exporter.demo.exporters import Exporter
-from exporter.demo.plan import Mesh, Node, PlannedPeer
+from exporter.demo.plan import Mesh, Node, PeerNode
 from exporter.model import Kind
 
 
@@ -82,6 +82,6 @@ def _argus_wg() -> str:
 
 def _row(node: Node, silent_after: float) -> tuple[str, str, str, str]:
     story = node.story
-    if isinstance(node, PlannedPeer) and node.goes_silent:
+    if isinstance(node, PeerNode) and node.goes_silent:
         story += f" after {silent_after:.0f} s"
     return node.entry.name, "\n".join(node.allowed_ips), node.entry.expected, story

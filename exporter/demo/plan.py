@@ -40,8 +40,8 @@ class Flow:
 
 
 @dataclass(frozen=True, slots=True)
-class PlannedEntry:
-    """The entry of a peer in the directory."""
+class NodeEntry:
+    """The entry of a node in the directory."""
 
     name: str
     site: str
@@ -59,7 +59,7 @@ class Node:
     name: str
     number: int  # underlay network 198.18.NUMBER.0/30
     addresses: tuple[str, ...]  # in the tunnel, without a prefix length
-    entry: PlannedEntry
+    entry: NodeEntry
     networks: tuple[str, ...] = ()  # behind the node, reached through the tunnel
     flow: Flow | None = None
     story: str = ""  # for the table: the traffic of this peer
@@ -93,8 +93,8 @@ class Node:
 
 
 @dataclass(frozen=True, slots=True)
-class PlannedPeer(Node):
-    """A node that belongs to one gateway."""
+class PeerNode(Node):
+    """A node that is a peer of one gateway."""
 
     gateway: str = ""
     keepalive: int = 0  # seconds, on both ends; 0 = off
@@ -106,14 +106,14 @@ class PlannedPeer(Node):
 @dataclass(frozen=True, slots=True)
 class Mesh:
     gateways: tuple[Node, ...]
-    peers: tuple[PlannedPeer, ...]
+    peers: tuple[PeerNode, ...]
     nodes: tuple[Node, ...] = field(init=False)  # the nodes that exist, gateways first
 
     def __post_init__(self) -> None:
         nodes = (*self.gateways, *(peer for peer in self.peers if peer.connects))
         object.__setattr__(self, "nodes", nodes)
 
-    def peers_of(self, gateway: Node) -> tuple[PlannedPeer, ...]:
+    def peers_of(self, gateway: Node) -> tuple[PeerNode, ...]:
         return tuple(peer for peer in self.peers if peer.gateway == gateway.name)
 
 
@@ -123,7 +123,7 @@ MESH = Mesh(
             "gw1",
             1,
             ("10.86.1.1", "fd86::1:1"),
-            PlannedEntry("berlin-gateway", "berlin", "gateway", "noc", "always-on", "high"),
+            NodeEntry("berlin-gateway", "berlin", "gateway", "noc", "always-on", "high"),
             flow=Flow("10.86.2.1", 10, 800, answer=800),
             story="gateway to gateway, 8 kB/s each way",
         ),
@@ -131,16 +131,16 @@ MESH = Mesh(
             "gw2",
             2,
             ("10.86.2.1", "fd86::2:1"),
-            PlannedEntry("lisbon-gateway", "lisbon", "gateway", "noc", "always-on", "high"),
+            NodeEntry("lisbon-gateway", "lisbon", "gateway", "noc", "always-on", "high"),
             story="gateway to gateway, 8 kB/s each way",
         ),
     ),
     peers=(
-        PlannedPeer(
+        PeerNode(
             "hamburg",
             11,
             ("10.86.1.11", "fd86::1:11"),
-            PlannedEntry("hamburg-office", "hamburg", "office", "it-north", "always-on", "normal"),
+            NodeEntry("hamburg-office", "hamburg", "office", "it-north", "always-on", "normal"),
             networks=("192.168.40.0/24",),
             flow=Flow("10.86.1.1", 40, 1200, answer=1200),
             story="preshared key; 48 kB/s each way, without pauses",
@@ -148,63 +148,61 @@ MESH = Mesh(
             keepalive=KEEPALIVE,
             preshared=True,
         ),
-        PlannedPeer(
+        PeerNode(
             "elbe",
             12,
             ("10.86.1.12",),
-            PlannedEntry(
-                "elbe-gauge", "hamburg", "sensor", "water-board", "always-on", "high", stale_after=200
-            ),
+            NodeEntry("elbe-gauge", "hamburg", "sensor", "water-board", "always-on", "high", stale_after=200),
             flow=Flow("10.86.1.1", 10, 200, answer=60),
             story="2 kB/s in, until its cable is pulled",
             gateway="gw1",
             keepalive=KEEPALIVE,
             goes_silent=True,
         ),
-        PlannedPeer(
+        PeerNode(
             "ada",
             13,
             ("10.86.1.13", "fd86::1:13"),
-            PlannedEntry("ada-laptop", "remote", "laptop", "ada", "on-demand", "low", stale_after=200),
+            NodeEntry("ada-laptop", "remote", "laptop", "ada", "on-demand", "low", stale_after=200),
             flow=Flow("fd86::1:1", 20, 300, answer=1200, active=20, period=300),
             story="no keepalive; 20 s of browsing over IPv6, then 280 s idle",
             gateway="gw1",
         ),
-        PlannedPeer(
+        PeerNode(
             "spare",
             14,
             ("10.86.1.14",),
-            PlannedEntry("spare-phone", "berlin", "phone", "it-north", "standby", "low"),
+            NodeEntry("spare-phone", "berlin", "phone", "it-north", "standby", "low"),
             story="never connects: the phone does not exist yet",
             gateway="gw1",
             connects=False,
         ),
-        PlannedPeer(
+        PeerNode(
             "porto",
             21,
             ("10.86.2.21", "fd86::2:21"),
-            PlannedEntry("porto-office", "porto", "office", "it-south", "always-on", "normal"),
+            NodeEntry("porto-office", "porto", "office", "it-south", "always-on", "normal"),
             networks=("192.168.50.0/24", "fd86:0:0:50::/64"),
             flow=Flow("10.86.2.1", 20, 300, answer=1200),
             story="6 kB/s in, 24 kB/s out",
             gateway="gw2",
             keepalive=KEEPALIVE,
         ),
-        PlannedPeer(
+        PeerNode(
             "braga",
             22,
             ("10.86.2.22",),
-            PlannedEntry("braga-backup", "braga", "backup", "it-south", "always-on", "normal"),
+            NodeEntry("braga-backup", "braga", "backup", "it-south", "always-on", "normal"),
             flow=Flow("10.86.2.1", 60, 1300, answer=40, active=15, period=30),
             story="uploads 78 kB/s for 15 s of every 30 s",
             gateway="gw2",
             keepalive=KEEPALIVE,
         ),
-        PlannedPeer(
+        PeerNode(
             "faro",
             23,
             ("fd86::2:23",),
-            PlannedEntry("faro-camera", "faro", "camera", "it-south", "always-on", "normal"),
+            NodeEntry("faro-camera", "faro", "camera", "it-south", "always-on", "normal"),
             flow=Flow("fd86::2:1", 8, 1000),
             story="IPv6 only; 8 kB/s in, almost nothing out",
             gateway="gw2",

@@ -57,7 +57,7 @@ class Processes:
             record.write(f"{process.pid} {start_time(process.pid)}\n")
         return process
 
-    def obituaries(self) -> list[str]:
+    def describe_ended(self) -> list[str]:
         """A sentence for each process that ended since the previous call, with the end of its log."""
         ended = [each for each in self._running if each.process.poll() is not None]
         self._running = [each for each in self._running if each not in ended]
@@ -131,4 +131,4 @@ def _all_ended(descriptors: Sequence[int], seconds: float) -> bool:
 def last_lines(log: Path, count: int = 3) -> str:
     """The last lines of a process's log, for a message about its end."""
     lines = log.read_text(errors="replace").splitlines() if log.exists() else []
-    return " / ".join(lines[-count:]) or "it said nothing"
+    return " / ".join(lines[-count:]) or "its log is empty"

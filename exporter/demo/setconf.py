@@ -8,7 +8,7 @@ from collections.abc import Mapping
 
 from cryptography.hazmat.primitives.asymmetric.x25519 import X25519PrivateKey
 
-from exporter.demo.plan import KEEPALIVE, TUNNEL_NETWORKS, WIREGUARD_PORT, Mesh, Node, PlannedPeer
+from exporter.demo.plan import KEEPALIVE, TUNNEL_NETWORKS, WIREGUARD_PORT, Mesh, Node, PeerNode
 
 
 class Keys:
@@ -39,7 +39,7 @@ def configuration(mesh: Mesh, node: Node, keys: Keys) -> str:
             "PublicKey": keys.public[other.name],
             "PresharedKey": keys.preshared(node.name) or keys.preshared(other.name),
             "AllowedIPs": ", ".join(reached_through(mesh, node, other)),
-            "Endpoint": "" if isinstance(other, PlannedPeer) else other.endpoint,
+            "Endpoint": "" if isinstance(other, PeerNode) else other.endpoint,
             "PersistentKeepalive": _keepalive(node, other),
         }
         for other in known_to(mesh, node)
@@ -49,22 +49,22 @@ def configuration(mesh: Mesh, node: Node, keys: Keys) -> str:
 
 def known_to(mesh: Mesh, node: Node) -> tuple[Node, ...]:
     """The peers on the node's interface: its gateway, or a gateway's own peers and the other gateways."""
-    if isinstance(node, PlannedPeer):
+    if isinstance(node, PeerNode):
         return tuple(gateway for gateway in mesh.gateways if gateway.name == node.gateway)
     return (*mesh.peers_of(node), *(gateway for gateway in mesh.gateways if gateway is not node))
 
 
 def reached_through(mesh: Mesh, node: Node, other: Node) -> tuple[str, ...]:
     """The allowed IPs of `other` on the node's interface."""
-    if isinstance(node, PlannedPeer):
+    if isinstance(node, PeerNode):
         return TUNNEL_NETWORKS
-    if isinstance(other, PlannedPeer):
+    if isinstance(other, PeerNode):
         return other.allowed_ips
     return other.allowed_ips + tuple(ip for peer in mesh.peers_of(other) for ip in peer.allowed_ips)
 
 
 def _keepalive(node: Node, other: Node) -> str:
-    between = next((end for end in (node, other) if isinstance(end, PlannedPeer)), None)
+    between = next((end for end in (node, other) if isinstance(end, PeerNode)), None)
     seconds = between.keepalive if between else KEEPALIVE
     return str(seconds) if seconds else ""
 

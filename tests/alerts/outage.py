@@ -31,7 +31,7 @@ from exporter import bundle
 from exporter.demo import exporters, links, traces, tunnels, underlay
 from exporter.demo.exporters import Exporter
 from exporter.demo.namespaces import inside
-from exporter.demo.plan import INTERNET, TUNNEL_NETWORKS, Mesh, Node, PlannedEntry, PlannedPeer
+from exporter.demo.plan import INTERNET, TUNNEL_NETWORKS, Mesh, Node, NodeEntry, PeerNode
 from exporter.demo.processes import Processes
 from exporter.demo.setconf import Keys
 from exporter.demo.signals import Interrupts
@@ -59,15 +59,15 @@ def until(what: str, look: Callable[[], T | None]) -> T:
 def _gateway(name: str, number: int) -> Node:
     address = f"10.86.{number}.1"
     return Node(
-        name, number, (address,), PlannedEntry(f"{name}-gateway", "", "gateway", "noc", "on-demand", "low")
+        name, number, (address,), NodeEntry(f"{name}-gateway", "", "gateway", "noc", "on-demand", "low")
     )
 
 
-def _peer(gateway: str, number: int) -> PlannedPeer:
+def _peer(gateway: str, number: int) -> PeerNode:
     name = f"{gateway}p{number % 10}"
-    entry = PlannedEntry(name, f"site-{name}", "office", "noc", "always-on", "high", STALE_AFTER)
+    entry = NodeEntry(name, f"site-{name}", "office", "noc", "always-on", "high", STALE_AFTER)
     address = f"10.86.{number // 10}.{number}"
-    return PlannedPeer(name, number, (address,), entry, gateway=gateway, keepalive=KEEPALIVE)
+    return PeerNode(name, number, (address,), entry, gateway=gateway, keepalive=KEEPALIVE)
 
 
 MESH = Mesh(
@@ -179,7 +179,7 @@ class Outage:
                 if peer.name not in self._silent:
                     self._renew(peer)
 
-    def _renew(self, peer: PlannedPeer) -> None:
+    def _renew(self, peer: PeerNode) -> None:
         gateway = _node(peer.gateway)
         known = ("peer", self.keys.public[gateway.name])
         reached = ("endpoint", gateway.endpoint, "allowed-ips", ",".join(TUNNEL_NETWORKS))
