@@ -76,8 +76,8 @@ def _argus_wg() -> str:
     """The command to type: its name, or its path in a virtual environment."""
     if shutil.which("argus-wg"):
         return "argus-wg"
-    beside = Path(sys.executable).with_name("argus-wg")
-    return str(beside) if beside.exists() else f"{sys.executable} -m exporter.cli"
+    program = Path(sys.executable).with_name("argus-wg")
+    return str(program) if program.exists() else f"{sys.executable} -m exporter.cli"
 
 
 def _row(node: Node, silent_after: float) -> tuple[str, str, str, str]:

@@ -23,7 +23,7 @@ class _Sender:
     flow: Flow
     socket: socket.socket
     began: float
-    owed: float = 0.0  # datagrams, with the fraction left by the previous round
+    due: float = 0.0  # datagrams, with the fraction left by the previous round
     checked: float = field(init=False)
 
     def __post_init__(self) -> None:
@@ -34,10 +34,10 @@ class _Sender:
         elapsed, self.checked = now - self.checked, now
         if (now - self.began) % self.flow.period >= self.flow.active:
             return
-        self.owed += min(elapsed, 1.0) * self.flow.per_second
+        self.due += min(elapsed, 1.0) * self.flow.per_second
         payload = self.flow.answer.to_bytes(LENGTH_BYTES, "big").ljust(self.flow.size, b"\0")
-        while self.owed >= 1:
-            self.owed -= 1
+        while self.due >= 1:
+            self.due -= 1
             with contextlib.suppress(OSError):  # a tunnel that is down loses datagrams
                 self.socket.send(payload)
 

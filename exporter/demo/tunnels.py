@@ -67,7 +67,7 @@ def add_userspace_interface(node: Node, processes: Processes, log: Path) -> None
 
 
 def listens(path: Path) -> bool:
-    """Whether a process listens on the Unix socket. wg(8) removes a socket on which nobody listens yet."""
+    """Whether a process listens on the Unix socket. wg(8) removes a socket on which none listens yet."""
     with socket.socket(socket.AF_UNIX) as client:
         return client.connect_ex(str(path)) == 0
 

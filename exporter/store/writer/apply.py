@@ -17,7 +17,7 @@ Totals:
 
 1. Add the difference to the previous counter; after a reset, add the whole counter. A peer's counters were
    reset if one of them is smaller than before, if its handshake is gone, if its interface was created again
-   or the host rebooted, if it was removed from an interface and returned to it, or if the frame says so.
+   or the host rebooted, if it was removed from an interface and returned to it, or if the frame lists it.
 2. A frame can also carry bytes: those that a peer moved after the previous kept frame and before a reset.
    They are added as well.
 3. For a peer seen for the first time, the totals start at the current counters.
@@ -32,7 +32,7 @@ Rows:
    of its interface on a UTC day every present peer gets a sample: each day's samples are complete.
 8. A row of configuration is valid from its first snapshot until the first one with another configuration.
 9. An interface that cannot be read has a gap, from its last reading to its next one.
-10. An interface that the frame does not mention was removed, unless a listing failed: then it has a gap.
+10. An interface that the frame does not mention was removed. If a listing failed, it has a gap instead.
 11. A clearance can be raised, never lowered.
 
 Rules 1, 2 and 6 are in totals.py, the others for peers in applypeers.py, interfaces and gaps in this module.

@@ -21,7 +21,7 @@ from exporter.sources.nlsocket import NetlinkSocket
 from tests.kernel.guest.helpers import Namespace, addresses, many_peers, namespace, numbered_key, peer_conf
 from tests.kernel.guest.wgtext import dump_by_wg, dump_of
 
-STEADY = range(300)  # peers that nobody touches
+STEADY = range(300)  # peers that do not change
 CHANGING = range(1000, 1040)  # peers that come, change and go
 LIMIT = 120  # seconds; a bound for an endless loop, far above what is needed
 

@@ -216,15 +216,15 @@ def test_keys_are_wiped_and_in_no_error(reply: bytes) -> None:
     """After a valid and after an invalid reply the buffer is zeroed, and no error or local variable has a
     secret key."""
     buffer = bytearray(reply)
-    told = ""
+    found = ""
     try:
         parse(buffer, "wg0", NOW)
     except errors.ReadError as error:
-        told = everything_in(error)
-    assert bool(told) == (reply != WIREGUARD_GO)
+        found = everything_in(error)
+    assert bool(found) == (reply != WIREGUARD_GO)
     assert buffer == bytes(len(reply))
     for secret in (PRIVATE_KEY, PRESHARED_KEY):
-        assert secret[:12] not in told
+        assert secret[:12] not in found
 
 
 def test_decoded_private_key_is_wiped_too(monkeypatch: pytest.MonkeyPatch) -> None:
@@ -243,15 +243,15 @@ def test_decoded_private_key_is_wiped_too(monkeypatch: pytest.MonkeyPatch) -> No
 
 def everything_in(error: BaseException | None) -> str:
     """The error and its contexts with all local variables, except the test's own."""
-    told = ""
+    found = ""
     while error:
         trace = error.__traceback__
         inner = trace.tb_next if trace and trace.tb_frame.f_code.co_filename == __file__ else trace
-        told += "".join(
+        found += "".join(
             traceback.TracebackException(type(error), error, inner, capture_locals=True).format(chain=False)
         )
         error = error.__context__
-    return told
+    return found
 
 
 # Properties: any device in any order, any damage
@@ -377,4 +377,6 @@ def refused_or_right(damaged: bytes) -> None:
     else:
         assert device == plainly(damaged, NOW)
         message = ""
-    assert not re.search("[0-9a-fA-F]{9}", re.sub("from 0 to [0-9]+", "", message)), "a value is told"
+    assert not re.search("[0-9a-fA-F]{9}", re.sub("from 0 to [0-9]+", "", message)), (
+        "the message contains a value"
+    )
