@@ -8,12 +8,17 @@ import signal
 from collections.abc import Callable, Generator, Iterator
 from typing import Any
 
+import hypothesis
 import pytest
 
 from exporter.store.database.settings import Target
 from tests.kit import workers
 from tests.kit.servers import postgres as servers
 from tests.kit.servers.postgres import PostgresServer
+
+# By default, hypothesis fails an example that takes 200 ms, which any busy machine needs now and then.
+hypothesis.settings.register_profile("argus", deadline=None)
+hypothesis.settings.load_profile("argus")
 
 
 def pytest_configure() -> None:
