@@ -40,16 +40,25 @@ class NativeContent:
 
 
 @dataclass(frozen=True, slots=True)
-class Group:
-    """Families whose series have the same labels: a number per series for each family."""
+class MindFlavorContent:
+    """A page in MindFlavor's schema, all of whose families have the same series."""
 
-    labels: Sequence[Mapping[str, str]]
-    columns: Mapping[Family, Sequence[int | None]]
+    labels: Sequence[Mapping[str, str]]  # of each series
+    columns: Mapping[Family, Sequence[int | None]]  # a number per series
+    tables: Tables  # what this exporter adds
 
 
 @dataclass(frozen=True, slots=True)
-class CompatibleContent:
-    """A page in the schema of another exporter, followed by the families that this exporter adds."""
+class Group:
+    """Families with the same series, in columns: a value per series for each label and each family."""
+
+    labels: Mapping[str, Sequence[str]]
+    columns: Mapping[Family, Sequence[int]]
+
+
+@dataclass(frozen=True, slots=True)
+class MdlayherContent:
+    """A page in mdlayher's schema."""
 
     groups: Sequence[Group]
-    tables: Tables
+    tables: Tables  # what this exporter adds

@@ -6,10 +6,11 @@ docs/migrating.md lists the differences.
 
 from __future__ import annotations
 
-from collections.abc import Iterable
+from collections.abc import Iterable, Sequence
 from operator import itemgetter
 
-from exporter.metrics.declarations.content import CompatibleContent, Group
+from exporter.metrics.declarations.content import Group, MdlayherContent
+from exporter.metrics.declarations.family import Family
 from exporter.metrics.declarations.mdlayher import (
     ALLOWED_IPS_INFO,
     DEVICE_INFO,
@@ -25,7 +26,7 @@ from exporter.model import Device, Peer, split_endpoint
 NO_PUBLIC_KEY = "A" * 43 + "="  # of a device without a key: 32 zero bytes in base64
 
 
-def gather_mdlayher(inputs: Inputs) -> CompatibleContent:
+def gather_mdlayher(inputs: Inputs) -> MdlayherContent:
     """The families in the order of their names, their series in the order of the label values."""
     devices = sorted(inputs.snapshot.devices, key=lambda device: device.label)
 
@@ -33,36 +34,45 @@ def gather_mdlayher(inputs: Inputs) -> CompatibleContent:
         entry = inputs.directory.get(peer.public_key)
         return entry.name if entry else ""
 
-    device_labels = [
-        {"device": device.label, "public_key": device.public_key or NO_PUBLIC_KEY} for device in devices
-    ]
-    network_labels = [
-        {"allowed_ips": network, "device": label, "family": family, "public_key": key}
-        for network, label, family, key in _in_order(
-            (network, device.label, "IPv6" if ":" in network else "IPv4", peer.public_key)
-            for device in devices
-            for peer in device.peers
-            for network in peer.allowed_ips
-        )
-    ]
-    peer_labels = [
-        {"device": label, "endpoint": endpoint, "name": name, "public_key": key}
-        for label, endpoint, name, key in _in_order(
-            (device.label, _endpoint(device, peer), name(peer), peer.public_key)
-            for device in devices
-            for peer in device.peers
-        )
-    ]
     groups = [
-        Group(device_labels, {DEVICE_INFO: [1] * len(device_labels)}),
-        Group(network_labels, {ALLOWED_IPS_INFO: [1] * len(network_labels)}),
-        Group(peer_labels, {PEER_INFO: [1] * len(peer_labels)}),
+        _info(
+            DEVICE_INFO,
+            ("device", "public_key"),
+            ((device.label, device.public_key or NO_PUBLIC_KEY) for device in devices),
+        ),
+        _info(
+            ALLOWED_IPS_INFO,
+            ("allowed_ips", "device", "family", "public_key"),
+            (
+                (network, device.label, "IPv6" if ":" in network else "IPv4", peer.public_key)
+                for device in devices
+                for peer in device.peers
+                for network in peer.allowed_ips
+            ),
+        ),
+        _info(
+            PEER_INFO,
+            ("device", "endpoint", "name", "public_key"),
+            (
+                (device.label, _endpoint(device, peer), name(peer), peer.public_key)
+                for device in devices
+                for peer in device.peers
+            ),
+        ),
         _counters(devices),
     ]
-    return CompatibleContent(groups, own_samples(inputs))
+    return MdlayherContent(groups, own_samples(inputs))
+
+
+def _info(family: Family, names: Sequence[str], series: Iterable[tuple[str, ...]]) -> Group:
+    """A family whose values are all 1, sorted by its labels."""
+    rows = _in_order(series)
+    columns = list(zip(*rows, strict=True)) or [()] * len(names)
+    return Group(dict(zip(names, columns, strict=True)), {family: [1] * len(rows)})
 
 
 def _counters(devices: Iterable[Device]) -> Group:
+    """Handshakes and bytes of each peer."""
     rows = [
         (device.label, *row)
         for device in devices
@@ -76,10 +86,10 @@ def _counters(devices: Iterable[Device]) -> Group:
             )
         )
     ]
-    labels = [{"device": label, "public_key": key} for label, key, *_ in rows]
-    _, _, handshakes, received, transmitted = zip(*rows, strict=True) if rows else ((),) * 5
+    labels, keys, handshakes, received, transmitted = zip(*rows, strict=True) if rows else ((),) * 5
     return Group(
-        labels, {LAST_HANDSHAKE: handshakes, RECEIVED_BYTES: received, TRANSMITTED_BYTES: transmitted}
+        {"device": labels, "public_key": keys},
+        {LAST_HANDSHAKE: handshakes, RECEIVED_BYTES: received, TRANSMITTED_BYTES: transmitted},
     )
 
 

@@ -7,7 +7,7 @@ docs/migrating.md lists the differences: where the original would show a wrong v
 from __future__ import annotations
 
 from exporter.directory.entry import Entry
-from exporter.metrics.declarations.content import CompatibleContent, Group
+from exporter.metrics.declarations.content import MindFlavorContent
 from exporter.metrics.declarations.family import Family
 from exporter.metrics.declarations.mindflavor import (
     HANDSHAKE_DELAY,
@@ -20,7 +20,7 @@ from exporter.metrics.gathering.own import own_samples
 from exporter.model import Device, Peer, split_endpoint
 
 
-def gather_mindflavor(inputs: Inputs, *, handshake_delay: bool, remote_ip: bool) -> CompatibleContent:
+def gather_mindflavor(inputs: Inputs, *, handshake_delay: bool, remote_ip: bool) -> MindFlavorContent:
     """Interfaces by name, peers in the order of their interface. The switches are its `-d` and `-r`."""
     devices = sorted(inputs.snapshot.devices, key=lambda device: device.label)
     labels = [
@@ -36,7 +36,7 @@ def gather_mindflavor(inputs: Inputs, *, handshake_delay: bool, remote_ip: bool)
     }
     if handshake_delay:
         columns[HANDSHAKE_DELAY] = [_delay(then, inputs.snapshot.taken_at) for then in handshakes]
-    return CompatibleContent([Group(labels, columns)], own_samples(inputs))
+    return MindFlavorContent(labels, columns, own_samples(inputs))
 
 
 def _delay(handshake: int, now: float) -> int | None:

@@ -4,38 +4,39 @@ from __future__ import annotations
 
 from collections.abc import Iterator, Mapping, Sequence
 
-from exporter.metrics.declarations.content import CompatibleContent
+from exporter.metrics.declarations.content import MdlayherContent
 from exporter.metrics.rendering.lines import chunks, pieces
-from exporter.metrics.rendering.text import PROMETHEUS, head, labels, tables
+from exporter.metrics.rendering.text import PROMETHEUS, SPECIAL, escape, head, labels, tables
 
 MDLAYHER_CONTENT_TYPE = PROMETHEUS
 
 
-def render_mdlayher(content: CompatibleContent, *, gzip: bool) -> list[bytes]:
+def render_mdlayher(content: MdlayherContent, *, gzip: bool) -> list[bytes]:
     """The page in pieces; with `gzip`, as one gzip member."""
     return pieces(_page(content), gzip=gzip)
 
 
-def _page(content: CompatibleContent) -> Iterator[bytes]:
+def _page(content: MdlayherContent) -> Iterator[bytes]:
     for group in content.groups:
         series = _series(group.labels)
         for family, column in group.columns.items() if series else ():
             yield head(family, openmetrics=False).encode()
             values = zip(series, column, strict=True)
-            yield from chunks(
-                family, (f"{name} {go_float(value)}" for name, value in values if value is not None)
-            )
+            yield from chunks(family, (f"{name} {go_float(value)}" for name, value in values))
     yield tables(content.tables, openmetrics=False)
 
 
-def _series(found: Sequence[Mapping[str, str]]) -> list[str]:
-    """The labels of each series, as text. All have the same names, which are written once if possible."""
-    rows = [tuple(pairs.values()) for pairs in found]
-    values = "".join(map("".join, rows))
-    if any(special in values for special in '"\\\n'):
-        return [labels(pairs) for pairs in found]
-    template = labels(dict.fromkeys(found[0], "%s")) if found else ""
-    return [template % row for row in rows]
+def _series(columns: Mapping[str, Sequence[str]]) -> list[str]:
+    """The labels of each series, as text. Writing their names once is several times as fast."""
+    template = labels(dict.fromkeys(columns, "%s"))
+    return [template % row for row in zip(*map(_escaped, columns.values()), strict=True)]
+
+
+def _escaped(column: Sequence[str]) -> Sequence[str]:
+    together = "".join(column)
+    if any(special in together for special in SPECIAL):
+        return [escape(value) for value in column]
+    return column
 
 
 def go_float(value: int) -> str:

@@ -7,25 +7,24 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 
-from exporter.metrics.declarations.content import CompatibleContent
+from exporter.metrics.declarations.content import MindFlavorContent
 from exporter.metrics.rendering.lines import chunks, pieces
 from exporter.metrics.rendering.text import head, labels, tables
 
 MINDFLAVOR_CONTENT_TYPE = "text/plain; version=0.0.4"
 
 
-def render_mindflavor(content: CompatibleContent, *, gzip: bool) -> list[bytes]:
+def render_mindflavor(content: MindFlavorContent, *, gzip: bool) -> list[bytes]:
     """The page in pieces; with `gzip`, as one gzip member."""
     return pieces(_page(content), gzip=gzip)
 
 
-def _page(content: CompatibleContent) -> Iterator[bytes]:
+def _page(content: MindFlavorContent) -> Iterator[bytes]:
     blank = b""
-    for group in content.groups:
-        series = [labels(pairs) for pairs in group.labels]
-        for family, column in group.columns.items():
-            yield blank + head(family, openmetrics=False).encode()
-            values = zip(series, column, strict=True)
-            yield from chunks(family, (f"{name} {value}" for name, value in values if value is not None))
-            blank = b"\n"
+    series = [labels(pairs) for pairs in content.labels]
+    for family, column in content.columns.items():
+        yield blank + head(family, openmetrics=False).encode()
+        values = zip(series, column, strict=True)
+        yield from chunks(family, (f"{name} {value}" for name, value in values if value is not None))
+        blank = b"\n"
     yield tables(content.tables, openmetrics=False)

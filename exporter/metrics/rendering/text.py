@@ -13,6 +13,8 @@ from exporter.metrics.declarations.family import Family
 PROMETHEUS = "text/plain; version=0.0.4; charset=utf-8"
 OPENMETRICS = "application/openmetrics-text; version=1.0.0; charset=utf-8"
 
+SPECIAL = '\\\n"'  # characters that are escaped in a label value
+
 
 def escape(value: str) -> str:
     """An escaped label value. `str.translate` would take thirty times as long."""

@@ -15,7 +15,6 @@ from prometheus_client.parser import text_string_to_metric_families
 
 from exporter.directory.entry import Directory, Entry
 from exporter.health import Health
-from exporter.metrics.declarations.content import CompatibleContent
 from exporter.metrics.declarations.mdlayher import MDLAYHER_FAMILIES
 from exporter.metrics.declarations.mindflavor import MINDFLAVOR_FAMILIES
 from exporter.metrics.gathering.inputs import Inputs, Serving
@@ -80,11 +79,6 @@ def inputs(snapshot: Snapshot, directory: dict[str, Entry]) -> Inputs:
     return Inputs(snapshot, {}, Health(), Directory(directory), 1, Serving())
 
 
-def without_own(content: CompatibleContent) -> CompatibleContent:
-    """The content without the families that this exporter adds."""
-    return replace(content, tables={})
-
-
 def mindflavor_pieces(
     snapshot: Snapshot,
     directory: dict[str, Entry] = DIRECTORY,
@@ -92,10 +86,11 @@ def mindflavor_pieces(
     handshake_delay: bool = False,
     remote_ip: bool = False,
 ) -> list[bytes]:
+    """The page without the families that this exporter adds, in pieces."""
     content = gather_mindflavor(
         inputs(snapshot, directory), handshake_delay=handshake_delay, remote_ip=remote_ip
     )
-    return render_mindflavor(without_own(content), gzip=False)
+    return render_mindflavor(replace(content, tables={}), gzip=False)
 
 
 def mindflavor_page(snapshot: Snapshot, directory: dict[str, Entry] = DIRECTORY, **switches: bool) -> bytes:
@@ -103,7 +98,9 @@ def mindflavor_page(snapshot: Snapshot, directory: dict[str, Entry] = DIRECTORY,
 
 
 def mdlayher_pieces(snapshot: Snapshot, directory: dict[str, Entry] = DIRECTORY) -> list[bytes]:
-    return render_mdlayher(without_own(gather_mdlayher(inputs(snapshot, directory))), gzip=False)
+    """The page without the families that this exporter adds, in pieces."""
+    content = gather_mdlayher(inputs(snapshot, directory))
+    return render_mdlayher(replace(content, tables={}), gzip=False)
 
 
 def mdlayher_page(snapshot: Snapshot, directory: dict[str, Entry] = DIRECTORY) -> bytes:
