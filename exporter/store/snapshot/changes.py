@@ -3,6 +3,8 @@
 100,000 peers are compared every 30 seconds, and nearly all of them are unchanged. Unchanged peers are the
 same objects in both readings, so comparing them is comparing pointers. Work per peer is done by built-in
 functions that are written in C, such as `map` and `compress`.
+
+The place of a peer is its position in the columns of the current reading.
 """
 
 from __future__ import annotations
@@ -15,270 +17,198 @@ from typing import TypeVar
 
 from exporter.directory.entry import Directory
 from exporter.model import Device, Peer
-from exporter.store.snapshot.frame import DeviceFrame, PeerConfig
-
-MOST = 2**63 - 1  # of a counter and of a sum: the largest value that the database can hold
+from exporter.store.snapshot.frame import DeviceFrame, PeerConfig, is_other_instance
 
 T = TypeVar("T")
 Configure = Callable[[Peer, Directory], PeerConfig]
 
 
 @dataclass(frozen=True, slots=True)
-class Seen:
-    """One reading of an interface."""
+class InterfaceState:
+    """An interface as its last reading shows it."""
 
     device: Device
     instance: str = ""
     directory: Directory = field(default_factory=Directory)  # used to look up its peers
-    slots: Sequence[int] | None = (
-        None  # of its peers, in their order; None = they have no slots in this epoch
-    )
-    free: int = 0  # the next slot
-    gone: bool = False  # the interface was removed after this reading
+    slots: Sequence[int] | None = None  # parallel to its peers; None = it has no slots in this epoch yet
+    next_slot: int = 0
+    removed: bool = False  # the interface was removed after this reading
 
 
-NEVER = Seen(Device("", "kernel"), gone=True)
-
-
-def is_other_instance(before: str, after: str) -> bool:
-    """Whether two values of `DeviceFrame.instance` show that the interface's counters were reset in between.
-    An index of 0 could not be read; then only the boot is compared."""
-    boot_before, _, index_before = before.rpartition(":")
-    boot_after, _, index_after = after.rpartition(":")
-    return boot_before != boot_after or (
-        index_before != index_after and "0" not in (index_before, index_after)
-    )
+NEVER_READ = InterfaceState(Device("", "kernel"), removed=True)
 
 
 def compare(
-    then: Seen, now: Seen, taken: Callable[[], Mapping[str, int]], configure: Configure
-) -> tuple[Seen, DeviceFrame]:
-    """`now` with its slots, and the difference to `then` as a frame.
+    previous: InterfaceState,
+    current: InterfaceState,
+    earlier_slots: Callable[[], Mapping[str, int]],
+    configure: Configure,
+) -> tuple[InterfaceState, DeviceFrame]:
+    """`current` with its slots, and its difference to `previous` as a frame.
 
-    `taken` gives the slots of public keys that are missing from `then` but had a slot earlier in the epoch. A
-    peer that already has a slot keeps it and is not listed in `added`.
+    `earlier_slots` gives the slots of public keys that are missing from `previous` but had a slot since the
+    last kept frame. A peer that already has a slot keeps it and is not listed in `added`.
     """
-    device, peers = now.device, now.device.peers
-    before = _in_order_of(peers, then)
-    slots, added = _slots(before.slots, peers, then.free, taken)
-    moved = _moved(before, device) if then.slots is not None else [True] * len(peers)
-    restarted = _restarted(before, then, now, moved)
-    if restarted and not moved:
-        moved = [False] * len(peers)
-    for place in restarted:
-        moved[place] = True
+    device, peers = current.device, current.device.peers
+    old = _in_order_of(peers, previous)
+    slots, added = _slots(old.slots, peers, previous.next_slot, earlier_slots)
+    changed = _changed(old, device) if previous.slots is not None else [True] * len(peers)
+    reset = _reset(old, previous, current, changed)
+    if reset and not changed:
+        changed = [False] * len(peers)
+    for place in reset:
+        changed[place] = True
+    configured = _configured(old, previous, current, configure)
     frame = replace(
-        empty(now),
+        without_changes(current),
         added=added,
-        removed=_removed(then.slots, slots),
-        configured=[(slots[place], config) for place, config in _configured(before, then, now, configure)],
-        changed=list(compress(slots, moved)),
-        last_handshake=list(compress(device.last_handshake, moved)),
-        receive=list(compress(device.receive_bytes, moved)),
-        transmit=list(compress(device.transmit_bytes, moved)),
-        restarted=[slots[place] for place in restarted],
-        carried_receive=[0] * len(restarted),
-        carried_transmit=[0] * len(restarted),
+        removed=_removed(previous.slots, slots),
+        configured=[(slots[place], config) for place, config in configured],
+        changed=list(compress(slots, changed)),
+        last_handshake=list(compress(device.last_handshake, changed)),
+        receive=list(compress(device.receive_bytes, changed)),
+        transmit=list(compress(device.transmit_bytes, changed)),
+        reset=[slots[place] for place in reset],
+        carried_receive=[0] * len(reset),
+        carried_transmit=[0] * len(reset),
     )
-    return replace(now, slots=slots, free=then.free + len(added)), frame
+    return replace(current, slots=slots, next_slot=previous.next_slot + len(added)), frame
 
 
-def empty(seen: Seen) -> DeviceFrame:
-    """The frame of an interface without changes."""
-    device = seen.device
-    about = device.label, device.kind, device.public_key, device.listen_port, device.fwmark, seen.instance
+def without_changes(state: InterfaceState) -> DeviceFrame:
+    """The frame of an interface that has not changed."""
+    device = state.device
+    about = device.label, device.kind, device.public_key, device.listen_port, device.fwmark, state.instance
     return DeviceFrame(*about, len(device.peers), *([] for _ in range(10)))
 
 
-def whole_of(seen: Seen, news: DeviceFrame, configure: Configure) -> DeviceFrame:
-    """The part of a keyframe: every peer is added, with slots from 0 in order. `news` gives the resets."""
-    device, slots = seen.device, seen.slots or ()
-    restarted = list(compress(count(), map(set(news.restarted).__contains__, slots)))
+def whole(state: InterfaceState, difference: DeviceFrame, configure: Configure) -> DeviceFrame:
+    """The interface's part of a keyframe: every peer is added, with slots from 0 in order. The resets are
+    those of `difference`."""
+    device, slots = state.device, state.slots or ()
+    reset = list(compress(count(), map(set(difference.reset).__contains__, slots)))
     return replace(
-        news,
+        difference,
         added=[peer.public_key for peer in device.peers],
         removed=[],
-        configured=[(slot, configure(peer, seen.directory)) for slot, peer in enumerate(device.peers)],
+        configured=[(slot, configure(peer, state.directory)) for slot, peer in enumerate(device.peers)],
         changed=list(range(len(device.peers))),
         last_handshake=list(device.last_handshake),
         receive=list(device.receive_bytes),
         transmit=list(device.transmit_bytes),
-        restarted=restarted,
-        carried_receive=[0] * len(restarted),
-        carried_transmit=[0] * len(restarted),
+        reset=reset,
+        carried_receive=[0] * len(reset),
+        carried_transmit=[0] * len(reset),
     )
-
-
-def slots_of(kept: Seen, news: DeviceFrame) -> dict[str, int]:
-    """Public key → slot: of the peers of the kept reading, and of the peers that `news` has added since."""
-    keys = [peer.public_key for peer in kept.device.peers]
-    slots = dict(zip(keys, kept.slots or (), strict=False))
-    slots.update(zip(news.added, count(kept.free)))
-    return slots
-
-
-def merged(kept: Seen, first: DeviceFrame, then: DeviceFrame) -> DeviceFrame:
-    """Two consecutive differences, the first one to the reading `kept`, as one.
-
-    Bytes that were counted between `kept` and a reset are carried. This includes the bytes of peers that are
-    missing from a new instance of the interface.
-    """
-    before, back, restarted = _values(first), set(then.changed), list(then.restarted)
-    if is_other_instance(first.instance, then.instance):
-        left = before.keys() - back
-        before |= {slot: (before[slot][0], 0, 0) for slot in left}
-        restarted += sorted(left)
-    changed = before | _values(then)
-    handshakes, receive, transmit = (
-        map(list, zip(*changed.values(), strict=True)) if changed else ([], [], [])
-    )
-    carried = _carried(kept, first, restarted)
-    return replace(
-        then,
-        added=[*first.added, *then.added],
-        removed=[*(slot for slot in first.removed if slot not in back), *then.removed],
-        configured=list((dict(first.configured) | dict(then.configured)).items()),
-        changed=list(changed),
-        last_handshake=handshakes,
-        receive=receive,
-        transmit=transmit,
-        restarted=list(carried),
-        carried_receive=[received for received, _ in carried.values()],
-        carried_transmit=[transmitted for _, transmitted in carried.values()],
-    )
-
-
-def _values(frame: DeviceFrame) -> dict[int, tuple[int, int, int]]:
-    columns = zip(frame.last_handshake, frame.receive, frame.transmit, strict=True)
-    return dict(zip(frame.changed, columns, strict=True))
-
-
-def _carried(kept: Seen, news: DeviceFrame, restarted: Sequence[int]) -> dict[int, tuple[int, int]]:
-    """Slot → (received, transmitted) bytes to carry, after the counters of the slots `restarted` were
-    reset."""
-    both = zip(news.carried_receive, news.carried_transmit, strict=True)
-    carried = dict(zip(news.restarted, both, strict=True))
-    if not restarted:
-        return carried
-    slots, device = slots_of(kept, news), kept.device
-    rows = zip(device.peers, device.receive_bytes, device.transmit_bytes, strict=True)
-    base = {slots[peer.public_key]: (rx, tx) for peer, rx, tx in rows if peer.public_key in slots}
-    last = base | {slot: (rx, tx) for slot, (_, rx, tx) in _values(news).items()}
-    for slot in restarted:
-        received, transmitted = last.get(slot, (0, 0))
-        if slot in carried:
-            more_received, more_transmitted = carried[slot]
-        else:
-            more_received, more_transmitted = (-value for value in base.get(slot, (0, 0)))
-        carried[slot] = min(received + more_received, MOST), min(transmitted + more_transmitted, MOST)
-    return carried
 
 
 @dataclass(frozen=True, slots=True)
-class _Before:
-    """The columns of the earlier reading, in the order of the peers of the later one."""
+class _Old:
+    """The columns of the previous reading, in the order of the peers of the current one."""
 
     peers: Sequence[Peer | None]  # None = the peer is new
-    others: Sequence[int]  # places whose `Peer` is another object
+    replaced: Sequence[int]  # places whose `Peer` is another object
     last_handshake: Sequence[int | None]
     receive: Sequence[int]
     transmit: Sequence[int]
     slots: Sequence[int]  # -1 = the peer has no slot
 
 
-def _in_order_of(peers: Sequence[Peer], then: Seen) -> _Before:
-    old = then.device
-    slots = [-1] * len(old.peers) if then.slots is None else then.slots
-    if len(old.peers) == len(peers):
-        others = list(compress(count(), map(is_not, old.peers, peers)))
-        if all(old.peers[place].public_key == peers[place].public_key for place in others):
-            columns = old.last_handshake, old.receive_bytes, old.transmit_bytes
-            return _Before(old.peers, others, *columns, slots)
-    place = {peer.public_key: index for index, peer in enumerate(old.peers)}
-    places = [place.get(peer.public_key) for peer in peers]
+def _in_order_of(peers: Sequence[Peer], previous: InterfaceState) -> _Old:
+    device = previous.device
+    slots = [-1] * len(device.peers) if previous.slots is None else previous.slots
+    if len(device.peers) == len(peers):
+        replaced = list(compress(count(), map(is_not, device.peers, peers)))
+        if all(device.peers[place].public_key == peers[place].public_key for place in replaced):
+            columns = device.last_handshake, device.receive_bytes, device.transmit_bytes
+            return _Old(device.peers, replaced, *columns, slots)
+    index_of = {peer.public_key: index for index, peer in enumerate(device.peers)}
+    indices = [index_of.get(peer.public_key) for peer in peers]
 
     def column(values: Sequence[T], missing: T) -> list[T]:
-        return [missing if at is None else values[at] for at in places]
+        return [missing if index is None else values[index] for index in indices]
 
-    before = column(old.peers, None)
-    return _Before(
-        peers=before,
-        others=list(compress(count(), map(is_not, before, peers))),
-        last_handshake=column(old.last_handshake, None),
-        receive=column(old.receive_bytes, 0),
-        transmit=column(old.transmit_bytes, 0),
+    old_peers = column(device.peers, None)
+    return _Old(
+        peers=old_peers,
+        replaced=list(compress(count(), map(is_not, old_peers, peers))),
+        last_handshake=column(device.last_handshake, None),
+        receive=column(device.receive_bytes, 0),
+        transmit=column(device.transmit_bytes, 0),
         slots=column(slots, -1),
     )
 
 
 def _slots(
-    before: Sequence[int], peers: Sequence[Peer], free: int, taken: Callable[[], Mapping[str, int]]
+    old: Sequence[int], peers: Sequence[Peer], next_slot: int, earlier_slots: Callable[[], Mapping[str, int]]
 ) -> tuple[Sequence[int], list[str]]:
     """The slots of the peers, and the public keys that got a new slot."""
-    if min(before, default=0) >= 0:
-        return before, []
-    missing = list(compress(count(), map(lt, before, repeat(0))))
-    slots, added, known = list(before), list[str](), taken()
+    if min(old, default=0) >= 0:
+        return old, []
+    missing = list(compress(count(), map(lt, old, repeat(0))))
+    slots, added, earlier = list(old), list[str](), earlier_slots()
     for place in missing:
         key = peers[place].public_key
-        slot = known.get(key, -1)
+        slot = earlier.get(key, -1)
         if slot < 0:
-            slot = free + len(added)
+            slot = next_slot + len(added)
             added.append(key)
         slots[place] = slot
     return slots, added
 
 
-def _removed(before: Sequence[int] | None, after: Sequence[int]) -> list[int]:
-    if not before or before == after:
+def _removed(old: Sequence[int] | None, new: Sequence[int]) -> list[int]:
+    if not old or old == new:
         return []
-    there = set(after)
-    return [slot for slot in before if slot not in there]
+    present = set(new)
+    return [slot for slot in old if slot not in present]
 
 
-def _moved(before: _Before, device: Device) -> list[bool]:
+def _changed(old: _Old, device: Device) -> list[bool]:
     """For each peer, whether its counters or its handshake changed; [] = none changed."""
-    old = before.last_handshake, before.receive, before.transmit
-    new = device.last_handshake, device.receive_bytes, device.transmit_bytes
-    if old == new:
+    before = old.last_handshake, old.receive, old.transmit
+    after = device.last_handshake, device.receive_bytes, device.transmit_bytes
+    if before == after:
         return []
-    return list(map(ne, zip(*old, strict=True), zip(*new, strict=True)))
+    return list(map(ne, zip(*before, strict=True), zip(*after, strict=True)))
 
 
-def _restarted(before: _Before, then: Seen, now: Seen, moved: list[bool]) -> Sequence[int]:
+def _reset(
+    old: _Old, previous: InterfaceState, current: InterfaceState, changed: list[bool]
+) -> Sequence[int]:
     """Places of the peers whose counters were reset; empty for an interface that was never read before."""
-    device = now.device
-    if then is NEVER:
+    device = current.device
+    if previous is NEVER_READ:
         return ()
-    if is_other_instance(then.instance, now.instance):
+    if is_other_instance(previous.instance, current.instance):
         return range(len(device.peers))
-    if not moved:
+    if not changed:
         return ()
-    new = map(is_, before.peers, repeat(None))
-    received = map(lt, device.receive_bytes, before.receive)
-    transmitted = map(lt, device.transmit_bytes, before.transmit)
-    handshakes = map(gt, map(bool, before.last_handshake), map(bool, device.last_handshake))
+    new = map(is_, old.peers, repeat(None))
+    received = map(lt, device.receive_bytes, old.receive)
+    transmitted = map(lt, device.transmit_bytes, old.transmit)
+    handshakes = map(gt, map(bool, old.last_handshake), map(bool, device.last_handshake))
     return list(compress(count(), map(or_, map(or_, new, handshakes), map(or_, received, transmitted))))
 
 
 def _configured(
-    before: _Before, then: Seen, now: Seen, configure: Configure
+    old: _Old, previous: InterfaceState, current: InterfaceState, configure: Configure
 ) -> Iterator[tuple[int, PeerConfig]]:
     """(place, configuration) of the peers whose configuration changed, or of all in a new epoch."""
-    peers = now.device.peers
+    peers = current.device.peers
     places: Iterable[int] = range(len(peers))
-    if then.slots is not None:
-        places = sorted({*before.others, *_renamed(then, now)})
+    if previous.slots is not None:
+        places = sorted({*old.replaced, *_with_other_entry(previous, current)})
     for place in places:
-        old, config = before.peers[place], configure(peers[place], now.directory)
-        if then.slots is None or old is None or configure(old, then.directory) != config:
+        peer, config = old.peers[place], configure(peers[place], current.directory)
+        if previous.slots is None or peer is None or configure(peer, previous.directory) != config:
             yield place, config
 
 
-def _renamed(then: Seen, now: Seen) -> Iterable[int]:
+def _with_other_entry(previous: InterfaceState, current: InterfaceState) -> Iterable[int]:
     """Places of the peers whose directory entry changed."""
-    if then.directory is now.directory:
+    if previous.directory is current.directory:
         return ()
-    keys = [peer.public_key for peer in now.device.peers]
-    entries = map(then.directory.entries.get, keys), map(now.directory.entries.get, keys)
+    keys = [peer.public_key for peer in current.device.peers]
+    entries = map(previous.directory.entries.get, keys), map(current.directory.entries.get, keys)
     return compress(count(), map(ne, *entries))

@@ -51,7 +51,7 @@ def encode(frame: Frame) -> bytes:
         "gateway": frame.gateway,
         "organisation": frame.organisation,
         "clearance": frame.clearance,
-        "gone": frame.gone,
+        "gone": frame.removed,  # this name is part of the format
         "unread": frame.unread,
         "lost": [(lost.started_at, lost.ended_at, lost.reason, lost.snapshots) for lost in frame.lost],
         "devices": [_about(device) for device in frame.devices],
@@ -110,7 +110,7 @@ _ABOUT = "label", "kind", "public_key", "listen_port", "fwmark", "instance", "pe
 
 def _about(device: DeviceFrame) -> tuple[tuple[Any, ...], tuple[int, ...]]:
     """The fields of an interface in the head, and the lengths of its groups of columns."""
-    groups = device.added, device.removed, device.configured, device.changed, device.restarted
+    groups = device.added, device.removed, device.configured, device.changed, device.reset
     return attrgetter(*_ABOUT)(device), tuple(map(len, groups))
 
 
@@ -141,7 +141,7 @@ def _columns(device: DeviceFrame) -> Iterator[bytes]:
     yield _planes(_SIGNED, device.last_handshake)
     yield _planes(_UNSIGNED, device.receive)
     yield _planes(_UNSIGNED, device.transmit)
-    yield _slots(device.restarted)
+    yield _slots(device.reset)
     yield _planes(_UNSIGNED, device.carried_receive)
     yield _planes(_UNSIGNED, device.carried_transmit)
 
@@ -174,7 +174,7 @@ class _Devices:
         self._key = 0
 
     def next(self, about: Sequence[Any], counts: Sequence[int]) -> DeviceFrame:
-        added, removed, configured, changed, restarted = counts
+        added, removed, configured, changed, reset = counts
         return DeviceFrame(
             **dict(zip(_ABOUT, about, strict=True)),
             added=self._added(added),
@@ -184,9 +184,9 @@ class _Devices:
             last_handshake=self._numbers(_SIGNED, changed),
             receive=self._numbers(_UNSIGNED, changed),
             transmit=self._numbers(_UNSIGNED, changed),
-            restarted=self._slots(restarted),
-            carried_receive=self._numbers(_UNSIGNED, restarted),
-            carried_transmit=self._numbers(_UNSIGNED, restarted),
+            reset=self._slots(reset),
+            carried_receive=self._numbers(_UNSIGNED, reset),
+            carried_transmit=self._numbers(_UNSIGNED, reset),
         )
 
     def _added(self, count: int) -> list[str]:

@@ -12,6 +12,8 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from uuid import UUID
 
+MAX_COUNTER = 2**63 - 1  # of a counter, and of a sum of bytes: the largest value that the database can hold
+
 
 @dataclass(frozen=True, slots=True)
 class PeerConfig:
@@ -48,7 +50,7 @@ class DeviceFrame:
     transmit: Sequence[int]
     # Slots whose counters were reset since the previous frame, and the bytes that they counted between the
     # previous frame and the reset: 0, unless a snapshot that was not kept saw some of them.
-    restarted: Sequence[int]
+    reset: Sequence[int]
     carried_receive: Sequence[int]
     carried_transmit: Sequence[int]
 
@@ -75,7 +77,7 @@ class Frame:
     organisation: str  # the gateway's; never ""
     clearance: int  # the gateway's and its interfaces'
     devices: Sequence[DeviceFrame]  # every interface that was read, also in a frame that is no keyframe
-    gone: Sequence[str]  # labels of interfaces that were removed
+    removed: Sequence[str]  # labels of interfaces
     # (label, reason) of each interface that could not be read. The label "" means that a source could not be
     # listed: interfaces that the frame does not name may exist. Without it, they do not exist.
     unread: Sequence[tuple[str, str]]
@@ -84,3 +86,13 @@ class Frame:
     @property
     def keyframe(self) -> bool:
         return self.epoch == self.sequence
+
+
+def is_other_instance(before: str, after: str) -> bool:
+    """Whether two values of `DeviceFrame.instance` show that the interface's counters were reset in between.
+    An index of 0 could not be read; then only the boot is compared."""
+    boot_before, _, index_before = before.rpartition(":")
+    boot_after, _, index_after = after.rpartition(":")
+    return boot_before != boot_after or (
+        index_before != index_after and "0" not in (index_before, index_after)
+    )

@@ -1,63 +1,71 @@
 """Makes the frame of each snapshot: the difference to the last snapshot that was kept.
 
-A worked example. Interface wg0 has the peers A and B. C is added, then B is removed:
+A worked example. The interface wg0 has the peers A and B. Then A receives 500 bytes and C is added; then A
+receives 300 bytes and B is removed. The counters of received bytes in the three snapshots:
 
-    snapshot   A received   B received   C received
-    1          1000         0            -
-    2          1500         0            148
-    3          1800         -            148
+    snapshot   A      B   C
+    1          1000   0   -
+    2          1500   0   148
+    3          1800   -   148
 
-Each frame was kept (written to the spool) before the next snapshot was taken:
+Each frame is kept (it is in the spool) before the next snapshot is taken:
 
-    frame   added   removed   changed   receive       restarted
-    1       A, B    -         0, 1      1000, 0       -           keyframe: A gets slot 0, B slot 1
-    2       C       -         0, 2      1500, 148     2           C gets slot 2
-    3       -       1         0         1800          -           C did not change
+    frame   added   removed   changed   receive     reset
+    1       A, B    -         0, 1      1000, 0     -       a keyframe: A gets slot 0, B gets slot 1
+    2       C       -         0, 2      1500, 148   2       C gets slot 2
+    3       -       1         0         1800        -       C did not change
 
-Frame 2 was not kept, because the disk was full. Frame 3 then contains both differences:
+If frame 2 is not kept, because the disk is full, then frame 3 contains both differences:
 
-    frame   added   removed   changed   receive       restarted
-    3       C       1         0, 2      1800, 148     2
+    frame   added   removed   changed   receive     reset
+    3       C       1         0, 2      1800, 148   2
 
-The rules:
+The rules for the frame of one interface:
 
-1. The tracker holds two readings of each interface: the last one, and the one of the last confirmed frame
-   (`kept`). `news` is the difference between them. Usually both readings are the same, and `news` is None.
-2. `confirm` says that the last frame was kept. A frame that is not confirmed was not kept, and the next frame
-   contains its difference as well.
-3. A reader applies a frame in this order: the devices (in each, `removed` last), then `gone`. Both matter
-   after a frame that was not kept: a peer or an interface that came and went in between is in `added` or
-   `changed`, and also in `removed` or `gone`.
-4. A peer that was removed and came back in between keeps its slot: within a frame, a public key has one slot.
-5. An interface can be in `devices` and in `unread`: its difference was read earlier, by a frame that was not
-   kept.
-6. `restarted` lists the counters that are known to have been reset: those of an interface that was created
-   again, of a peer with smaller counters or without its handshake, and of a peer that was missing from the
-   previous reading of its interface. The first reading of an interface in a run restarts nothing: the writer
-   compares it with the database.
+1. `added` has the keys of new peers, in the order of the reading. Each gets the next slot, from 0 in every
+   epoch. `removed` has the slots of removed peers, which no other peer gets. A removed peer that comes back
+   is a new peer.
+2. `changed` has the slots whose counters or handshake differ from the previous reading of the interface, and
+   all slots of `added` and `reset`. `receive`, `transmit` and `last_handshake` give their new values.
+   `configured` has the slots whose configuration differs, and all slots of `added`.
+3. `reset` has the slots whose counters are known to have started again at zero: a counter became smaller, the
+   handshake was lost, the previous reading of the interface does not have the peer, or the interface was
+   created again. The first reading of an interface in a run resets nothing: the writer compares it with the
+   database.
+
+If a frame is not kept (`confirm` is not called), the next frame also contains its difference:
+
+4. A peer that came and went in between is in `added`, `changed` and `removed`. A peer that went and came back
+   in between keeps its slot, and is not in `removed`: within a frame, a public key has one slot.
+5. `carried_receive` and `carried_transmit` have the bytes that a slot of `reset` counted between the kept
+   snapshot and the reset. With 1000 bytes in the kept snapshot, 1500 in the one that was not kept, and then
+   20, `receive` is 20 and `carried_receive` is 500. A peer that the interface lost when it was created again
+   is in `reset` with counters of 0.
+
+The rules for the whole frame:
+
+6. `devices` has every interface that was read. An interface that could not be read is in `unread`, and its
+   next frame is the difference to its last reading. An interface that was removed is in `removed`, without
+   its peers. If it comes back, its peers get new slots; their counters are compared with its last reading.
+7. A keyframe adds every peer again, with slots from 0. An interface that is not in the keyframe adds its
+   peers in its first frame of the epoch.
+8. After a frame that was not kept, an interface that came and went is in both `devices` and `removed`, and an
+   interface can be in both `devices` and `unread`. So a reader applies `devices` first (in each, the removed
+   slots last), and `removed` afterwards.
 """
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Sequence
 from dataclasses import replace
 from uuid import UUID
 
 from exporter.directory.entry import Directory, Entry
 from exporter.model import Device, Peer, Snapshot
 from exporter.sourcenames import listings_of
-from exporter.store.snapshot.changes import (
-    MOST,
-    NEVER,
-    Configure,
-    Seen,
-    compare,
-    empty,
-    merged,
-    slots_of,
-    whole_of,
-)
-from exporter.store.snapshot.frame import DeviceFrame, Frame, Lost, PeerConfig
+from exporter.store.snapshot.changes import InterfaceState
+from exporter.store.snapshot.frame import MAX_COUNTER, Frame, Lost, PeerConfig
+from exporter.store.snapshot.trackedinterface import TrackedInterface
 
 REMEMBERED = 256  # removed interfaces whose last reading is kept: they may come back unchanged
 
@@ -86,7 +94,7 @@ class Tracker:
         self._run = run
         self._boot_id = boot_id
         self._keyframe_every = keyframe_every
-        self._interfaces: dict[str, _TrackedInterface] = {}
+        self._interfaces: dict[str, TrackedInterface] = {}
         self._sequence = 0
         self._epoch = 0  # of the last confirmed frame
         self._taken: Frame | None = None  # the last frame, while it is not confirmed
@@ -112,18 +120,20 @@ class Tracker:
             self._interfaces.clear()
         self._sequence += 1
         due = keyframe or self._sequence - self._epoch >= self._keyframe_every
-        whole = not self._epoch or (due and self._taken is None)
+        keyframe = not self._epoch or (due and self._taken is None)
         unread = self._update(snapshot)
+        interfaces = self._interfaces
+        parts = [interface.frame(keyframe=keyframe) for interface in interfaces.values()]
         self._taken = Frame(
             run=self._run,
             sequence=self._sequence,
-            epoch=self._sequence if whole else self._epoch,
+            epoch=self._sequence if keyframe else self._epoch,
             taken_at=taken_at,
             gateway=self._gateway,
             organisation=self._organisation,
             clearance=self._clearance,
-            devices=list(self._device_frames(whole and self._epoch > 0)),
-            gone=[label for label, each in self._interfaces.items() if each.last.gone and each.is_new],
+            devices=[part for part in parts if part],
+            removed=[label for label, each in interfaces.items() if each.newly_removed],
             unread=list(unread.items()),
             lost=list(lost),
         )
@@ -135,28 +145,30 @@ class Tracker:
         if frame is not self._taken:
             raise ValueError(f"frame {frame.sequence} is not the last frame")
         if frame.keyframe:
-            gone = [label for label, each in self._interfaces.items() if each.last.gone]
-            for label in gone[:-REMEMBERED]:
-                del self._interfaces[label]
-            for interface in self._interfaces.values():
-                interface.begin_epoch()
+            self._forget()
         for interface in self._interfaces.values():
-            interface.keep()
+            interface.keep(keyframe=frame.keyframe)
         self._taken, self._epoch = None, frame.epoch
+
+    def _forget(self) -> None:
+        """Forgets removed interfaces, except REMEMBERED ones."""
+        removed = [label for label, each in self._interfaces.items() if each.last.removed]
+        for label in removed[:-REMEMBERED]:
+            del self._interfaces[label]
 
     def _update(self, snapshot: Snapshot) -> dict[str, str]:
         """Updates the interfaces. Returns interface → reason for the interfaces that could not be read."""
         unread = self._unread(snapshot)
         present = {device.label for device in snapshot.devices} | unread.keys()
         for label, interface in self._interfaces.items():
-            if label not in present and not interface.last.gone:
-                interface.vanish()
+            if label not in present and not interface.last.removed:
+                interface.remove()
         for device in snapshot.devices:
-            interface = self._interfaces.setdefault(device.label, _TrackedInterface())
+            interface = self._interfaces.setdefault(device.label, TrackedInterface(self._configure))
             index = device.link.index if device.link else 0
             known = interface.last.instance or f"{self._boot_id}:0"
             instance = f"{self._boot_id}:{index}" if index else known
-            interface.read(Seen(_bounded(device), instance, self._directory), self._configure)
+            interface.read(InterfaceState(_bounded(device), instance, self._directory))
         return unread
 
     def _unread(self, snapshot: Snapshot) -> dict[str, str]:
@@ -169,22 +181,13 @@ class Tracker:
             reason = next(
                 (listings[each] for each in listings_of(interface.last.device) if each in listings), ""
             )
-            if reason and not interface.last.gone:
+            if reason and not interface.last.removed:
                 unread.setdefault(label, reason)
         for device in snapshot.devices:
             unread.pop(device.label, None)
         if listings:
             unread[""] = next(iter(listings.values()))
         return unread
-
-    def _device_frames(self, whole: bool) -> Iterator[DeviceFrame]:
-        for each in self._interfaces.values():
-            if not each.news:
-                continue
-            if not each.last.gone:
-                yield whole_of(each.last, each.news, self._configure) if whole else each.news
-            elif not whole and (each.news.changed or each.kept.gone):
-                yield each.news
 
     def _configure(self, peer: Peer, directory: Directory) -> PeerConfig:
         entry = directory.get(peer.public_key) or _NO_ENTRY
@@ -206,45 +209,7 @@ _NO_ENTRY = Entry("")
 
 def _bounded(device: Device) -> Device:
     columns = device.receive_bytes, device.transmit_bytes
-    if max(max(column, default=0) for column in columns) <= MOST:
+    if max(max(column, default=0) for column in columns) <= MAX_COUNTER:
         return device
-    receive, transmit = ([min(value, MOST) for value in column] for column in columns)
+    receive, transmit = ([min(value, MAX_COUNTER) for value in column] for column in columns)
     return replace(device, receive_bytes=receive, transmit_bytes=transmit)
-
-
-class _TrackedInterface:
-    """The last reading of an interface, the reading of the last confirmed frame, and their difference."""
-
-    def __init__(self) -> None:
-        self.kept = self.last = NEVER
-        self.news: DeviceFrame | None = None
-
-    @property
-    def is_new(self) -> bool:
-        return self.last is not self.kept
-
-    def read(self, now: Seen, configure: Configure) -> None:
-        news, kept = self.news, self.kept
-        taken = (lambda: slots_of(kept, news)) if news else dict[str, int]
-        self.last, step = compare(self.last, now, taken, configure)
-        self._add(step)
-
-    def vanish(self) -> None:
-        """Notes that the interface was removed. Its last reading is kept: it may come back unchanged."""
-        gone = list(self.last.slots or ())
-        self.last = replace(self.last, slots=None, gone=True)
-        self._add(replace(empty(self.last), peers=0, removed=gone))
-
-    def keep(self) -> None:
-        """Notes that the difference was kept."""
-        self.kept, self.news = self.last, None
-
-    def begin_epoch(self) -> None:
-        """Notes that a keyframe was kept. An interface that it does not contain gets slots in a later
-        frame."""
-        included = self.news and not self.last.gone
-        slots = range(len(self.last.device.peers) if included else 0)
-        self.last = replace(self.last, slots=slots if included else None, free=len(slots))
-
-    def _add(self, step: DeviceFrame) -> None:
-        self.news = merged(self.kept, self.news, step) if self.news else step

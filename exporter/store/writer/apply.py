@@ -41,8 +41,7 @@ Rules 1, 2 and 6 are in totals.py, the others for peers in applypeers.py, interf
 from __future__ import annotations
 
 from exporter.instants import DAY_SECONDS
-from exporter.store.snapshot.changes import is_other_instance
-from exporter.store.snapshot.frame import DeviceFrame, Frame
+from exporter.store.snapshot.frame import DeviceFrame, Frame, is_other_instance
 from exporter.store.storable import storable
 from exporter.store.writer.applypeers import PeerUpdate, remove_peer
 from exporter.store.writer.changeset import Changeset
@@ -107,7 +106,7 @@ class _FrameUpdate:
     def _find_removed(self) -> set[str]:
         """The interfaces that were removed. After a failed listing, those that the frame does not mention are
         unread instead: nothing says whether they still exist."""
-        removed = {storable(label) for label in self._frame.gone} & self._mirror.interfaces.keys()
+        removed = {storable(label) for label in self._frame.removed} & self._mirror.interfaces.keys()
         reason = self._unread.pop("", "")
         mentioned = {storable(device.label) for device in self._frame.devices} | self._unread.keys()
         unmentioned = {
@@ -140,7 +139,7 @@ class _FrameUpdate:
         self._add_missing_rows(label, interface, device)
         PeerUpdate(self._mirror.peers, interface, self._changes, self._frame.taken_at).apply(
             device,
-            all_restarted=any(
+            all_reset=any(
                 is_other_instance(row.instance, device.instance) for row in interface.rows.values()
             ),
             is_new_day=last_read // DAY_SECONDS != self._frame.taken_at // DAY_SECONDS,

@@ -26,17 +26,17 @@ class PeerUpdate:
         self._taken_at = taken_at
         self._new = set[int]()  # peers without a row of `argus.peer_state`
         self._returned = set[int]()  # peers whose row of `argus.peer_state` is from before
-        self._restarted = set[int]()  # returned peers whose counters were reset
+        self._reset = set[int]()  # returned peers whose counters were reset
 
-    def apply(self, device: DeviceFrame, *, all_restarted: bool, is_new_day: bool) -> None:
-        """`all_restarted`: the counters of every peer were reset. `is_new_day`: this is the first reading of
+    def apply(self, device: DeviceFrame, *, all_reset: bool, is_new_day: bool) -> None:
+        """`all_reset`: the counters of every peer were reset. `is_new_day`: this is the first reading of
         the interface on a UTC day. Raises LookupError for a slot that no previous frame added."""
         is_first = self._interface.slots is None
         slots = self._interface.slots = self._interface.slots or []
         self._configure_slots(slots, device)
         if is_first:
             self._remove_peers_without_slot(slots)
-        changed = add_counters(self._peers, slots, device, self._restarted, all_restarted=all_restarted)
+        changed = add_counters(self._peers, slots, device, self._reset, all_reset=all_reset)
         for slot in device.removed:
             if slots[slot] >= 0:
                 remove_peer(self._peers, self._interface, self._changes, slots[slot])
@@ -77,9 +77,7 @@ class PeerUpdate:
             changes.returned_peers.append(index)
             self._returned.add(index)
             if present_index < 0 and index not in row.removed_with_it:
-                self._restarted.add(
-                    index
-                )  # removed from an interface that stayed: WireGuard counts from zero
+                self._reset.add(index)  # removed from an interface that stayed: WireGuard counts from zero
         self._configure(index, config)
         if present_index >= 0:
             self._move_counters(present_index, index, is_new)

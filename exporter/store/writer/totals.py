@@ -4,27 +4,26 @@ from __future__ import annotations
 
 from collections.abc import Sequence, Set
 
-from exporter.store.snapshot.changes import MOST
-from exporter.store.snapshot.frame import DeviceFrame
+from exporter.store.snapshot.frame import MAX_COUNTER, DeviceFrame
 from exporter.store.writer.mirror import Peers
 
 LATEST = 253402300799  # UNIX seconds of the end of the year 9999: the latest handshake that is recorded
 
 
 def add_counters(
-    peers: Peers, slots: Sequence[int], device: DeviceFrame, restarted: Set[int], *, all_restarted: bool
+    peers: Peers, slots: Sequence[int], device: DeviceFrame, reset: Set[int], *, all_reset: bool
 ) -> list[int]:
     """Adds a frame's counters to the totals, and returns the indices of the peers that changed.
 
     `slots` gives the index at each slot (-1 = unknown peer, skipped). The counters of the peers in
-    `restarted` were reset, and so were those of every peer if `all_restarted`. A smaller counter, or a
+    `reset` were reset, and so were those of every peer if `all_reset`. A smaller counter, or a
     handshake that is missing now, is a reset even without being listed. This runs for every changed peer of
     every snapshot.
     """
     handshakes, receive, transmit = peers.handshake, peers.receive, peers.transmit
     receive_total, transmit_total = peers.receive_total, peers.transmit_total
     carried = _carried(slots, device)
-    restarted = restarted | carried.keys()
+    reset = reset | carried.keys()
     changed = []
     columns = device.changed, _bounded(device.last_handshake), device.receive, device.transmit
     for slot, handshake, received, transmitted in zip(*columns, strict=True):
@@ -37,9 +36,9 @@ def add_counters(
         if (
             more_received < 0
             or more_transmitted < 0
-            or all_restarted
+            or all_reset
             or (not handshake and handshakes[index])
-            or index in restarted
+            or index in reset
         ):
             carried_received, carried_transmitted = carried.get(index, (0, 0))
             more_received = received + carried_received
@@ -48,15 +47,15 @@ def add_counters(
             continue
         changed.append(index)
         handshakes[index], receive[index], transmit[index] = handshake, received, transmitted
-        receive_total[index] = min(receive_total[index] + more_received, MOST)
-        transmit_total[index] = min(transmit_total[index] + more_transmitted, MOST)
+        receive_total[index] = min(receive_total[index] + more_received, MAX_COUNTER)
+        transmit_total[index] = min(transmit_total[index] + more_transmitted, MAX_COUNTER)
     return changed
 
 
 def _carried(slots: Sequence[int], device: DeviceFrame) -> dict[int, tuple[int, int]]:
     """Index → bytes received and sent between the previous kept frame and the reset."""
     carried = zip(device.carried_receive, device.carried_transmit, strict=True)
-    return dict(zip((slots[slot] for slot in device.restarted), carried, strict=True))
+    return dict(zip((slots[slot] for slot in device.reset), carried, strict=True))
 
 
 def _bounded(handshakes: Sequence[int]) -> Sequence[int]:

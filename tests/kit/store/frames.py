@@ -11,8 +11,7 @@ from hypothesis import strategies as st
 
 from exporter.directory.entry import Directory, Entry
 from exporter.model import Device, Kind, Link, Peer, Reading, Snapshot
-from exporter.store.snapshot.changes import is_other_instance
-from exporter.store.snapshot.frame import DeviceFrame, Frame, Lost, PeerConfig
+from exporter.store.snapshot.frame import DeviceFrame, Frame, Lost, PeerConfig, is_other_instance
 from tests.kit.gateways import Row, key, with_peers
 
 START = 1_700_000_000  # UNIX seconds
@@ -48,7 +47,7 @@ CONFIGS = st.builds(
 def device_frames(draw: st.DrawFn) -> DeviceFrame:
     """An interface with consistent columns and slots in any order."""
     slots = st.lists(st.integers(0, 2**31), max_size=5, unique=True)
-    changed, restarted = draw(slots), draw(slots)
+    changed, reset = draw(slots), draw(slots)
 
     def column(values: st.SearchStrategy[int], parallel: Sequence[int]) -> list[int]:
         return draw(st.lists(values, min_size=len(parallel), max_size=len(parallel)))
@@ -68,9 +67,9 @@ def device_frames(draw: st.DrawFn) -> DeviceFrame:
         last_handshake=column(st.integers(-(2**63), 2**63 - 1), changed),
         receive=column(COUNTERS, changed),
         transmit=column(COUNTERS, changed),
-        restarted=restarted,
-        carried_receive=column(COUNTERS, restarted),
-        carried_transmit=column(COUNTERS, restarted),
+        reset=reset,
+        carried_receive=column(COUNTERS, reset),
+        carried_transmit=column(COUNTERS, reset),
     )
 
 
@@ -91,7 +90,7 @@ FRAMES = st.builds(
     organisation=TEXTS,
     clearance=st.integers(0, 32767),
     devices=st.lists(device_frames(), max_size=3),
-    gone=st.lists(TEXTS, max_size=3),
+    removed=st.lists(TEXTS, max_size=3),
     unread=st.lists(st.tuples(TEXTS, TEXTS), max_size=3),
     lost=st.lists(LOST, max_size=3),
 )
@@ -348,7 +347,7 @@ class Replica:
         self.sequence, self._epoch = frame.sequence, frame.epoch
         for device in frame.devices:
             self._apply_device(device)
-        for label in frame.gone:
+        for label in frame.removed:
             del self.there[label]
 
     def _apply_device(self, device: DeviceFrame) -> None:
@@ -360,15 +359,15 @@ class Replica:
         configs = {slots[slot]: config for slot, config in device.configured}
         told = [slots[slot] for slot in device.changed]
         assert len(set(told)) == len(told), "a key stands at one slot in a frame"
-        assert set(device.restarted) <= set(device.changed)
+        assert set(device.reset) <= set(device.changed)
         if is_other_instance(self._instances.get(device.label, device.instance), device.instance):
-            assert set(device.restarted) == set(device.changed)
+            assert set(device.reset) == set(device.changed)
         self._instances[device.label] = device.instance
         assert set(new) <= set(device.changed)
         assert {slots[slot] for slot in new} <= configs.keys()
         carried = dict(
             zip(
-                device.restarted,
+                device.reset,
                 zip(device.carried_receive, device.carried_transmit, strict=True),
                 strict=True,
             )

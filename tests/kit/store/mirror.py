@@ -38,10 +38,10 @@ def changed(*peers: tuple[int, ...]) -> Columns:
     return {"changed": slots, "last_handshake": handshakes, "receive": received, "transmit": sent}
 
 
-def restarted(*peers: tuple[int, int, int]) -> Columns:
+def reset(*peers: tuple[int, int, int]) -> Columns:
     """Columns of peers whose counters were reset: slot, carried received and sent bytes."""
     slots, received, sent = map(list, zip(*peers, strict=True))
-    return {"restarted": slots, "carried_receive": received, "carried_transmit": sent}
+    return {"reset": slots, "carried_receive": received, "carried_transmit": sent}
 
 
 def frame(
@@ -50,7 +50,7 @@ def frame(
     epoch: int = 1,
     run: UUID = RUN,
     at: float = 0.0,
-    gone: Sequence[str] = (),
+    removed: Sequence[str] = (),
     unread: Sequence[tuple[str, str]] = (),
     lost: Sequence[Lost] = (),
     clearance: int = 0,
@@ -59,7 +59,9 @@ def frame(
     """A frame of gateway gw. `at`: UNIX seconds; by default, 30 seconds after the previous sequence
     number."""
     taken_at = at or START + 30.0 * sequence
-    return Frame(run, sequence, epoch, taken_at, "gw", organisation, clearance, devices, gone, unread, lost)
+    return Frame(
+        run, sequence, epoch, taken_at, "gw", organisation, clearance, devices, removed, unread, lost
+    )
 
 
 class Run:

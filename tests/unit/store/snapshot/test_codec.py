@@ -42,12 +42,12 @@ SMALL = Frame(
             last_handshake=[START],
             receive=[2**64 - 1],
             transmit=[6],
-            restarted=[1],
+            reset=[1],
             carried_receive=[7],
             carried_transmit=[8],
         )
     ],
-    gone=["wg1"],
+    removed=["wg1"],
     unread=[("wg2", "timeout")],
     lost=[Lost(START - 30.5, START + 0.25, "late", 1)],
 )

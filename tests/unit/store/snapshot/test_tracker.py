@@ -11,9 +11,8 @@ from hypothesis import strategies as st
 
 from exporter.directory.entry import Directory, Entry
 from exporter.model import Device, Link, Reading, Snapshot
-from exporter.store.snapshot.changes import MOST, is_other_instance
 from exporter.store.snapshot.codec import decode, encode
-from exporter.store.snapshot.frame import DeviceFrame, Frame, Lost
+from exporter.store.snapshot.frame import MAX_COUNTER, DeviceFrame, Frame, Lost, is_other_instance
 from exporter.store.snapshot.tracker import Tracker
 from tests.kit.gateways import Row, key, with_peers
 from tests.kit.store.frames import RUN, LivingGateway, Moment, Replica, Witness, row
@@ -129,7 +128,7 @@ def test_only_what_changed_is_told() -> None:
     frame = only(kept(frames, wg0(row(1, 9, 6, 7), row(2, 5, 9, 7), row(3, 5, 6, 9), row(4, 5, 6, 7))))
     assert frame.changed == [0, 1, 2]
     assert (frame.last_handshake, frame.receive, frame.transmit) == ([9, 5, 5], [6, 9, 6], [7, 7, 9])
-    assert (frame.added, frame.configured, frame.restarted) == ([], [], [])
+    assert (frame.added, frame.configured, frame.reset) == ([], [], [])
 
 
 @pytest.mark.parametrize("after", [row(1, 5, 5, 7), row(1, 5, 6, 6), row(1, 0, 6, 7)])
@@ -138,7 +137,7 @@ def test_smaller_counters_began_anew(after: Row) -> None:
     frames = tracker()
     kept(frames, wg0(row(1, 5, 6, 7), row(2, 5, 6, 7)))
     frame = only(kept(frames, wg0(after, row(2, 4, 6, 7))))
-    assert (frame.changed, frame.restarted, frame.carried_receive) == ([0, 1], [0], [0])
+    assert (frame.changed, frame.reset, frame.carried_receive) == ([0, 1], [0], [0])
 
 
 def test_a_peer_that_comes_back_has_a_new_slot() -> None:
@@ -148,7 +147,7 @@ def test_a_peer_that_comes_back_has_a_new_slot() -> None:
     away = only(kept(frames, wg0(row(2))))
     assert (away.removed, away.peers) == ([0], 1)
     back = only(kept(frames, wg0(row(2), row(1, 5, 60, 70))))
-    assert (back.added, back.changed, back.restarted) == ([key(1)], [2], [2])
+    assert (back.added, back.changed, back.reset) == ([key(1)], [2], [2])
     assert [slot for slot, _ in back.configured] == [2]
 
 
@@ -177,7 +176,7 @@ def test_bytes_counted_before_a_restart_are_carried() -> None:
     kept(frames, wg0(row(1, 1, 100, 1000)))
     for received in (150, 20, 30, 5):
         frame = take(frames, wg0(row(1, 1, received, 1000)))
-    assert (only(frame).restarted, only(frame).receive, only(frame).transmit) == ([0], [5], [1000])
+    assert (only(frame).reset, only(frame).receive, only(frame).transmit) == ([0], [5], [1000])
     assert (only(frame).carried_receive, only(frame).carried_transmit) == ([50 + 30], [0 + 1000])
 
 
@@ -190,18 +189,18 @@ def test_a_peer_that_is_back_before_a_frame_is_kept_stands_once() -> None:
     frame = only(kept(frames, wg0(row(3, 1, 7, 0), row(2), row(1, 1, 300, 0))))
     assert (frame.added, frame.removed) == ([key(3)], [])
     assert dict(zip(frame.changed, frame.receive, strict=True)) == {0: 300, 2: 7}
-    assert dict(zip(frame.restarted, frame.carried_receive, strict=True)) == {0: 0, 2: 40}
+    assert dict(zip(frame.reset, frame.carried_receive, strict=True)) == {0: 0, 2: 40}
 
 
 def test_an_interface_that_came_and_went_is_told() -> None:
-    """An interface that came and went is in one frame with its peers and in `gone`, and in no later frame."""
+    """An interface that came and went is in `devices` and `removed` of one frame, and in no later frame."""
     frames = tracker()
     kept(frames, moment())
     take(frames, wg0(row(1, 1, 2, 3)))
     frame = kept(frames, moment())
     assert (only(frame).added, only(frame).receive, only(frame).removed) == ([key(1)], [2], [0])
-    assert frame.gone == ["wg0"]
-    assert (kept(frames, moment()).gone, kept(frames, moment()).devices) == ([], [])
+    assert frame.removed == ["wg0"]
+    assert (kept(frames, moment()).removed, kept(frames, moment()).devices) == ([], [])
 
 
 def test_an_interface_that_is_back_adds_its_peers_anew() -> None:
@@ -209,9 +208,9 @@ def test_an_interface_that_is_back_adds_its_peers_anew() -> None:
     frames = tracker()
     kept(frames, wg0(row(1, 1, 2, 3), row(2)))
     gone = kept(frames, moment())
-    assert (gone.gone, gone.devices) == (["wg0"], [])
+    assert (gone.removed, gone.devices) == (["wg0"], [])
     back = only(kept(frames, wg0(row(1, 1, 9, 9), row(2))))
-    assert (back.added, back.changed, back.restarted) == ([key(1), key(2)], [2, 3], [])
+    assert (back.added, back.changed, back.reset) == ([key(1), key(2)], [2, 3], [])
 
 
 def test_a_keyframe_tells_an_interface_as_gone() -> None:
@@ -219,7 +218,7 @@ def test_a_keyframe_tells_an_interface_as_gone() -> None:
     frames = tracker()
     kept(frames, wg0(row(1, 1, 2, 3)))
     frame = kept(frames, moment(), keyframe=True)
-    assert (frame.gone, frame.devices) == (["wg0"], [])
+    assert (frame.removed, frame.devices) == (["wg0"], [])
     assert only(kept(frames, wg0(row(2)))).changed == [0]
 
 
@@ -231,7 +230,7 @@ def test_another_index_is_another_interface() -> None:
     for device in (nameless, WG0, nameless, other, other):
         frame = only(kept(frames, wg0(row(1, 1, 2, 3), row(2), device=device)))
         instances.append(frame.instance)
-        restarts.append(frame.restarted)
+        restarts.append(frame.reset)
     assert instances == ["boot:0", "boot:4", "boot:4", "boot:5", "boot:5"]
     assert restarts == [[], [], [], [0, 1], []]
 
@@ -244,7 +243,7 @@ def test_what_an_instance_counted_ends_with_it() -> None:
     frame = only(kept(frames, wg0(row(2), device=replace(WG0, link=Link(True, index=5)))))
     assert (frame.instance, frame.removed) == ("boot:5", [0])
     assert dict(zip(frame.changed, frame.receive, strict=True)) == {0: 0, 1: 0}
-    assert dict(zip(frame.restarted, frame.carried_receive, strict=True)) == {0: 50, 1: 0}
+    assert dict(zip(frame.reset, frame.carried_receive, strict=True)) == {0: 50, 1: 0}
 
 
 @pytest.mark.parametrize(
@@ -274,7 +273,7 @@ def test_an_interface_that_cannot_be_read_keeps_its_state() -> None:
     failed = failure("netlink", "wg0") + failure("netlink@*") + failure("uapi") + failure("uapi", "new")
     frame = kept(frames, moment(failed=failed))
     assert sorted(frame.unread) == [(label, "timeout") for label in ("", "blue/wg0", "new", "utun", "wg0")]
-    assert (frame.gone, frame.devices) == ([], [])
+    assert (frame.removed, frame.devices) == ([], [])
     assert [device.changed for device in kept(frames, all_three).devices] == [[], [], []]
 
 
@@ -295,7 +294,7 @@ def test_an_interface_unread_at_a_keyframe_is_told_later() -> None:
     kept(frames, moment(failed=failure("netlink", "wg0")), keyframe=True)
     frame = only(kept(frames, wg0(row(4, 1, 1, 1), row(2, 1, 21, 31), row(1, 1, 2, 3))))
     assert (frame.added, frame.changed, frame.removed) == ([key(4), key(2), key(1)], [0, 1, 2], [])
-    assert (frame.restarted, len(frame.configured)) == ([0, 2], 3)
+    assert (frame.reset, len(frame.configured)) == ([0, 2], 3)
 
 
 def test_a_peer_is_its_organisations() -> None:
@@ -339,7 +338,7 @@ def test_counters_are_what_the_database_can_hold() -> None:
     """Counters and carried sums are limited to the largest signed 64-bit number."""
     frames = tracker()
     kept(frames, wg0(row(1, 1, 2**64 - 1, 0)))
-    for received in (0, MOST, 5):
+    for received in (0, MAX_COUNTER, 5):
         frame = take(frames, wg0(row(1, 1, received, 2**63)))
-    assert (only(frame).carried_receive, only(frame).transmit) == ([MOST], [MOST])
-    assert only(kept(tracker(), wg0(row(1, 1, 2**64 - 1, 0)))).receive == [MOST]
+    assert (only(frame).carried_receive, only(frame).transmit) == ([MAX_COUNTER], [MAX_COUNTER])
+    assert only(kept(tracker(), wg0(row(1, 1, 2**64 - 1, 0)))).receive == [MAX_COUNTER]

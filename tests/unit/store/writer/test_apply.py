@@ -10,8 +10,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from exporter.store.snapshot.changes import MOST
-from exporter.store.snapshot.frame import DeviceFrame, PeerConfig
+from exporter.store.snapshot.frame import MAX_COUNTER, DeviceFrame, PeerConfig
 from exporter.store.storable import storable
 from exporter.store.writer import apply
 from exporter.store.writer.apply import apply_frame, organisations
@@ -20,7 +19,7 @@ from exporter.store.writer.mirror import GatewayRow, Mirror
 from exporter.store.writer.totals import LATEST
 from tests.kit.gateways import key
 from tests.kit.store.frames import START, LivingGateway, Witness
-from tests.kit.store.mirror import CONFIG, Run, added, changed, device, frame, restarted
+from tests.kit.store.mirror import CONFIG, Run, added, changed, device, frame, reset
 
 DAY = 86400.0
 SEEN = START // 60 * 60  # of a handshake
@@ -265,7 +264,7 @@ def test_a_reset_adds_the_carried_bytes_and_the_whole_counter() -> None:
     """A smaller counter, and a handshake that is gone, are a reset even if the frame does not list it."""
     mirror = empty_mirror()
     apply_frame(mirror, frame(1, device(**added((1, SEEN, 100, 50), (2, SEEN, 10, 10)))))
-    apply_frame(mirror, frame(2, device(**changed((0, SEEN, 120, 60)), **restarted((0, 30, 7)))))
+    apply_frame(mirror, frame(2, device(**changed((0, SEEN, 120, 60)), **reset((0, 30, 7)))))
     assert totals(mirror, 1) == (250, 117, 120, 60)
     apply_frame(mirror, frame(3, device(**changed((0, SEEN, 119, 61), (1, 0, 10, 10)))))
     assert totals(mirror, 1) == (369, 178, 119, 61)
@@ -336,7 +335,7 @@ def test_an_interface_that_comes_back_continues_its_counters() -> None:
     and returns later, was reset."""
     mirror = empty_mirror()
     apply_frame(mirror, frame(1, device(**added((1, SEEN, 100, 50), (2, SEEN, 100, 50)))))
-    changes = apply_frame(mirror, frame(2, gone=["wg0"]))["acme"]
+    changes = apply_frame(mirror, frame(2, removed=["wg0"]))["acme"]
     assert [row.removed for row in changes.removed_interfaces] == [True]
     assert sorted(changes.removed_peers) == [0, 1]
     changes = apply_frame(mirror, frame(3, device(**added((1, SEEN, 130, 50), slot=2))))["acme"]
@@ -352,7 +351,7 @@ def test_an_interface_that_was_read_and_removed_within_one_frame() -> None:
     that reading."""
     mirror = empty_mirror()
     apply_frame(mirror, frame(1, device(**added((1, SEEN, 100, 50)))))
-    apply_frame(mirror, frame(3, device(removed=[0], **changed((0, SEEN, 120, 50))), gone=["wg0"]))
+    apply_frame(mirror, frame(3, device(removed=[0], **changed((0, SEEN, 120, 50))), removed=["wg0"]))
     assert mirror.interfaces["wg0"].present == {}
     apply_frame(mirror, frame(4, device(**added((1, SEEN, 130, 50), slot=1))))
     assert totals(mirror, 1) == (130, 50, 130, 50)
@@ -493,9 +492,9 @@ def test_counters_and_handshakes_stay_within_what_the_database_holds() -> None:
     """Counters near 2^64 and handshakes far in the future, as a userspace implementation may send, are
     limited."""
     mirror = empty_mirror()
-    apply_frame(mirror, frame(1, device(**added((1, MOST, MOST, 5)))))
-    apply_frame(mirror, frame(2, device(**changed((0, MOST, 7, 5)))))
-    assert totals(mirror, 1) == (MOST, 5 + 5, 7, 5)
+    apply_frame(mirror, frame(1, device(**added((1, MAX_COUNTER, MAX_COUNTER, 5)))))
+    apply_frame(mirror, frame(2, device(**changed((0, MAX_COUNTER, 7, 5)))))
+    assert totals(mirror, 1) == (MAX_COUNTER, 5 + 5, 7, 5)
     assert mirror.peers.handshake[0] == LATEST
 
 
