@@ -1,10 +1,10 @@
-"""Every error that Argus raises on purpose.
+"""The errors that an operator reads. A row names the module of its class if its parent class is in another.
 
-ArgusError                   what is wrong, and the remedy
-├── InputError               a file that an operator wrote is wrong: file, line, field
-├── ListenError              the server cannot listen on an address (web)
-├── BundleError              a file of the bundle cannot be written (bundle)
-├── DemoError                the demo cannot be set up (demo)
+ArgusError                   the root: the problem and its remedy
+├── InputError               a file that an operator wrote has a mistake: file, line, field
+├── ListenError              the server cannot listen on an address (web/connections/listen.py)
+├── BundleError              a file of the bundle cannot be written (bundle.py)
+├── DemoError                the demo cannot run (demo/errors.py)
 ├── ReadError                an interface or a source could not be read; `reason` is a metric label
 │   ├── PermissionMissing    CAP_NET_ADMIN is missing, or this user may not open the socket
 │   ├── ModuleMissing        the kernel has no WireGuard
@@ -16,15 +16,15 @@ ArgusError                   what is wrong, and the remedy
 │   ├── SocketStale          a UAPI socket without a process behind it
 │   ├── NamespaceMissing     a configured network namespace does not exist
 │   └── ReadFailed           any other error number, with its text
-└── StoreError               the records; `reason` is a metric label (store/errors.py)
+└── StoreError               recording failed; `reason` is a metric label (store/errors.py)
     ├── DatabaseUnreachable  no connection: refused, timed out, closed
-    ├── DatabaseRefused      the server rejects the login, the role or a statement
+    ├── DatabaseRefused      the login is rejected or lacks a right, or TLS cannot be used or trusted
     ├── SchemaMismatch       the schema is missing, older or newer than this program
     ├── GatewayClaimed       another installation writes under this gateway's name
-    ├── SpoolFull            the quota or the disk is used up
-    ├── SpoolBroken          the disk failed: the spool cannot be trusted
+    ├── SpoolFull            the quota or the disk is full: a snapshot was not kept
+    ├── SpoolBroken          the disk failed: the spool cannot be used
     ├── FrameCorrupt         the bytes of a frame are damaged
-    ├── Unwritable           the database rejects a frame for what it contains (store/writer)
+    ├── Unwritable           the database rejects the values of a frame (store/writer/drain.py)
     └── EmbeddedFailed       the private PostgreSQL cannot run
 """
 

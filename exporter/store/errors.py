@@ -1,4 +1,4 @@
-"""Errors of the records; `reason` is a metric label. exporter/errors.py draws the whole tree."""
+"""Errors of the recording; `reason` is a metric label. exporter/errors.py has the tree of all errors."""
 
 from __future__ import annotations
 
@@ -8,7 +8,7 @@ from exporter.errors import ArgusError
 
 
 class StoreError(ArgusError):
-    """The root of the errors of the records."""
+    """Recording failed. Its subclasses say why."""
 
     reason: ClassVar[str] = "failed"
 
@@ -20,7 +20,7 @@ class DatabaseUnreachable(StoreError):
 
 
 class DatabaseRefused(StoreError):
-    """The server rejects the login: password, role or a missing right. An administrator has to act."""
+    """The login is rejected or lacks a right, or TLS cannot be used or trusted. An administrator must act."""
 
     reason = "refused"
 
