@@ -99,11 +99,13 @@ class DirectorySettings:
 
     `files`: directory files, each a YAML mapping of public keys; see deploy/directory.yml.
     `wg_quick`: shell patterns of wg-quick files whose comments name peers.
+    `email_names`: comments that are e-mail addresses become names. Addresses in friendly tags always do.
     `reload_every`: seconds between two checks for changed files.
     """
 
     files: tuple[Path, ...] = ()
     wg_quick: Annotated[tuple[str, ...], Read(_patterns)] = ("/etc/wireguard/*.conf",)
+    email_names: bool = False
     reload_every: Annotated[float, Seconds(0.1, DAY_SECONDS)] = 5.0
 
     def mistakes(self) -> Iterator[Mistake]:

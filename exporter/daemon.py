@@ -36,7 +36,9 @@ class Daemon:
     def __init__(self, settings: Config) -> None:
         """Raises `InputError` where the web configuration is wrong, or protects too little."""
         self._settings = settings
-        self.directory = DirectoryWatch(settings.directory.files, settings.directory.wg_quick, log)
+        self.directory = DirectoryWatch(
+            settings.directory.files, settings.directory.wg_quick, log, emails=settings.directory.email_names
+        )
         self._recording = RecordingState() if settings.recording.enabled else None
         self._scraper = Scraper(
             gateway_of(settings),
@@ -141,6 +143,7 @@ class Daemon:
         return Serving(
             directory_entries=len(self.directory.current.entries),
             directory_loaded_at=self.directory.loaded_at,
+            directory_mistakes={str(path): len(found) for path, found in self.directory.problems.items()},
             reload_success=reloads,
             last_scrape_duration=self._scraper.last_duration,
             requests=self.server.stats.requests,

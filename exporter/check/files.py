@@ -3,9 +3,11 @@
 from __future__ import annotations
 
 import glob
+import logging
 import os
 import re
 import tempfile
+from collections import Counter
 from collections.abc import Iterator
 from pathlib import Path
 from shlex import quote
@@ -14,12 +16,15 @@ from exporter import config
 from exporter.check.finding import Finding, failed, good, warning
 from exporter.check.remedies import user
 from exporter.config import Config, DirectorySettings
-from exporter.directory import wgquick
+from exporter.directory import wgfile
 from exporter.directory.load import load_directory
+from exporter.directory.watch import DirectoryWatch
 from exporter.errors import InputError
 from exporter.input.inputfile import read_text
 from exporter.terminal import count_text
 from exporter.web.configuration import webconfig
+
+_SILENT = logging.Logger("silent", logging.CRITICAL + 1)
 
 MOST_MISTAKES = 20  # of one file that are reported
 
@@ -85,15 +90,16 @@ def directory(files: DirectorySettings) -> Iterator[Finding]:
     """Each directory file and each wg-quick file separately, then all of them together."""
     found = [_directory_file(path) for path in files.files]
     for pattern in files.wg_quick:
-        found += _wg_quick(pattern)
+        found += _wg_quick(pattern, emails=files.email_names)
     yield from found
-    if all(finding.status != "failed" for finding in found):
-        try:
-            known = load_directory(files.files, files.wg_quick)
-        except InputError as error:
-            yield refused("directory", error)
-        else:
-            yield good("directory", f"{count_text(len(known.entries), 'peer')} in the directory")
+    watch = DirectoryWatch(files.files, files.wg_quick, _SILENT, emails=files.email_names)
+    known = "\n".join(finding.message for finding in found)
+    problems = [problem for problems in watch.problems.values() for problem in problems]
+    between_files = [problem for problem in problems if problem.problem not in known]
+    for problem in between_files:
+        yield refused("directory", problem)
+    if not between_files and all(finding.status != "failed" for finding in found):
+        yield good("directory", f"{count_text(len(watch.current.entries), 'peer')} in the directory")
 
 
 def _directory_file(path: Path) -> Finding:
@@ -104,7 +110,7 @@ def _directory_file(path: Path) -> Finding:
     return good("directory file", f"{path}: {count_text(len(entries), 'peer')}")
 
 
-def _wg_quick(pattern: str) -> Iterator[Finding]:
+def _wg_quick(pattern: str, *, emails: bool) -> Iterator[Finding]:
     """The files that match one pattern. In a directory without read permission nothing matches: a warning."""
     paths = [Path(name) for name in sorted(glob.glob(pattern))]  # noqa: PTH207 - the pattern may be absolute
     parent = Path(pattern).parent
@@ -120,12 +126,27 @@ def _wg_quick(pattern: str) -> Iterator[Finding]:
     elif not paths:
         yield warning("wg-quick files", f"{pattern} matches no file", "correct `directory.wg_quick`")
     for path in paths:
-        try:
-            namings = wgquick.read(path)
-        except InputError as error:
-            yield refused("wg-quick file", error, "set `directory.wg_quick: []` if its names are not wanted")
-        else:
-            yield good("wg-quick file", f"{path}: {count_text(len(namings), 'named peer')}")
+        yield from _names_file(path, emails=emails)
+
+
+def _names_file(path: Path, *, emails: bool) -> Iterator[Finding]:
+    """One file: the number of its peers, how many have a name, and which comments gave the names."""
+    check = "wg-quick file"
+    try:
+        file = wgfile.read(path, emails=emails)
+    except InputError as error:
+        yield refused(check, error, "set `directory.wg_quick: []` if its names are not wanted")
+        return
+    for problem in file.problems:
+        yield warning(check, f"{problem.problem}: this peer has no name from the file", _correct(problem))
+    ways = Counter(naming.how for naming in file.namings)
+    found = ", ".join(f"{count} by {how}" for how, count in sorted(ways.items()))
+    named = f"{len(file.namings)} of {count_text(file.peers, 'peer')} named"
+    yield good(check, f"{path}: {named}{f' ({found})' if found else ''}")
+
+
+def _correct(error: InputError) -> str:
+    return error.remedy or f"correct {error.file}:{error.line}"
 
 
 def web_configuration(settings: Config) -> Iterator[Finding]:

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
 from typing import Literal
 
@@ -39,12 +39,25 @@ class Site:
 
 @dataclass(frozen=True, slots=True)
 class Directory:
-    """All entries and sites."""
+    """All entries and sites.
+
+    `by_interface` has the entries of keys whose name differs between interfaces: (interface, public key) →
+    entry.
+    """
 
     entries: Mapping[str, Entry] = field(default_factory=dict)
     sites: Mapping[str, Site] = field(default_factory=dict)
     lists_peers: bool = False  # a directory file lists peers: a key without an entry is an unknown peer
+    by_interface: Mapping[tuple[str, str], Entry] = field(default_factory=dict)
 
-    def get(self, public_key: str) -> Entry | None:
-        """The entry of a public key; None = the directory has none."""
-        return self.entries.get(public_key)
+    def get(self, public_key: str, label: str = "") -> Entry | None:
+        """The entry of a peer; None = the directory has none. `label`: of its interface, `wg0` or
+        `blue/wg0`."""
+        return self.on(label)(public_key)
+
+    def on(self, label: str) -> Callable[[str], Entry | None]:
+        """A function from the public keys of an interface to their entries."""
+        if not self.by_interface:
+            return self.entries.get
+        name = label.rpartition("/")[2]
+        return lambda public_key: self.by_interface.get((name, public_key)) or self.entries.get(public_key)

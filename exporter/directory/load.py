@@ -1,28 +1,39 @@
 """Directory files and wg-quick files, merged into one directory.
 
-A name in a directory file takes precedence over a name in a wg-quick file.
+A name in a directory file takes precedence over a name in a wg-quick file. If several wg-quick files give
+names to one key, each name holds on the interface that its file configures, and the first one everywhere
+else.
 """
 
 from __future__ import annotations
 
 import glob
-from collections.abc import Iterable
+from collections.abc import Iterable, Sequence
 from dataclasses import replace
 from pathlib import Path
 
-from exporter.directory import directoryfile, wgquick
+from exporter.directory import directoryfile, wgfile
 from exporter.directory.directoryfile import DirectoryFile
 from exporter.directory.entry import Directory, Entry, Site
-from exporter.directory.wgquick import Naming
+from exporter.directory.wgfile import NamesFile
 from exporter.errors import InputError
 
 
 def load_directory(files: Iterable[Path] = (), wg_quick: Iterable[str] = ()) -> Directory:
     """Reads directory files, and the wg-quick files that match the patterns. A pattern may match no file.
 
-    Raises `InputError` at the first mistake.
+    Raises `InputError` at the first mistake, also at one that a daemon tolerates.
     """
-    return merge(map(directoryfile.read, files), map(wgquick.read, matches(wg_quick)))
+    names = [wgfile.read(path) for path in matches(wg_quick)]
+    for file in names:
+        for problem in file.problems:
+            raise problem
+    read: list[DirectoryFile] = []
+    for path in files:
+        file_read = directoryfile.read(path)
+        refuse_overlap(read, file_read)
+        read.append(file_read)
+    return merge(read, names)
 
 
 def matches(patterns: Iterable[str]) -> list[Path]:
@@ -31,28 +42,28 @@ def matches(patterns: Iterable[str]) -> list[Path]:
     return [Path(name) for name in sorted(names)]
 
 
-def merge(files: Iterable[DirectoryFile], wg_quick: Iterable[Iterable[Naming]]) -> Directory:
-    """Raises `InputError` when two directory files have the same peer or site. When several wg-quick files
-    name a peer, the first one counts."""
+def merge(files: Iterable[DirectoryFile], names: Sequence[NamesFile]) -> Directory:
+    """One directory of files that do not overlap."""
     entries: dict[str, Entry] = {}
     sites: dict[str, Site] = {}
-    before: list[DirectoryFile] = []
     for file in files:
-        _refuse_overlap(before, file)
-        before.append(file)
         entries.update(file.entries)
         sites.update(file.sites)
     lists_peers = bool(entries)
-    named: set[str] = set()
-    for naming in (naming for namings in wg_quick for naming in namings):
-        if naming.public_key not in named:
-            named.add(naming.public_key)
-            entry = entries.get(naming.public_key) or Entry(naming.public_key)
-            entries[naming.public_key] = replace(entry, name=entry.name or naming.name, extra=naming.extra)
-    return Directory(entries, sites, lists_peers=lists_peers)
+    first: dict[str, Entry] = {}
+    own: dict[tuple[str, str], Entry] = {}
+    for source in names:
+        for naming in source.namings:
+            key = naming.public_key
+            listed = entries.get(key) or Entry(key)
+            entry = replace(listed, name=listed.name or naming.name, extra=naming.extra)
+            if first.setdefault(key, entry) != entry:
+                own.setdefault((source.interface, key), entry)
+    return Directory(entries | first, sites, lists_peers=lists_peers, by_interface=own)
 
 
-def _refuse_overlap(before: Iterable[DirectoryFile], file: DirectoryFile) -> None:
+def refuse_overlap(before: Iterable[DirectoryFile], file: DirectoryFile) -> None:
+    """Raises `InputError` if an earlier directory file has a peer or a site of this one."""
     for other in before:
         for key in file.entries.keys() & other.entries.keys():
             problem = f"the peer is already written at {other.path}:{other.line_of(key)}"

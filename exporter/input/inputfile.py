@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import os
 import stat
+from io import FileIO
 from pathlib import Path
 
 from exporter.errors import InputError
@@ -24,12 +25,19 @@ def read_text(path: Path, max_bytes: int = MAX_BYTES) -> str:
 
 def read_bytes(path: Path, max_bytes: int = MAX_BYTES) -> bytes:
     """A regular file of at most `max_bytes`. Raises `InputError` when the file cannot be read."""
+    return bytes(read_into_buffer(path, max_bytes))
+
+
+def read_into_buffer(path: Path, max_bytes: int = MAX_BYTES) -> bytearray:
+    """The same in one buffer, which a caller can overwrite: no other copy of the contents is made."""
     try:
         # Without O_NONBLOCK, opening a named pipe would wait for a writer.
-        with open(os.open(path, os.O_RDONLY | os.O_NONBLOCK | os.O_CLOEXEC), "rb") as file:  # noqa: PTH123
-            if not stat.S_ISREG(os.fstat(file.fileno()).st_mode):
+        descriptor = os.open(path, os.O_RDONLY | os.O_NONBLOCK | os.O_CLOEXEC)
+        with open(descriptor, "rb", buffering=0) as file:  # noqa: PTH123
+            status = os.fstat(file.fileno())
+            if not stat.S_ISREG(status.st_mode):
                 raise InputError(str(path), 0, "", "this is not a regular file")
-            data = file.read(max_bytes + 1)
+            return _filled(file, path, status.st_size, max_bytes)
     except FileNotFoundError:
         raise InputError(str(path), 0, "", "no such file", "create it, or correct the path") from None
     except PermissionError:
@@ -37,6 +45,16 @@ def read_bytes(path: Path, max_bytes: int = MAX_BYTES) -> bytes:
         raise InputError(str(path), 0, "", problem, "grant read permission") from None
     except OSError as error:
         raise InputError(str(path), 0, "", f"it cannot be read: {error.strerror}") from None
-    if len(data) > max_bytes:
+
+
+def _filled(file: FileIO, path: Path, size: int, max_bytes: int) -> bytearray:
+    """The contents of an open file. A file that grows meanwhile is read as far as it was long at first."""
+    buffer = bytearray(min(size, max_bytes + 1))
+    at = 0
+    with memoryview(buffer) as view:
+        while at < len(buffer) and (count := file.readinto(view[at:])):
+            at += count
+    if size > max_bytes:
+        buffer[:] = bytes(len(buffer))
         raise InputError(str(path), 0, "", f"the file is larger than {max_bytes} bytes")
-    return data
+    return buffer[:at] if at < len(buffer) else buffer

@@ -89,7 +89,12 @@ class Watcher:
         self._read_at: dict[str, float] = {}  # monotonic seconds of each device's last reading
         self._unanswered: dict[str, dict[str, float]] = {}  # label → public key → monotonic seconds
         silent = logging.Logger("show", logging.CRITICAL + 1)  # errors of the directory are in the view
-        self._directory = DirectoryWatch(settings.directory.files, settings.directory.wg_quick, silent)
+        self._directory = DirectoryWatch(
+            settings.directory.files,
+            settings.directory.wg_quick,
+            silent,
+            emails=settings.directory.email_names,
+        )
 
     def look(self) -> View:
         """Makes one reading; blocks until it is done."""
@@ -117,7 +122,7 @@ class Watcher:
         unanswered = unanswered_since(self._unanswered.get(device.label, {}), observed, at)
         self._unanswered[device.label] = unanswered
         for index, peer in enumerate(device.peers):
-            entry = self._directory.current.get(peer.public_key)
+            entry = self._directory.current.get(peer.public_key, device.label)
             handshake = device.last_handshake[index]
             received, sent = device.receive_bytes[index], device.transmit_bytes[index]
             expected, window = expected_of(peer, entry), window_of(peer, entry)

@@ -129,6 +129,7 @@ DIRECTORY = Directory(
 
 SERVING = Serving(
     directory_entries=2,
+    directory_mistakes={"/etc/wireguard/wg1.conf": 1},
     directory_loaded_at=1_699_999_000.1239,
     reload_success={"directory": True, "web_config": False},
     last_scrape_duration=0.0123456789,

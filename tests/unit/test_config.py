@@ -100,7 +100,7 @@ def test_every_key_is_read(tmp_path: Path) -> None:
         interfaces: {include: [wg*, blue/*], exclude: wg9}
         namespaces: [blue, green]
         sources: {netlink: false, uapi: true, uapi_directory: socks, timeout: 250ms, dump_retries: 0}
-        directory: {files: [a.yml, /b.yml], wg_quick: [c/*.conf], reload_every: 1m}
+        directory: {files: [a.yml, /b.yml], wg_quick: [c/*.conf], email_names: true, reload_every: 1m}
         limits: {request_timeout: 10, max_concurrent: 2}
         log: {level: debug, format: json}
         """,
@@ -116,7 +116,7 @@ def test_every_key_is_read(tmp_path: Path) -> None:
         namespaces=("blue", "green"),
         sources=config.SourceSettings(False, True, tmp_path / "socks", 0.25, 0),
         directory=config.DirectorySettings(
-            (tmp_path / "a.yml", Path("/b.yml")), (f"{tmp_path}/c/*.conf",), 60
+            (tmp_path / "a.yml", Path("/b.yml")), (f"{tmp_path}/c/*.conf",), True, 60
         ),
         limits=config.LimitSettings(10, 2),
         log=config.LogSettings("debug", "json"),

@@ -39,6 +39,11 @@ SCRAPE_DURATION = Family(
     "Time to read the gateway and render the previous page.",
 )
 DIRECTORY_ENTRIES = Family("wireguard_exporter_directory_entries", "gauge", "Public keys in the directory.")
+DIRECTORY_MISTAKES = Family(
+    "wireguard_exporter_directory_mistakes",
+    "gauge",
+    "Mistakes in a directory file or wg-quick file; absent for files without a mistake.",
+)
 RELOAD_SUCCESS = Family(
     "wireguard_exporter_reload_success",
     "gauge",
@@ -71,6 +76,7 @@ EXPORTER_FAMILIES = (
     READINGS,
     SCRAPE_DURATION,
     DIRECTORY_ENTRIES,
+    DIRECTORY_MISTAKES,
     RELOAD_SUCCESS,
     RELOADED,
     REQUESTS,

@@ -26,9 +26,9 @@ class KeptBlock:
     expected: tuple[Expected, ...] = ()
     windows: tuple[int, ...] = ()  # seconds
 
-    def __init__(self, peers: tuple[Peer, ...], directory: Directory) -> None:
+    def __init__(self, label: str, peers: tuple[Peer, ...], directory: Directory) -> None:
         self.keys = tuple([peer.public_key for peer in peers])
-        self._entries = [directory.get(key) for key in self.keys]
+        self._entries = list(map(directory.on(label), self.keys))
         pairs = zip(self.keys, self._entries, strict=True)
         self.unknown = [key for key, entry in pairs if entry is None] if directory.lists_peers else []
         self._description: Mapping[str, tuple[str, ...]] = {}
@@ -85,6 +85,7 @@ def describe(
 class KeptBlocks:
     """The blocks of one interface, kept between readings."""
 
+    label: str
     peers: Sequence[Peer] = ()
     generation: int = -1  # of the directory
     blocks: list[KeptBlock] = field(default_factory=list)
@@ -94,7 +95,7 @@ class KeptBlocks:
         if generation == self.generation and peers == self.peers:
             return
         kept = self.blocks if generation == self.generation else []
-        self.blocks = arrange(kept, peers, lambda part: KeptBlock(part, directory))
+        self.blocks = arrange(kept, peers, lambda part: KeptBlock(self.label, part, directory))
         self.peers, self.generation = peers, generation
 
 

@@ -10,6 +10,7 @@ from exporter.metrics.declarations.content import Samples, Tables
 from exporter.metrics.declarations.exporter import (
     BUILD_INFO,
     DIRECTORY_ENTRIES,
+    DIRECTORY_MISTAKES,
     DUMP_RETRIES,
     EXPORTER_FAMILIES,
     INTERFACES,
@@ -58,6 +59,9 @@ def exporter_samples(snapshot: Snapshot, health: Health, serving: Serving) -> Ta
     found[RELOADED] = [({}, round(serving.directory_loaded_at, 3))]
     found[RELOAD_SUCCESS] = [
         ({"file": file}, int(good)) for file, good in (serving.reload_success or {}).items()
+    ]
+    found[DIRECTORY_MISTAKES] = [
+        ({"file": file}, count) for file, count in sorted((serving.directory_mistakes or {}).items())
     ]
     found[REQUESTS] = [
         ({"code": str(code)}, count) for code, count in sorted((serving.requests or {}).items())

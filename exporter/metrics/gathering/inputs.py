@@ -29,6 +29,7 @@ class Serving:
 
     directory_entries: int = 0
     directory_loaded_at: float = 0.0  # UNIX seconds
+    directory_mistakes: Mapping[str, int] | None = None  # by path, of the files with mistakes
     reload_success: Mapping[str, bool] | None = None  # by file: directory, web_config
     last_scrape_duration: float | None = None  # seconds
     requests: Mapping[int, int] | None = None  # by status code

@@ -30,8 +30,8 @@ def gather_mdlayher(inputs: Inputs) -> MdlayherContent:
     """The families in the order of their names, their series in the order of the label values."""
     devices = sorted(inputs.snapshot.devices, key=lambda device: device.label)
 
-    def name(peer: Peer) -> str:
-        entry = inputs.directory.get(peer.public_key)
+    def name(device: Device, peer: Peer) -> str:
+        entry = inputs.directory.get(peer.public_key, device.label)
         return entry.name if entry else ""
 
     groups = [
@@ -54,7 +54,7 @@ def gather_mdlayher(inputs: Inputs) -> MdlayherContent:
             PEER_INFO,
             ("device", "endpoint", "name", "public_key"),
             (
-                (device.label, _endpoint(device, peer), name(peer), peer.public_key)
+                (device.label, _endpoint(device, peer), name(device, peer), peer.public_key)
                 for device in devices
                 for peer in device.peers
             ),

@@ -24,7 +24,7 @@ def gather_mindflavor(inputs: Inputs, *, handshake_delay: bool, remote_ip: bool)
     """Interfaces by name, peers in the order of their interface. The switches are its `-d` and `-r`."""
     devices = sorted(inputs.snapshot.devices, key=lambda device: device.label)
     labels = [
-        _labels(device, peer, inputs.directory.get(peer.public_key), remote_ip=remote_ip)
+        _labels(device, peer, inputs.directory.get(peer.public_key, device.label), remote_ip=remote_ip)
         for device in devices
         for peer in device.peers
     ]
@@ -57,7 +57,7 @@ def _labels(device: Device, peer: Peer, entry: Entry | None, *, remote_ip: bool)
     if address:
         labels["remote_ip"] = address.partition("%")[0]
     if entry:
-        labels.update(entry.extra)  # directory/wgquick refuses names that are labels here already
+        labels.update(entry.extra)  # directory/comment.py refuses names that are labels here already
     if port:
         labels["remote_port"] = port
     return labels

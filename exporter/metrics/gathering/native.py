@@ -27,7 +27,7 @@ class NativeGatherer:
         """Everything that the page shows."""
         snapshot, now = inputs.snapshot, inputs.snapshot.taken_at
         present = {device.label for device in snapshot.devices}
-        self._kept = {label: self._kept.get(label) or KeptBlocks() for label in present}
+        self._kept = {label: self._kept.get(label) or KeptBlocks(label) for label in present}
         interfaces, counts, blocks = [], {}, {}
         for device in snapshot.devices:
             kept, observed = self._kept[device.label], inputs.observed[device.label]

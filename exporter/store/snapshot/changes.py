@@ -209,6 +209,6 @@ def _with_other_entry(previous: InterfaceState, current: InterfaceState) -> Iter
     """Places of the peers whose directory entry changed."""
     if previous.directory is current.directory:
         return ()
-    keys = [peer.public_key for peer in current.device.peers]
-    entries = map(previous.directory.entries.get, keys), map(current.directory.entries.get, keys)
+    keys, label = [peer.public_key for peer in current.device.peers], current.device.label
+    entries = map(previous.directory.on(label), keys), map(current.directory.on(label), keys)
     return compress(count(), map(ne, *entries))

@@ -56,6 +56,7 @@ The rules for the whole frame:
 
 from __future__ import annotations
 
+import functools
 from collections.abc import Sequence
 from dataclasses import replace
 from uuid import UUID
@@ -164,7 +165,7 @@ class Tracker:
             if label not in present and not interface.last.removed:
                 interface.remove()
         for device in snapshot.devices:
-            interface = self._interfaces.setdefault(device.label, TrackedInterface(self._configure))
+            interface = self._interfaces.setdefault(device.label, self._tracked(device.label))
             index = device.link.index if device.link else 0
             known = interface.last.instance or f"{self._boot_id}:0"
             instance = f"{self._boot_id}:{index}" if index else known
@@ -189,8 +190,11 @@ class Tracker:
             unread[""] = next(iter(listings.values()))
         return unread
 
-    def _configure(self, peer: Peer, directory: Directory) -> PeerConfig:
-        entry = directory.get(peer.public_key) or _NO_ENTRY
+    def _tracked(self, label: str) -> TrackedInterface:
+        return TrackedInterface(functools.partial(self._configure, label))
+
+    def _configure(self, label: str, peer: Peer, directory: Directory) -> PeerConfig:
+        entry = directory.get(peer.public_key, label) or _NO_ENTRY
         return PeerConfig(
             endpoint=peer.endpoint,
             allowed_ips=peer.allowed_ips,

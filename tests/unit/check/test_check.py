@@ -184,16 +184,19 @@ def test_overlapping_directory_files_fail_together(gateway: Path) -> None:
 
 
 def test_wg_quick_files_are_read(gateway: Path) -> None:
-    """A wg-quick file with a wrong tag fails, one with names is ok, a pattern without a match warns."""
+    """A wrong tag is a warning that costs one name; each file says how names were found; no match warns."""
     gateway.with_name("wg0.conf").write_text(f"# laptop\n[Peer]\nPublicKey = {'A' * 43}=\n")
     gateway.with_name("wg1.conf").write_text("[Peer]\n# friendly_json = {\n")
     patterns = "{wg_quick: [wg0.conf, wg1.conf, '*.nothing']}"
     gateway.write_text(gateway.read_text().replace("{wg_quick: []}", patterns))
-    named, broken, nothing = checkfiles.directory(config.load(gateway).directory)
-    assert named.message == f"{gateway.with_name('wg0.conf')}: 1 named peer"
-    assert broken.status == "failed"
+    named, broken, other, nothing, together = checkfiles.directory(config.load(gateway).directory)
+    how = "1 of 1 peer named (1 by comment above [Peer])"
+    assert named.message == f"{gateway.with_name('wg0.conf')}: {how}"
+    assert broken.status == "warning"
     assert f"{gateway.with_name('wg1.conf')}:2" in broken.remedy
+    assert other.message == f"{gateway.with_name('wg1.conf')}: 0 of 1 peer named"
     assert nothing.status == "warning"
+    assert together.message == "1 peer in the directory"
 
 
 def test_a_directory_without_read_permission() -> None:

@@ -73,7 +73,7 @@ def test_watch_keeps_the_last_good_one(tmp_path: Path, caplog: pytest.LogCapture
     assert watch.error is not None
     assert (watch.error.file, watch.error.line, watch.error.field) == (str(file), 2, "peers.laptop")
     [said] = caplog.messages
-    assert said == f"the directory is not valid, the previous one stays in use: {watch.error}"
+    assert said == f"the directory has a mistake: {watch.error}"
 
     file.unlink()
     assert not watch.poll()
@@ -84,7 +84,7 @@ def test_watch_keeps_the_last_good_one(tmp_path: Path, caplog: pytest.LogCapture
     assert watch.poll()
     assert watch.error is None
     assert names(watch.current) == {KEYS[0]: "again"}
-    assert caplog.messages[2:] == ["the directory is valid again: 1 peers"]
+    assert caplog.messages[2:] == [f"the directory is valid again: {file}"]
     assert watch.reload()
     assert len(caplog.messages) == 3
 
@@ -142,3 +142,54 @@ def test_watch_keeps_the_order_of_files(tmp_path: Path) -> None:
         file.write("# touched\n")
     assert watch.poll()
     assert watch.current == load_directory([], globs)
+
+
+def test_a_bad_file_costs_only_itself(tmp_path: Path) -> None:
+    """Of a bad directory file the last good version stays in use; changes of the other files are used."""
+    bad = write(tmp_path / "bad.yml", {KEYS[0]: "before"})
+    good = write(tmp_path / "good.yml", {KEYS[1]: "one"})
+    watch = DirectoryWatch([bad, good], [str(tmp_path / "*.conf")], LOG)
+    bad.write_text("peers:\n  laptop: {}\n")
+    write(good, {KEYS[1]: "two"})
+    (tmp_path / "wg0.conf").write_text(f"# three\n[Peer]\nPublicKey = {KEYS[2]}\n")
+    assert watch.poll()
+    assert names(watch.current) == {KEYS[0]: "before", KEYS[1]: "two", KEYS[2]: "three"}
+    assert list(watch.problems) == [bad]
+
+
+def test_a_wg_quick_file_that_cannot_be_read_costs_only_itself(tmp_path: Path) -> None:
+    """Beside a directory of that name, which cannot be read as a file, the directory file is used."""
+    file = write(tmp_path / "d.yml", {KEYS[0]: "one"})
+    (tmp_path / "wg0.conf").mkdir()
+    watch = DirectoryWatch([file], [str(tmp_path / "*.conf")], LOG)
+    assert names(watch.current) == {KEYS[0]: "one"}
+    assert list(watch.problems) == [tmp_path / "wg0.conf"]
+
+
+def test_one_key_has_the_name_of_each_interface(tmp_path: Path) -> None:
+    """A key on two interfaces has the name that the file of each interface gives, in any namespace."""
+    for interface, name in (("wg0", "alice over fibre"), ("wg1", "alice over LTE")):
+        (tmp_path / f"{interface}.conf").write_text(f"# {name}\n[Peer]\nPublicKey = {KEYS[0]}\n")
+    directory = DirectoryWatch([], [str(tmp_path / "*.conf")], LOG).current
+    found = [directory.get(KEYS[0], label) for label in ("wg0", "wg1", "blue/wg1", "wg2")]
+    assert [entry.name for entry in found if entry] == [
+        "alice over fibre",
+        "alice over LTE",
+        "alice over LTE",
+        "alice over fibre",
+    ]
+
+
+def test_a_file_without_its_comments_is_reported_once(
+    tmp_path: Path, caplog: pytest.LogCaptureFixture
+) -> None:
+    """When SaveConfig rewrites a file without comments, one warning says that its names are gone."""
+    file = tmp_path / "wg0.conf"
+    file.write_text(f"# laptop\n[Peer]\nPublicKey = {KEYS[0]}\n")
+    watch = DirectoryWatch([], [str(file)], LOG)
+    for port in (1, 2):
+        file.write_text(f"[Interface]\nListenPort = {port}\n[Peer]\nPublicKey = {KEYS[0]}\n")
+        watch.poll()
+    (warning,) = caplog.messages
+    assert "rewritten without comments, so its 1 names are gone" in warning
+    assert names(watch.current) == {}

@@ -22,4 +22,4 @@ def observed(*history: Device) -> Observed:
 def blocks_of(device: Device, directory: Directory, size: int) -> list[KeptBlock]:
     """The device's peers in blocks of `size` peers."""
     starts = range(0, len(device.peers), size)
-    return [KeptBlock(tuple(device.peers[start : start + size]), directory) for start in starts]
+    return [KeptBlock("wg0", tuple(device.peers[start : start + size]), directory) for start in starts]

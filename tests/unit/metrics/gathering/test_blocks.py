@@ -29,7 +29,7 @@ def small() -> Iterator[None]:
 
 
 def build(peers: tuple[Peer, ...]) -> KeptBlock:
-    return KeptBlock(peers, NOBODY)
+    return KeptBlock("wg0", peers, NOBODY)
 
 
 def peers_of(numbers: Sequence[int]) -> tuple[Peer, ...]:
@@ -39,7 +39,7 @@ def peers_of(numbers: Sequence[int]) -> tuple[Peer, ...]:
 def test_description() -> None:
     """A peer goes by its name, and without one by its key; other labels are empty or have the default."""
     unnamed = Directory({**DIRECTORY.entries, key(3): Entry(key(3), site="x")})
-    block = KeptBlock(peers_of((1, 2, 3)), unnamed).block
+    block = KeptBlock("wg0", peers_of((1, 2, 3)), unnamed).block
     assert block.description == {
         "peer": ('Anna "the boss" C:\\temp 100%', key(2), key(3)),
         "site": ("Köln\nSüd ☃", "", "x"),
@@ -54,7 +54,7 @@ def test_description() -> None:
 def test_description_of_peers_that_no_file_lists(peers: list[Peer]) -> None:
     """Peers without entries have the same labels as peers with empty entries."""
     empty = Directory({peer.public_key: Entry(peer.public_key) for peer in peers})
-    blocks = [KeptBlock(tuple(peers), directory).block for directory in (NOBODY, empty)]
+    blocks = [KeptBlock("wg0", tuple(peers), directory).block for directory in (NOBODY, empty)]
     assert blocks[0] == blocks[1]
 
 
@@ -76,7 +76,7 @@ def test_configure_changes_the_block() -> None:
 def test_blocks_are_kept_while_nothing_changes() -> None:
     """The same peers and directory keep their blocks; after a reload of the directory all are new."""
     peers = peers_of([1])
-    kept = KeptBlocks()
+    kept = KeptBlocks("wg0")
     kept.update(peers, NOBODY, 1)
     before = kept.blocks
     kept.update(peers_of([1]), NOBODY, 1)

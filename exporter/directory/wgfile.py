@@ -1,0 +1,260 @@
+"""Reads the names of peers from the comments of a WireGuard configuration file, and nothing else of it.
+
+Both formats are read: `[Peer]` of wg-quick, and `[WireGuardPeer]` of systemd-networkd. A comment belongs to
+
+1. the peer in whose section it is, or
+2. the next peer, if it is in the lines right above `[Peer]`, without an empty line in between.
+
+The second rule is ambiguous for a friendly tag that is the last line of a section right above the next
+`[Peer]`. Such a tag names the next peer, unless a peer of the file would then have two tags: in that case
+every such tag of the file names the peer above it. A commented-out `#[Peer]` ends a section, and its comments
+name nothing.
+
+Of several comments, a friendly tag wins over a marker of a tool, and a marker over a plain comment; see
+comment.py.
+
+The file contains private keys. It is read into one buffer that is overwritten afterwards, and only comments
+without a key and the values of `PublicKey` are copied out of it.
+"""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Iterator
+from dataclasses import dataclass, field
+from pathlib import Path
+
+from exporter.directory.comment import PLAIN, TAG, Remark, WrongTag, judge, tag_of
+from exporter.directory.publickey import is_public_key
+from exporter.errors import InputError
+from exporter.input.inputfile import read_into_buffer
+
+MAX_BYTES = 256 << 20  # 1,000,000 peers
+
+_HEADER = re.compile(rb"[ \t]*\[[ \t]*(\w+)[ \t]*\][ \t]*(?:#(.*))?")
+_COMMENT = re.compile(rb"[ \t]*#")
+_OFF_HEADER = re.compile(rb"[ \t]*#[# \t]*\[[ \t]*(?:wireguard)?peer[ \t]*\]", re.IGNORECASE)
+_PUBLIC_KEY = re.compile(rb"[ \t]*publickey[ \t]*=[ \t]*([^#]*)", re.IGNORECASE)
+_NAME = re.compile(rb"[ \t]*name[ \t]*=[ \t]*([^#]*)", re.IGNORECASE)
+_SECRET = re.compile(rb"(?:private|preshared)[ _-]*key|[A-Za-z0-9+/]{43}=|[0-9A-Fa-f]{64}", re.IGNORECASE)
+_KEY = re.compile(rb"[A-Za-z0-9+/]{43}=|[0-9A-Fa-f]{64}")
+_EMPTY_BRACKETS = re.compile(r"\s*[(\[<{]\s*[)\]>}]")
+
+
+@dataclass(frozen=True, slots=True)
+class Naming:
+    """The name of one peer, from its comments; `extra` has the labels of a friendly_json, sorted.
+
+    `how` says which comment gave the name: `friendly_name`, `pivpn`, `comment above [Peer]` …
+    """
+
+    public_key: str
+    name: str
+    extra: tuple[tuple[str, str], ...] = ()
+    how: str = ""
+
+
+@dataclass(frozen=True, slots=True)
+class NamesFile:
+    """The result for one file: the interface that it configures, its peers, their names, and what is
+    wrong."""
+
+    path: Path
+    interface: str  # the file's name without its ending; of systemd-networkd, `Name=` of [NetDev]
+    peers: int  # sections of peers that are not commented out
+    namings: tuple[Naming, ...]
+    problems: tuple[InputError, ...]
+
+
+@dataclass(slots=True)
+class _Section:
+    """A section of the file, or a commented-out peer (`kind` "off")."""
+
+    kind: str
+    line: int
+    public_key: str = ""
+    public_key_line: int = 0
+    above: list[Remark] = field(default_factory=list)
+    inside: list[Remark] = field(default_factory=list)
+    attached: bool = False  # the comments above follow the previous section without an empty line
+
+
+def read(path: Path, *, emails: bool = False) -> NamesFile:
+    """The named peers of a file, in order. A mistake in the file costs only the name of its peer.
+
+    Raises `InputError` if the file cannot be read. `emails`: plain e-mail addresses are names.
+    """
+    buffer = read_into_buffer(path, MAX_BYTES)
+    try:
+        return _Reader(path, buffer, emails).read()
+    finally:
+        buffer[:] = bytes(len(buffer))
+
+
+class _Reader:
+    """Reads one file line by line, then decides which comment names which peer."""
+
+    def __init__(self, path: Path, buffer: bytearray, emails: bool) -> None:
+        self._path = path
+        self._buffer = buffer
+        self._emails = emails
+        self._interface = path.stem
+        self._problems: list[InputError] = []
+        self._sections = [_Section("top", 0)]
+        self._pending: list[Remark] = []  # of the comment lines right above the current line
+        self._attached = False
+        self._follows_text = False  # the line before the pending comments is not empty
+
+    def read(self) -> NamesFile:
+        for number, start, end in self._lines():
+            self._line(number, start, end)
+        self._flush()
+        peers = [section for section in self._sections if section.kind == "peer"]
+        self._settle_tags()
+        namings = tuple(naming for peer in peers if (naming := self._naming(peer)))
+        return NamesFile(self._path, self._interface, len(peers), namings, tuple(self._problems))
+
+    def _lines(self) -> Iterator[tuple[int, int, int]]:
+        """(number, start, end) of each line in the buffer, without its end-of-line characters."""
+        start = number = 0
+        while start < len(self._buffer):
+            end = self._buffer.find(b"\n", start)
+            end = len(self._buffer) if end < 0 else end
+            number += 1
+            yield number, start, end - 1 if end > start and self._buffer[end - 1] == 13 else end
+            start = end + 1
+
+    def _line(self, number: int, start: int, end: int) -> None:
+        if _COMMENT.match(self._buffer, start, end):
+            self._comment(number, start, end)
+        elif header := _HEADER.match(self._buffer, start, end):
+            self._header(number, header)
+        elif self._is_empty(start, end):
+            self._flush()
+            self._follows_text = False
+        else:
+            self._flush()
+            self._follows_text = True
+            self._setting(number, start, end)
+
+    def _is_empty(self, start: int, end: int) -> bool:
+        return all(self._buffer[place] in b" \t\r\f\v" for place in range(start, end))
+
+    def _header(self, number: int, header: re.Match[bytes]) -> None:
+        kind = bytes(header[1]).decode(errors="replace").lower()
+        section = _Section({"wireguardpeer": "peer"}.get(kind, kind), number)
+        section.above, section.attached = self._pending, self._attached and self._follows_text
+        self._pending, self._attached, self._follows_text = [], False, True
+        self._sections.append(section)
+        if header[2] is not None and section.kind == "peer":
+            self._remark(number, header.start(2), header.end(2), section.inside)
+
+    def _comment(self, number: int, start: int, end: int) -> None:
+        if _OFF_HEADER.match(self._buffer, start, end):
+            if self._attached and self._follows_text:
+                self._flush()
+            self._pending, self._attached, self._follows_text = [], False, True
+            self._sections.append(_Section("off", number))
+            return
+        if not self._pending:
+            self._attached = True
+        if _SECRET.search(self._buffer, start, end) and not self._is_tag(start, end):
+            if self._sections[-1].kind == "off":
+                self._pending = []
+            return
+        self._remark(number, start, end, self._pending)
+
+    def _is_tag(self, start: int, end: int) -> bool:
+        return bool(
+            re.match(rb"[ \t#]*friendly_(?:name|json)[ \t]*=", self._buffer[start:end], re.IGNORECASE)
+        )
+
+    def _setting(self, number: int, start: int, end: int) -> None:
+        section = self._sections[-1]
+        if section.kind == "peer" and (match := _PUBLIC_KEY.match(self._buffer, start, end)):
+            section.public_key = bytes(match[1]).decode(errors="replace").strip()
+            section.public_key_line = number
+        elif section.kind == "netdev" and (match := _NAME.match(self._buffer, start, end)):
+            self._interface = bytes(match[1]).decode(errors="replace").strip() or self._interface
+
+    def _remark(self, number: int, start: int, end: int, remarks: list[Remark]) -> None:
+        """Adds what a comment says to `remarks`. Keys in a friendly tag are left out: it is published."""
+        pieces, at = [], start
+        for key in _KEY.finditer(self._buffer, start, end):
+            pieces.append(bytes(self._buffer[at : key.start()]))
+            at = key.end()
+        raw = b"".join([*pieces, bytes(self._buffer[at:end])])
+        try:
+            comment = raw.decode().strip(" \t#")
+        except UnicodeDecodeError:
+            tag = tag_of(raw.decode(errors="replace").strip(" \t#"))
+            if tag and self._sections[-1].kind != "off":
+                self._wrong(number, tag, "is not UTF-8 text", "save the file in that encoding")
+            return
+        if pieces:
+            comment = _EMPTY_BRACKETS.sub("", comment).strip()
+        try:
+            remark = judge(comment, emails=self._emails)
+        except WrongTag as error:
+            if self._sections[-1].kind != "off":
+                self._wrong(number, error.field, str(error))
+            return
+        if remark:
+            remarks.append(remark)
+        elif pieces and self._sections[-1].kind != "off":
+            self._wrong(number, tag_of(comment), "is only a key", "write a name: it is published")
+
+    def _flush(self) -> None:
+        """Ends a block of comments that is not right above a section: it belongs to the current section."""
+        if self._sections[-1].kind == "peer":
+            self._sections[-1].inside += self._pending
+        self._pending, self._attached = [], False
+
+    def _settle_tags(self) -> None:
+        """Moves tags that are right above a section to the previous peer, if a peer would have two
+        otherwise."""
+        peers = [section for section in self._sections if section.kind == "peer"]
+        if not any(peer.attached and _tags(peer.above) and _tags(peer.inside) for peer in peers):
+            return
+        for before, peer in zip(self._sections, self._sections[1:], strict=False):
+            if peer.attached and before.kind == "peer":
+                before.inside += _tags(peer.above)
+                peer.above = [remark for remark in peer.above if remark.rank != TAG]
+
+    def _naming(self, peer: _Section) -> Naming | None:
+        name, how = "", ""
+        for remark, where in _by_precedence(peer):
+            if remark.name:
+                name, how = remark.name, remark.how if remark.rank != PLAIN else f"comment {where} [Peer]"
+                break
+        extra = next((tag.extra for tag in reversed(_tags(peer.above) + _tags(peer.inside)) if tag.extra), ())
+        if not (name or extra) and is_public_key(peer.public_key):
+            return None
+        if not peer.public_key:
+            return None
+        if not is_public_key(peer.public_key):
+            problem = "must be the base64 of 32 bytes, 44 characters, as `wg pubkey` prints it"
+            self._wrong(peer.public_key_line, "PublicKey", problem)
+            return None
+        return Naming(peer.public_key, name, extra, how or "friendly_json")
+
+    def _wrong(self, line: int, tag: str, detail: str, remedy: str = "") -> None:
+        self._problems.append(InputError(str(self._path), line, tag, detail, remedy))
+
+
+def _tags(remarks: list[Remark]) -> list[Remark]:
+    return [remark for remark in remarks if remark.rank == TAG]
+
+
+def _by_precedence(peer: _Section) -> list[tuple[Remark, str]]:
+    """The remarks of a peer, the one that counts first.
+
+    Of tags and markers, those inside the section win, and the last of several. Of plain comments, the line
+    right above the section wins, then the first one inside.
+    """
+    inside = [(remark, "inside") for remark in peer.inside]
+    above = [(remark, "above") for remark in peer.above]
+    marked = [*reversed(inside), *reversed(above)]
+    plain = [*reversed(above), *inside]
+    found = [pair for rank in (TAG, 1) for pair in marked if pair[0].rank == rank]
+    return found + [pair for pair in plain if pair[0].rank == PLAIN]
