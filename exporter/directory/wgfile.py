@@ -20,7 +20,6 @@ without a key and the values of `PublicKey` are copied out of it.
 from __future__ import annotations
 
 import re
-from collections.abc import Iterator
 from dataclasses import dataclass, field
 from pathlib import Path
 
@@ -31,11 +30,14 @@ from exporter.input.inputfile import read_into_buffer
 
 MAX_BYTES = 256 << 20  # 1,000,000 peers
 
+# What a line is, by its first characters: most lines are not looked at further.
+_LINE = re.compile(
+    rb"^[ \t]*(?:(?P<comment>#)|(?P<header>\[)|(?P<key>publickey[ \t]*=)|(?P<name>name[ \t]*=)"
+    rb"|(?P<empty>\r?$)|.)",
+    re.IGNORECASE | re.MULTILINE,
+)
 _HEADER = re.compile(rb"[ \t]*\[[ \t]*(\w+)[ \t]*\][ \t]*(?:#(.*))?")
-_COMMENT = re.compile(rb"[ \t]*#")
 _OFF_HEADER = re.compile(rb"[ \t]*#[# \t]*\[[ \t]*(?:wireguard)?peer[ \t]*\]", re.IGNORECASE)
-_PUBLIC_KEY = re.compile(rb"[ \t]*publickey[ \t]*=[ \t]*([^#]*)", re.IGNORECASE)
-_NAME = re.compile(rb"[ \t]*name[ \t]*=[ \t]*([^#]*)", re.IGNORECASE)
 _SECRET = re.compile(rb"(?:private|preshared)[ _-]*key|[A-Za-z0-9+/]{43}=|[0-9A-Fa-f]{64}", re.IGNORECASE)
 _KEY = re.compile(rb"[A-Za-z0-9+/]{43}=|[0-9A-Fa-f]{64}")
 _EMPTY_BRACKETS = re.compile(r"\s*[(\[<{]\s*[)\]>}]")
@@ -106,39 +108,34 @@ class _Reader:
         self._follows_text = False  # the line before the pending comments is not empty
 
     def read(self) -> NamesFile:
-        for number, start, end in self._lines():
-            self._line(number, start, end)
+        for number, line in enumerate(_LINE.finditer(self._buffer), 1):
+            self._line(number, line)
         self._flush()
         peers = [section for section in self._sections if section.kind == "peer"]
         self._settle_tags()
         namings = tuple(naming for peer in peers if (naming := self._naming(peer)))
         return NamesFile(self._path, self._interface, len(peers), namings, tuple(self._problems))
 
-    def _lines(self) -> Iterator[tuple[int, int, int]]:
-        """(number, start, end) of each line in the buffer, without its end-of-line characters."""
-        start = number = 0
-        while start < len(self._buffer):
-            end = self._buffer.find(b"\n", start)
-            end = len(self._buffer) if end < 0 else end
-            number += 1
-            yield number, start, end - 1 if end > start and self._buffer[end - 1] == 13 else end
-            start = end + 1
+    def _end_of_line(self, start: int) -> int:
+        end = self._buffer.find(b"\n", start)
+        return len(self._buffer) if end < 0 else end
 
-    def _line(self, number: int, start: int, end: int) -> None:
-        if _COMMENT.match(self._buffer, start, end):
-            self._comment(number, start, end)
-        elif header := _HEADER.match(self._buffer, start, end):
-            self._header(number, header)
-        elif self._is_empty(start, end):
-            self._flush()
-            self._follows_text = False
-        else:
-            self._flush()
-            self._follows_text = True
-            self._setting(number, start, end)
-
-    def _is_empty(self, start: int, end: int) -> bool:
-        return all(self._buffer[place] in b" \t\r\f\v" for place in range(start, end))
+    def _line(self, number: int, line: re.Match[bytes]) -> None:
+        match line.lastgroup:
+            case "comment":
+                self._comment(number, line.start(), self._end_of_line(line.end()))
+            case "header":
+                header = _HEADER.match(self._buffer, line.start(), self._end_of_line(line.end()))
+                if header:
+                    self._header(number, header)
+            case "empty":
+                self._flush()
+                self._follows_text = False
+            case kind:
+                self._flush()
+                self._follows_text = True
+                if kind:
+                    self._setting(kind, number, line.end())
 
     def _header(self, number: int, header: re.Match[bytes]) -> None:
         kind = bytes(header[1]).decode(errors="replace").lower()
@@ -169,13 +166,16 @@ class _Reader:
             re.match(rb"[ \t#]*friendly_(?:name|json)[ \t]*=", self._buffer[start:end], re.IGNORECASE)
         )
 
-    def _setting(self, number: int, start: int, end: int) -> None:
+    def _setting(self, kind: str, number: int, start: int) -> None:
         section = self._sections[-1]
-        if section.kind == "peer" and (match := _PUBLIC_KEY.match(self._buffer, start, end)):
-            section.public_key = bytes(match[1]).decode(errors="replace").strip()
-            section.public_key_line = number
-        elif section.kind == "netdev" and (match := _NAME.match(self._buffer, start, end)):
-            self._interface = bytes(match[1]).decode(errors="replace").strip() or self._interface
+        if (kind, section.kind) not in (("key", "peer"), ("name", "netdev")):
+            return
+        end = self._end_of_line(start)
+        value = bytes(self._buffer[start:end]).partition(b"#")[0].decode(errors="replace").strip()
+        if kind == "key":
+            section.public_key, section.public_key_line = value, number
+        else:
+            self._interface = value or self._interface
 
     def _remark(self, number: int, start: int, end: int, remarks: list[Remark]) -> None:
         """Adds what a comment says to `remarks`. Keys in a friendly tag are left out: it is published."""

@@ -124,9 +124,10 @@ def test_the_sdist_has_the_tree(tree: Path, built: Path) -> None:
 
 
 def test_the_version_is_the_newest_in_the_changelog() -> None:
-    """The first entry of CHANGELOG.md is of this version and has a date; those below are older ones."""
+    """The first release in CHANGELOG.md is this version and has a date; only unreleased changes are above."""
     text = (PROJECT / "CHANGELOG.md").read_text()
-    entries = re.findall(r"^## (.*)$", text, re.MULTILINE)
+    entries = re.findall(r"^## (?!Unreleased$)(.*)$", text, re.MULTILINE)
+    assert "## Unreleased" not in text.partition(entries[0])[2]
     assert re.fullmatch(rf"{re.escape(__version__)} — \d{{4}}-\d\d-\d\d", entries[0])
     versions = [tuple(map(int, entry.partition(" ")[0].split("."))) for entry in entries]
     assert versions == sorted(set(versions), reverse=True)
