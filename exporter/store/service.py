@@ -68,7 +68,7 @@ class Service:
         return self._writer.totals if self._writer else {}
 
     def start(self) -> None:
-        self._home = asyncio.get_running_loop()
+        self._callers_loop = asyncio.get_running_loop()
         self._thread.start()
 
     async def stop(self) -> None:
@@ -104,14 +104,14 @@ class Service:
         drain = Drain(self._access, spool, writer, self._recording, gateway=self._settings.gateway)
         recorder = Recorder(
             self._settings.recording.interval,
-            self._read_at_home,
+            self._read_in_caller,
             self._spooler(spool),
             spool,
             self._recording,
             drain.wake,
         )
         maintenance = MaintenanceSchedule(self._access, self._settings.recording, self._recording)
-        tasks = [asyncio.create_task(self._lasting(each.run)) for each in (recorder, drain, maintenance)]
+        tasks = [asyncio.create_task(self._restarting(each.run)) for each in (recorder, drain, maintenance)]
         assert self._stopping  # noqa: S101 - `_run` made it
         await self._stopping.wait()
         await self._end(tasks)
@@ -144,22 +144,24 @@ class Service:
         clock = MonotoneClock(spool.last_instant)
         return Spooler(interval, self._watch, tracker, clock, spool, self._recording.gaps)
 
-    async def _read_at_home(self) -> Snapshot:
+    async def _read_in_caller(self) -> Snapshot:
+        """Reads in the event loop that called `start`."""
+
         async def read() -> Snapshot:
             return await self._read()
 
-        return await asyncio.wrap_future(asyncio.run_coroutine_threadsafe(read(), self._home))
+        return await asyncio.wrap_future(asyncio.run_coroutine_threadsafe(read(), self._callers_loop))
 
-    async def _lasting(self, run: Callable[[], Awaitable[None]]) -> None:
+    async def _restarting(self, run: Callable[[], Awaitable[None]]) -> None:
         """Runs a part again after an unexpected error, so that no defect ends the recording for good."""
-        backoff, said = Backoff(), ""
+        backoff, logged = Backoff(), ""
         while True:
             try:
                 return await run()
             except Exception as error:
                 self._recording.database_errors["internal"] += 1
-                if said != repr(error):
-                    said = repr(error)
+                if logged != repr(error):
+                    logged = repr(error)
                     _log.exception(
                         "recording failed with an unexpected error and is restarted; please report this"
                     )

@@ -79,51 +79,56 @@ class Recorder:
         late, self._tick = tick - self._tick - 1, tick
         if late:
             problem = f"snapshots were skipped ({late}): one took too long, or the host was suspended"
-            await self._lose(LATE, late, problem)
+            await self._note_gap(LATE, late, problem)
         else:
-            self._end(LATE, "snapshots are on time again")
+            self._note_recovery(LATE, "snapshots are on time again")
 
     async def _snapshot(self) -> None:
         try:
             snapshot = await self._read()
         except Exception as error:  # any error: the next reading may succeed
             await self._count_ticks()
-            await self._lose(READ_FAILED, 1, f"a snapshot could not be read: {error or type(error).__name__}")
+            await self._note_gap(
+                READ_FAILED, 1, f"a snapshot could not be read: {error or type(error).__name__}"
+            )
             return
         await self._count_ticks()
-        self._end(READ_FAILED, "snapshots can be read again")
+        self._note_recovery(READ_FAILED, "snapshots can be read again")
         read_at = time.monotonic()
         try:
             frame = await self._in_thread(self._spooler.append, snapshot)
         except SpoolFull as error:
-            self._begin(SpoolFull.reason, 1, f"snapshots are being lost: {error}")
+            self._note_failure(SpoolFull.reason, 1, f"snapshots are being lost: {error}")
             self._recording.spool_full = True
         else:
             self._recording.take_duration = time.monotonic() - read_at
-            self._kept_one(frame)
+            self._note_kept(frame)
         self._recording.show_spool(self._spool)
 
-    def _kept_one(self, frame: Frame) -> None:
-        self._end(SpoolFull.reason, "the spool keeps snapshots again")
+    def _note_kept(self, frame: Frame) -> None:
+        self._note_recovery(SpoolFull.reason, "the spool keeps snapshots again")
         self._recording.spool_full = False
         self._recording.snapshots["spooled"] += 1
         self._recording.spooled_at = frame.taken_at
         self._kept()
 
-    async def _lose(self, reason: str, snapshots: int, problem: str) -> None:
-        self._begin(reason, snapshots, problem)
-        await self._in_thread(self._spooler.note_lost, reason, snapshots)
+    async def _note_gap(self, reason: str, snapshots: int, problem: str) -> None:
+        """Notes that snapshots are missing, for the log, for metrics and for the next frame."""
+        self._note_failure(reason, snapshots, problem)
+        await self._in_thread(self._spooler.note_gap, reason, snapshots)
 
-    def _begin(self, reason: str, snapshots: int, problem: str) -> None:
+    def _note_failure(self, reason: str, snapshots: int, problem: str) -> None:
+        """Counts the missing snapshots, and logs the problem if it is new."""
         self._recording.snapshots["failed" if reason == READ_FAILED else "lost"] += snapshots
         if reason not in self._lost:
             _log.error("%s", problem)
         self._lost[reason] += snapshots
 
-    def _end(self, reason: str, how: str) -> None:
+    def _note_recovery(self, reason: str, recovery: str) -> None:
+        """Logs the end of a problem."""
         lost = self._lost.pop(reason, 0)
         if lost:
-            _log.info("%s; %d were lost", how, lost)
+            _log.info("%s; %d were lost", recovery, lost)
 
     async def _in_thread(self, work: Callable[P, T], *arguments: P.args, **named: P.kwargs) -> T:
         call = functools.partial(work, *arguments, **named)

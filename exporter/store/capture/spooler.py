@@ -14,7 +14,7 @@ from exporter.model import Snapshot
 from exporter.store.errors import SpoolBroken, SpoolFull
 from exporter.store.snapshot.clock import MonotoneClock
 from exporter.store.snapshot.codec import encode
-from exporter.store.snapshot.frame import Frame, Lost
+from exporter.store.snapshot.frame import Frame, Gap
 from exporter.store.snapshot.tracker import Tracker
 from exporter.store.spool.queue import Spool
 
@@ -40,8 +40,11 @@ class Watch(Protocol):
 
 
 class Spooler:
-    """Not thread-safe; calls block on the disk. `gaps` counts the gaps by reason. `clock` continues from the
-    last instant in the spool."""
+    """Makes the frame of each snapshot, and appends it to the spool.
+
+    Not thread-safe; calls block on the disk. `clock` continues from the last instant in the spool.
+    `gap_counts` counts the gaps by reason.
+    """
 
     def __init__(
         self,
@@ -50,7 +53,7 @@ class Spooler:
         tracker: Tracker,
         clock: MonotoneClock,
         spool: Spool,
-        gaps: Counter[str],
+        gap_counts: Counter[str],
         encode: Callable[[Frame], bytes] = encode,
     ) -> None:
         self._interval = interval
@@ -59,12 +62,12 @@ class Spooler:
         self._clock = clock
         self._encode = encode
         self._spool = spool
-        self._gaps = gaps
+        self._gap_counts = gap_counts
         # The last instant of the previous run of the daemon; 0 = there was none, or the gap is already noted.
-        self._before = spool.last_instant
-        self._stood_at = 0.0  # the last instant before the clock was set back; 0 = it was not
+        self._previous_run_end = spool.last_instant
+        self._clock_gap_start = 0.0  # the last instant before the clock was set back; 0 = it was not
         if spool.set_aside:
-            gaps[SpoolBroken.reason] += 1
+            gap_counts[SpoolBroken.reason] += 1
 
     def append(self, snapshot: Snapshot) -> Frame:
         """Writes a snapshot to the disk, and returns its frame. Raises SpoolBroken, and SpoolFull after
@@ -78,61 +81,61 @@ class Spooler:
             self._watch.current,
             generation,
             instant,
-            [_reported(one, instant) for one in self._spool.lost],
+            [_reported(gap, instant) for gap in self._spool.gaps],
             self._spool.wants_keyframe,
         )
         try:
             self._spool.append(self._encode(frame), frame)
         except SpoolFull:
-            self.note_lost(SpoolFull.reason, 1)
+            self.note_gap(SpoolFull.reason, 1)
             raise
         self._tracker.confirm(frame)
         return frame
 
-    def note_lost(self, reason: str, snapshots: int) -> None:
+    def note_gap(self, reason: str, snapshots: int) -> None:
         """Notes that this number of snapshots after the last one in the spool are missing. Raises
         SpoolBroken."""
-        if not any(one.reason == reason and not one.ended_at for one in self._spool.lost):
-            self._gaps[reason] += 1
-        self._spool.lose(Lost(self._spool.last_instant or time.time(), 0.0, reason, snapshots))
+        if not any(gap.reason == reason and not gap.ended_at for gap in self._spool.gaps):
+            self._gap_counts[reason] += 1
+        self._spool.note_gap(Gap(self._spool.last_instant or time.time(), 0.0, reason, snapshots))
 
     def _note_absence(self, taken_at: float) -> None:
         """Notes, at the first snapshot of a run, the snapshots that are missing since the previous run."""
-        elapsed, known = taken_at - self._before, self._before > 0
-        self._before = 0.0
+        elapsed, known = taken_at - self._previous_run_end, self._previous_run_end > 0
+        self._previous_run_end = 0.0
         if known and elapsed > 1.5 * self._interval:
             noted = sum(
-                one.snapshots for one in self._spool.lost if one.reason in _SINCE and not one.ended_at
+                gap.snapshots for gap in self._spool.gaps if gap.reason in _SINCE and not gap.ended_at
             )
             absent = round(elapsed / self._interval) - 1 - noted
             if absent > 0:
-                self.note_lost(NOT_RUNNING, absent)
+                self.note_gap(NOT_RUNNING, absent)
 
     def _note_clock(self, instant: float) -> None:
         """Notes that the clock was set back: no snapshot is lost, but the instants are inexact."""
         back = self._clock.went_back or self._clock.behind
         if self._clock.went_back:
-            self._gaps[CLOCK] += 1
-            self._stood_at = 0.0
-            self._spool.lose(Lost(instant, 0.0, CLOCK, 0))
+            self._gap_counts[CLOCK] += 1
+            self._clock_gap_start = 0.0
+            self._spool.note_gap(Gap(instant, 0.0, CLOCK, 0))
             _log.error("the clock was set back by %.0f s, and so are the recorded instants", back)
-        elif back > CLOCK_STEP and not self._stood_at:
-            self._gaps[CLOCK] += 1
-            self._stood_at = self._spool.last_instant or instant
+        elif back > CLOCK_STEP and not self._clock_gap_start:
+            self._gap_counts[CLOCK] += 1
+            self._clock_gap_start = self._spool.last_instant or instant
             _log.error(
                 "the clock was set back by %.1f s: recorded instants do not advance until it has caught up",
                 back,
             )
-        elif back <= CLOCK_STEP and self._stood_at:
-            self._spool.lose(Lost(self._stood_at, 0.0, CLOCK, 0))
-            self._stood_at = 0.0
+        elif back <= CLOCK_STEP and self._clock_gap_start:
+            self._spool.note_gap(Gap(self._clock_gap_start, 0.0, CLOCK, 0))
+            self._clock_gap_start = 0.0
             _log.info("the clock has caught up with the recorded instants")
 
 
-def _reported(lost: Lost, instant: float) -> Lost:
+def _reported(gap: Gap, instant: float) -> Gap:
     """A gap as the frame of this instant reports it. The instant is earlier than the gap after the clock was
     set back by days."""
-    return replace(lost, started_at=min(lost.started_at, instant), ended_at=lost.ended_at or instant)
+    return replace(gap, started_at=min(gap.started_at, instant), ended_at=gap.ended_at or instant)
 
 
 # Reasons of gaps that begin at the last snapshot in the spool.

@@ -28,7 +28,7 @@ from uuid import UUID
 from isal import isal_zlib
 
 from exporter.store.errors import FrameCorrupt
-from exporter.store.snapshot.frame import DeviceFrame, Frame, Lost, PeerConfig
+from exporter.store.snapshot.frame import DeviceFrame, Frame, Gap, PeerConfig
 
 _MAGIC = b"AWF1"  # a new format gets a new number
 _SEAL = struct.Struct("=4sI")
@@ -53,7 +53,7 @@ def encode(frame: Frame) -> bytes:
         "clearance": frame.clearance,
         "gone": frame.removed,  # this name is part of the format
         "unread": frame.unread,
-        "lost": [(lost.started_at, lost.ended_at, lost.reason, lost.snapshots) for lost in frame.lost],
+        "lost": [(gap.started_at, gap.ended_at, gap.reason, gap.snapshots) for gap in frame.gaps],
         "devices": [_about(device) for device in frame.devices],
     }
     configs = chain.from_iterable(map(_config_lines, frame.devices))
@@ -88,7 +88,7 @@ def decode(data: bytes) -> Frame:
             [devices.next(values, counts) for values, counts in about["devices"]],
             about["gone"],
             [(label, reason) for label, reason in about["unread"]],
-            [Lost(*values) for values in about["lost"]],
+            [Gap(*values) for values in about["lost"]],
         )
     except (ValueError, LookupError, TypeError, StopIteration, zlib.error) as error:
         raise FrameCorrupt(f"frame {sequence} of {run} has contents that this version cannot read") from error

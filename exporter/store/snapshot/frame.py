@@ -56,7 +56,7 @@ class DeviceFrame:
 
 
 @dataclass(frozen=True, slots=True)
-class Lost:
+class Gap:
     """Snapshots that are missing from the spool, and the reason."""
 
     started_at: float  # UNIX seconds: the last snapshot before the gap
@@ -70,7 +70,7 @@ class Frame:
     """One snapshot of a gateway."""
 
     run: UUID  # a start of the daemon
-    sequence: int  # within the run, from 1; `lost` reports every missing number
+    sequence: int  # within the run, from 1; `gaps` reports every missing number
     epoch: int  # sequence of the keyframe that this frame builds on; a keyframe's own sequence
     taken_at: float  # UNIX seconds, whole milliseconds; later than in all earlier frames
     gateway: str
@@ -81,7 +81,7 @@ class Frame:
     # (label, reason) of each interface that could not be read. The label "" means that a source could not be
     # listed: interfaces that the frame does not name may exist. Without it, they do not exist.
     unread: Sequence[tuple[str, str]]
-    lost: Sequence[Lost]
+    gaps: Sequence[Gap]
 
     @property
     def keyframe(self) -> bool:

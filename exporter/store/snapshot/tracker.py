@@ -65,7 +65,7 @@ from exporter.directory.entry import Directory, Entry
 from exporter.model import Device, Peer, Snapshot
 from exporter.sourcenames import listings_of
 from exporter.store.snapshot.changes import InterfaceState
-from exporter.store.snapshot.frame import MAX_COUNTER, Frame, Lost, PeerConfig
+from exporter.store.snapshot.frame import MAX_COUNTER, Frame, Gap, PeerConfig
 from exporter.store.snapshot.trackedinterface import TrackedInterface
 
 REMEMBERED = 256  # removed interfaces whose last reading is kept: they may come back unchanged
@@ -75,7 +75,7 @@ class Tracker:
     """Makes the frames of one run of the daemon. Not thread-safe.
 
     Each call of `take` uses the next sequence number, so two frames never share one. A frame that is not
-    confirmed leaves a hole in the sequence, which `lost` of a later frame must report. A keyframe is due at
+    confirmed leaves a hole in the sequence, which `gaps` of a later frame must report. A keyframe is due at
     the start, after `keyframe_every` frames, and on request. It is delayed until the previous frame is
     confirmed. Until the first frame is confirmed, every frame is a keyframe without a past.
     """
@@ -108,7 +108,7 @@ class Tracker:
         directory: Directory,
         generation: int,
         taken_at: float,
-        lost: Sequence[Lost] = (),
+        gaps: Sequence[Gap] = (),
         keyframe: bool = False,
     ) -> Frame:
         """The difference to the last confirmed frame. `taken_at` is the frame's instant, in UNIX seconds.
@@ -136,7 +136,7 @@ class Tracker:
             devices=[part for part in parts if part],
             removed=[label for label, each in interfaces.items() if each.newly_removed],
             unread=list(unread.items()),
-            lost=list(lost),
+            gaps=list(gaps),
         )
         return self._taken
 

@@ -75,7 +75,7 @@ def open_spool(path: Path) -> tuple[sqlite3.Connection, Path | None]:
             aside = replace_malformed(path, str(error))
             return _open(path), aside
     except (OSError, sqlite3.Error) as error:
-        raise SpoolBroken(f"{path}: {_problem(error)}") from error
+        raise _broken(path, error) from error
 
 
 def is_malformed(error: sqlite3.Error) -> bool:
@@ -193,16 +193,16 @@ def _set_aside(path: Path) -> Path:
 
 def _inherit(new: sqlite3.Connection, old: sqlite3.Connection, written_at: float) -> None:
     meta = _salvage(old, "select installation, last_instant from meta")
-    lost = _salvage(old, "select started_at, ended_at, reason, snapshots from lost order by id")
+    gaps = _salvage(old, "select started_at, ended_at, reason, snapshots from lost order by id")
     frames = _salvage(old, "select count(*) from frame")
     oldest = _salvage(old, "select taken_at from frame order by id limit 1")
     since = (oldest or [(round(written_at * 1000),)])[0][0]
     with new:
         new.execute("begin immediate")
         new.executemany("update meta set installation = ?, last_instant = ?", meta)
-        lost.append((since, 0, SpoolBroken.reason, frames[0][0] if frames else 0))
+        gaps.append((since, 0, SpoolBroken.reason, frames[0][0] if frames else 0))
         new.executemany(
-            "insert into lost (started_at, ended_at, reason, snapshots) values (?, ?, ?, ?)", lost
+            "insert into lost (started_at, ended_at, reason, snapshots) values (?, ?, ?, ?)", gaps
         )
 
 
@@ -214,9 +214,11 @@ def _salvage(old: sqlite3.Connection, query: str) -> list[tuple[Any, ...]]:
         return []
 
 
-def _problem(error: OSError | sqlite3.Error) -> str:
+def _broken(path: Path, error: OSError | sqlite3.Error) -> SpoolBroken:
     if isinstance(error, OSError):
-        return f"cannot be opened: {error.strerror}"
+        return SpoolBroken(f"{path}: cannot be opened: {error.strerror}")
     if code_of(error) & 0xFF == sqlite3.SQLITE_BUSY:
-        return "another process has opened it; each daemon needs its own state directory"
-    return f"cannot be opened: {error}"
+        return SpoolBroken(
+            f"{path}: another process has opened it", "each daemon needs its own state directory"
+        )
+    return SpoolBroken(f"{path}: cannot be opened: {error}")

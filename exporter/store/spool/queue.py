@@ -12,12 +12,12 @@ import sqlite3
 import threading
 import zlib
 from collections.abc import Iterable, Iterator
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from uuid import UUID
 
 from exporter.store.errors import FrameCorrupt, SpoolBroken, SpoolFull, StoreError
-from exporter.store.snapshot.frame import Frame, Lost
+from exporter.store.snapshot.frame import Frame, Gap
 from exporter.store.spool import room as spoolroom
 from exporter.store.spool.file import PAGE, is_malformed, open_spool, replace_malformed
 
@@ -50,7 +50,7 @@ class Spool:
     depth: int  # number of frames
     size: int  # bytes in use
     wants_keyframe: bool  # a discarded frame is missing from the epoch: the next frame must be a keyframe
-    _lost: list[Lost]
+    _gaps: list[Gap]
     _epoch: tuple[int, bytes, int]  # the newest epoch: id, run, sequence
 
     def __init__(self, path: Path, quota: int) -> None:
@@ -58,7 +58,7 @@ class Spool:
         limit = resource.getrlimit(resource.RLIMIT_FSIZE)[0]
         self.quota = quota if limit == resource.RLIM_INFINITY else min(quota, limit)
         self._lock = threading.Lock()
-        self._broken = ""
+        self._broken: SpoolBroken | None = None  # the error of every further call
         self._confirmed = 0  # id: frames up to it are confirmed
         self._removed = 0  # id: frames up to it are deleted from the file
         self.wants_keyframe = False
@@ -72,16 +72,16 @@ class Spool:
 
     def close(self) -> None:
         with self._lock:
-            self._broken = self._broken or f"{self._path}: the spool is closed"
+            self._broken = self._broken or SpoolBroken(f"{self._path}: the spool is closed")
             self._connection.close()
 
     @property
-    def lost(self) -> list[Lost]:
+    def gaps(self) -> list[Gap]:
         """The gaps that the next frame has to report, in order. `ended_at` 0 = the gap continues."""
-        return list(self._lost)
+        return list(self._gaps)
 
     def append(self, data: bytes, frame: Frame) -> None:
-        """Writes an encoded frame to the disk. `frame.lost` is a beginning of `lost`, which is then reported.
+        """Writes an encoded frame to the disk. `frame.gaps` is a beginning of `lost`, which is then reported.
 
         Raises SpoolFull, and then keeps nothing of the frame. Raises ValueError for a frame of another epoch
         than the last one.
@@ -92,17 +92,17 @@ class Spool:
         with self._guarded() as connection:
             self._remove(connection)
             self._make_room(connection, [len(data), *(len(blob) for _, blob in keys)])
-            lost = self._lost[len(frame.lost) :]
+            remaining = self._gaps[len(frame.gaps) :]
             with _transaction(connection):
                 epoch = self._enter_epoch(connection, frame)
                 added = connection.execute(_ADD_FRAME, (epoch, frame.sequence, instant, crc, data))
                 rows = [(epoch, added.lastrowid, label, _crc(blob, label), blob) for label, blob in keys]
                 connection.executemany("insert into keys values (?, ?, ?, ?, ?)", rows)
                 connection.execute("update meta set last_instant = ?", (instant,))
-                if frame.lost:
-                    _write_lost(connection, lost)
+                if frame.gaps:
+                    _write_gaps(connection, remaining)
             self._epoch = epoch, run, frame.epoch
-            self._lost = lost
+            self._gaps = remaining
             self.last_instant = instant / 1000
             self.wants_keyframe = self.wants_keyframe and not frame.keyframe
             self.depth += 1
@@ -137,7 +137,7 @@ class Spool:
             self._remove(connection)
             self._measure(connection)
 
-    def discard(self, id: int, since: float = 0.0) -> Lost:
+    def discard(self, id: int, since: float = 0.0) -> Gap:
         """Removes a frame that cannot be read, and notes the gap. Raises KeyError, SpoolFull.
 
         `since` is the instant of the last valid frame before it, if known. The keys that the frame added
@@ -149,28 +149,28 @@ class Spool:
             with _transaction(connection):
                 if not connection.execute("delete from frame where id = ?", (id,)).rowcount:
                     raise KeyError(id)
-                lost = Lost(since or instants[0], (*instants, 0.0)[1], FrameCorrupt.reason, 1)
-                _write_lost(connection, [*self._lost, lost])
-            self._lost = [*self._lost, lost]
+                gap = Gap(since or instants[0], (*instants, 0.0)[1], FrameCorrupt.reason, 1)
+                _write_gaps(connection, [*self._gaps, gap])
+            self._gaps = [*self._gaps, gap]
             self.wants_keyframe = True
             self.depth -= 1
             self._measure(connection)
-        return lost
+        return gap
 
-    def lose(self, lost: Lost) -> None:
+    def note_gap(self, gap: Gap) -> None:
         """Notes a gap, for the next frame to report. With `ended_at` 0, the snapshots are added to a gap that
         continues for the same reason. On a full disk the note is lost with the process."""
         with self._guarded() as connection:
-            self._lost = _joined(self._lost, lost)
+            self._gaps = _joined(self._gaps, gap)
             with self._if_it_fits(), _transaction(connection):
-                _write_lost(connection, self._lost)
+                _write_gaps(connection, self._gaps)
 
     @contextlib.contextmanager
     def _guarded(self) -> Iterator[sqlite3.Connection]:
         """Serves one caller at a time. Errors of SQLite become SpoolFull, or SpoolBroken from then on."""
         with self._lock:
             if self._broken:
-                raise SpoolBroken(self._broken)
+                raise SpoolBroken(self._broken.problem, self._broken.remedy)
             try:
                 yield self._connection
             except (sqlite3.IntegrityError, sqlite3.ProgrammingError):
@@ -180,17 +180,19 @@ class Spool:
 
     def _judge(self, error: sqlite3.DatabaseError) -> StoreError:
         if spoolroom.is_full(error, self._path):
-            return SpoolFull(f"{self._path}: the disk, or the quota of the file system, is full")
+            return SpoolFull(
+                f"{self._path}: the disk, or the quota of the file system, is full", spoolroom.MAKE_ROOM
+            )
         name = getattr(error, "sqlite_errorname", type(error).__name__)
-        self._broken = f"{self._path}: {error} ({name})"
+        problem, remedy = f"{self._path}: {error} ({name})", "check the disk, and restart the daemon"
         if is_malformed(error):
             with contextlib.suppress(OSError, sqlite3.Error):
                 self._connection.close()
                 self.set_aside = replace_malformed(self._path, str(error))
-                self._broken += (
-                    f"; the file was moved to {self.set_aside.name}, and a restart begins a new one"
-                )
-        return SpoolBroken(self._broken)
+                problem += f": the file was moved to {self.set_aside.name}"
+                remedy = "restart the daemon, which begins a new one"
+        self._broken = SpoolBroken(problem, remedy)
+        return self._broken
 
     @contextlib.contextmanager
     def _if_it_fits(self) -> Iterator[None]:
@@ -207,8 +209,8 @@ class Spool:
         self.last_instant = instant / 1000
         newest = connection.execute("select id, run, sequence from epoch order by id desc limit 1").fetchone()
         self._epoch = newest or (0, b"", 0)
-        lost = connection.execute("select started_at, ended_at, reason, snapshots from lost order by id")
-        self._lost = [Lost(start / 1000, end / 1000, reason, count) for start, end, reason, count in lost]
+        rows = connection.execute("select started_at, ended_at, reason, snapshots from lost order by id")
+        self._gaps = [Gap(start / 1000, end / 1000, reason, count) for start, end, reason, count in rows]
         self.depth = connection.execute("select count(*) from frame").fetchone()[0]
         self._measure(connection)
 
@@ -226,14 +228,17 @@ class Spool:
     def _make_room(self, connection: sqlite3.Connection, blobs: Iterable[int]) -> None:
         """Makes room for blobs of these sizes. Raises SpoolFull if they do not fit."""
         need = spoolroom.needed(blobs)
-        if not spoolroom.missing(connection, self._path, self.quota, need):
+        if not spoolroom.shortage(connection, self._path, self.quota, need):
             return
         file, _ = spoolroom.sizes(connection)
         spoolroom.shrink(connection, max(0, file + 2 * need - self.quota) // PAGE + 1)
         spoolroom.merge_log(connection)
-        missing = spoolroom.missing(connection, self._path, self.quota, need)
-        if missing:
-            raise SpoolFull(f"{self._path}: {missing} is full, {self.depth} snapshots wait for the database")
+        shortage = spoolroom.shortage(connection, self._path, self.quota, need)
+        if shortage:
+            raise SpoolFull(
+                f"{self._path}: {shortage.of} is full, {self.depth} snapshots wait for the database",
+                shortage.remedy,
+            )
 
     def _remove(self, connection: sqlite3.Connection) -> None:
         """Deletes confirmed frames from the file. A full disk delays this, unless merging the log makes
@@ -301,20 +306,24 @@ def _spooled(
     return SpooledFrame(id, UUID(bytes=run), epoch, sequence, instant / 1000, data, intact)
 
 
-def _write_lost(connection: sqlite3.Connection, lost: Iterable[Lost]) -> None:
+def _write_gaps(connection: sqlite3.Connection, gaps: Iterable[Gap]) -> None:
     connection.execute("delete from lost")
     connection.executemany(
         "insert into lost (started_at, ended_at, reason, snapshots) values (?, ?, ?, ?)",
-        [(round(x.started_at * 1000), round(x.ended_at * 1000), x.reason, x.snapshots) for x in lost],
+        [
+            (round(gap.started_at * 1000), round(gap.ended_at * 1000), gap.reason, gap.snapshots)
+            for gap in gaps
+        ],
     )
 
 
-def _joined(lost: list[Lost], new: Lost) -> list[Lost]:
-    for place, old in enumerate(lost):
-        if old.reason == new.reason and not old.ended_at and not new.ended_at:
-            more = Lost(old.started_at, 0.0, old.reason, old.snapshots + new.snapshots)
-            return [*lost[:place], more, *lost[place + 1 :]]
-    return [*lost, new]
+def _joined(gaps: list[Gap], new: Gap) -> list[Gap]:
+    """The gaps with a new one, whose snapshots are added to a gap that continues for the same reason."""
+    for place, gap in enumerate(gaps):
+        if gap.reason == new.reason and not gap.ended_at and not new.ended_at:
+            joined = replace(gap, snapshots=gap.snapshots + new.snapshots)
+            return [*gaps[:place], joined, *gaps[place + 1 :]]
+    return [*gaps, new]
 
 
 def _crc(data: bytes, *about: object) -> int:

@@ -8,12 +8,21 @@ import sqlite3
 import tempfile
 from collections.abc import Iterable
 from pathlib import Path
+from typing import NamedTuple
 
 from exporter.store.spool.file import PAGE, code_of
 
 RESERVE = 64 * PAGE  # bytes of the disk that frames leave free, because deleting frames writes as well
 OVERHEAD = 16  # maximum number of pages that a frame changes beside its own
 SHRINK = 1024  # pages returned to the file system at once
+MAKE_ROOM = "make room on the disk of the spool"  # the remedy for a full disk
+
+
+class Shortage(NamedTuple):
+    """Of what the spool has too little: of "its quota of …" or of "the disk"."""
+
+    of: str
+    remedy: str
 
 
 def needed(sizes: Iterable[int]) -> int:
@@ -21,17 +30,18 @@ def needed(sizes: Iterable[int]) -> int:
     return PAGE * (OVERHEAD + sum(size // (PAGE - 64) + 1 for size in sizes))
 
 
-def missing(connection: sqlite3.Connection, path: Path, quota: int, need: int) -> str:
-    """What is too full for `need` more bytes, "its quota of …" or "the disk"; "" = there is room."""
+def shortage(connection: sqlite3.Connection, path: Path, quota: int, need: int) -> Shortage | None:
+    """What has no room for `need` more bytes; None = there is room."""
     file, used = sizes(connection)
     log = _log_bytes(path)
     merged = max(file, used + need)
     if merged + log + need > quota:
-        return f"its quota of {quota / 2**20:.4g} MiB"
+        remedy = "restore the database, or raise recording.spool_megabytes"
+        return Shortage(f"its quota of {quota / 2**20:.4g} MiB", remedy)
     disk = os.statvfs(path.parent)
     if disk.f_bavail * disk.f_frsize < merged - path.stat().st_size + need + RESERVE:
-        return "the disk"
-    return ""
+        return Shortage("the disk", MAKE_ROOM)
+    return None
 
 
 def sizes(connection: sqlite3.Connection) -> tuple[int, int]:

@@ -176,9 +176,9 @@ class Drain:
         return Unwritable(f"frame {entry.sequence} of run {entry.run} cannot be written: {cause}")
 
     async def _leave_out(self, entry: SpooledFrame, error: StoreError) -> None:
-        lost = await self._in_thread(self._spool.discard, entry.id, self._last_written)
+        gap = await self._in_thread(self._spool.discard, entry.id, self._last_written)
         self._writer.skip()
-        self._recording.gaps[lost.reason] += 1
+        self._recording.gaps[gap.reason] += 1
         self._recording.snapshots["lost"] += 1
         _log.error("a snapshot is lost, and the next snapshot records the gap: %s", error)
 

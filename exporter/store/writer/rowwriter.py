@@ -233,9 +233,9 @@ class RowWriter:
 
     async def _write_gaps(self, gateway: GatewayRow, changes: Changeset) -> None:
         run, org, gateway_id = self._connection.execute, gateway.org_id, gateway.gateway_id
-        for lost in self._frame.lost:
-            start, end = instant(lost.started_at), instant(lost.ended_at)
-            values = None, start, end, lost.reason, lost.snapshots, gateway.clearance
+        for gap in self._frame.gaps:
+            start, end = instant(gap.started_at), instant(gap.ended_at)
+            values = None, start, end, gap.reason, gap.snapshots, gateway.clearance
             await run(sql.GAP_INSERT, org, gateway_id, *values)
         for row, reason in changes.opened_gaps:
             opened = row.interface_id, instant(row.gap_start), None, reason, 1, row.clearance

@@ -11,7 +11,7 @@ from hypothesis import strategies as st
 
 from exporter.directory.entry import Directory, Entry
 from exporter.model import Device, Kind, Link, Peer, Reading, Snapshot
-from exporter.store.snapshot.frame import DeviceFrame, Frame, Lost, PeerConfig, is_other_instance
+from exporter.store.snapshot.frame import DeviceFrame, Frame, Gap, PeerConfig, is_other_instance
 from tests.kit.gateways import Row, key, with_peers
 
 START = 1_700_000_000  # UNIX seconds
@@ -73,8 +73,8 @@ def device_frames(draw: st.DrawFn) -> DeviceFrame:
     )
 
 
-LOST = st.builds(
-    Lost,
+GAPS = st.builds(
+    Gap,
     started_at=MILLISECONDS.map(lambda value: value / 1000),
     ended_at=MILLISECONDS.map(lambda value: value / 1000),
     reason=TEXTS,
@@ -92,7 +92,7 @@ FRAMES = st.builds(
     devices=st.lists(device_frames(), max_size=3),
     removed=st.lists(TEXTS, max_size=3),
     unread=st.lists(st.tuples(TEXTS, TEXTS), max_size=3),
-    lost=st.lists(LOST, max_size=3),
+    gaps=st.lists(GAPS, max_size=3),
 )
 
 # A gateway that lives: snapshots that follow from one another.

@@ -7,7 +7,7 @@ from dataclasses import replace
 from typing import Any
 from uuid import UUID, uuid4
 
-from exporter.store.snapshot.frame import DeviceFrame, Frame, Lost, PeerConfig
+from exporter.store.snapshot.frame import DeviceFrame, Frame, Gap, PeerConfig
 from exporter.store.snapshot.tracker import Tracker
 from tests.kit.gateways import key
 from tests.kit.store.frames import RUN, START, Moment
@@ -52,7 +52,7 @@ def frame(
     at: float = 0.0,
     removed: Sequence[str] = (),
     unread: Sequence[tuple[str, str]] = (),
-    lost: Sequence[Lost] = (),
+    gaps: Sequence[Gap] = (),
     clearance: int = 0,
     organisation: str = "acme",
 ) -> Frame:
@@ -60,7 +60,7 @@ def frame(
     number."""
     taken_at = at or START + 30.0 * sequence
     return Frame(
-        run, sequence, epoch, taken_at, "gw", organisation, clearance, devices, removed, unread, lost
+        run, sequence, epoch, taken_at, "gw", organisation, clearance, devices, removed, unread, gaps
     )
 
 

@@ -16,7 +16,7 @@ from exporter.store.database.connection import Connection, close
 from exporter.store.database.settings import Target
 from exporter.store.maintenance.compaction import compact_before
 from exporter.store.progress import Progress
-from exporter.store.snapshot.frame import DeviceFrame, Frame, Lost, PeerConfig
+from exporter.store.snapshot.frame import DeviceFrame, Frame, Gap, PeerConfig
 from exporter.store.writer.writer import Writer
 from tests.kit.gateways import key
 from tests.kit.store.history import HOLDER, session
@@ -91,11 +91,11 @@ def story(gateway: str, organisation: str) -> list[Frame]:
     first = added((1, 0, 1, 1), (2, 0, 1, 1), config=config)
     wg0 = device(peers=2, **first | {"configured": [(0, config), (1, secret)]})
     wg1 = device(label="wg1", peers=1, **added((3, 0, 1, 1), config=config))
-    away, lost = [("wg1", "timeout")], Lost(at(COMPACTED, 60), at(COMPACTED, 120), "late", 1)
+    away, gap = [("wg1", "timeout")], Gap(at(COMPACTED, 60), at(COMPACTED, 120), "late", 1)
     frames = [
         frame(1, wg0, wg1, at=at(COMPACTED, 30)),
         frame(2, *moved(2, [(0, later)], [(0, later)], port=51821), at=at(COMPACTED, 60)),
-        frame(3, moved(3, port=51821)[0], unread=away, lost=[lost], at=at(COMPACTED, 120)),
+        frame(3, moved(3, port=51821)[0], unread=away, gaps=[gap], at=at(COMPACTED, 120)),
         frame(4, *moved(4, port=51821), at=at(COMPACTED, 150)),
         frame(5, *moved(5, [(0, replace(later, clearance=1))], port=51821), at=at(RAW, 0)),
         frame(6, moved(6, port=51821)[0], unread=away, at=at(RAW, 30)),

@@ -17,7 +17,7 @@ from uuid import UUID, uuid4
 import pytest
 
 from exporter.store.errors import StoreError
-from exporter.store.snapshot.frame import DeviceFrame, Frame, Lost
+from exporter.store.snapshot.frame import DeviceFrame, Frame, Gap
 from exporter.store.spool.queue import Spool
 
 RUN = UUID("6f9619ff-8b86-4d01-b42d-00cf4fc964ff")
@@ -37,11 +37,11 @@ def frame(
     run: UUID = RUN,
     devices: Sequence[DeviceFrame] = (),
     taken_at: float = 0.0,
-    lost: Sequence[Lost] = (),
+    gaps: Sequence[Gap] = (),
 ) -> Frame:
     """A frame of epoch 1, one second after the previous one."""
     at = taken_at or 1_700_000_000.0 + sequence
-    return Frame(run, sequence, epoch, at, "gw", "acme", 0, devices, (), (), lost)
+    return Frame(run, sequence, epoch, at, "gw", "acme", 0, devices, (), (), gaps)
 
 
 def blob(sequence: int, size: int) -> bytes:

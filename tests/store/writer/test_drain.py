@@ -178,11 +178,11 @@ def test_a_damaged_frame_is_left_out(
     with contextlib.closing(Spool(tmp_path / "spool.sqlite", 64 << 20)) as again:
         recording = drain(target, again)
         assert recorded(target) == [(1, 1), (2, 2), (4, 4), (5, 5)]
-        (lost,) = again.lost
+        (gap,) = again.gaps
         assert again.wants_keyframe
         assert recording.gaps["frame-corrupt"] == recording.snapshots["lost"] == 1
         assert len(errors(caplog)) == 1
-        keep(again, frame(6, device(**added((1, 0, 6, 0))), epoch=6, lost=[lost]))
+        keep(again, frame(6, device(**added((1, 0, 6, 0))), epoch=6, gaps=[gap]))
         drain(target, again)
     gaps = ask(target, "select started_at, ended_at, reason, snapshots from argus.gap")
     before, after = START + 2 * 30, START + 4 * 30

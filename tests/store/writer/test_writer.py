@@ -11,7 +11,7 @@ import pytest
 
 from exporter.store.database.settings import Target
 from exporter.store.errors import GatewayClaimed
-from exporter.store.snapshot.frame import Frame, Lost
+from exporter.store.snapshot.frame import Frame, Gap
 from tests.kit.gateways import key
 from tests.kit.servers.postgres import PostgresServer
 from tests.kit.servers.postgresproxy import Proxy
@@ -190,7 +190,7 @@ def test_raising_a_clearance_lowers_none(target: Target) -> None:
 def test_lost_snapshots_are_a_gap_of_the_gateway(target: Target) -> None:
     """Each of its organisations gets the gap, once even if the frame is sent again."""
     theirs = replace(CONFIG, organisation="rival")
-    reporting = frame(2, lost=[Lost(START + 30.0, START + 60.0, "spool-full", 3)])
+    reporting = frame(2, gaps=[Gap(START + 30.0, START + 60.0, "spool-full", 3)])
 
     async def work(recorder: Recorder) -> None:
         await recorder.write(frame(1, device(**added((1, 0, 1, 1), config=theirs))))

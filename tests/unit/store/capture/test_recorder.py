@@ -28,7 +28,7 @@ from exporter.store.capture.spooler import Spooler
 from exporter.store.errors import SpoolFull
 from exporter.store.snapshot.clock import MonotoneClock
 from exporter.store.snapshot.codec import decode, encode
-from exporter.store.snapshot.frame import Frame, Lost
+from exporter.store.snapshot.frame import Frame, Gap
 from exporter.store.snapshot.tracker import Tracker
 from exporter.store.spool.queue import Spool
 from tests.kit.store.spool import MIB, fail
@@ -51,11 +51,11 @@ class Frames(Tracker):
         directory: Directory,
         generation: int,
         taken_at: float,
-        lost: Sequence[Lost] = (),
+        gaps: Sequence[Gap] = (),
         keyframe: bool = False,
     ) -> Frame:
         self.given.append((snapshot, directory, generation))
-        return super().take(snapshot, directory, generation, taken_at, lost, keyframe)
+        return super().take(snapshot, directory, generation, taken_at, gaps, keyframe)
 
     def confirm(self, frame: Frame) -> None:
         super().confirm(frame)
@@ -126,11 +126,11 @@ async def run_until(recorder: Recorder, enough: Callable[[], bool]) -> None:
 
 
 def spooled(spool: Spool) -> list[Frame]:
-    return [decode(entry.data) for entry in spool.first(100_000)]
+    return [decode(frame.data) for frame in spool.first(100_000)]
 
 
 def ids(frames: Sequence[Frame]) -> list[tuple[UUID, int]]:
-    return [(one.run, one.sequence) for one in frames]
+    return [(frame.run, frame.sequence) for frame in frames]
 
 
 # One snapshot after the other
@@ -142,7 +142,7 @@ def test_a_kept_frame_is_confirmed(tmp_path: Path) -> None:
         for n in range(3):
             daemon.spooler.append(at(30 * n))
         assert ids(spooled(daemon.spool)) == ids(daemon.frames.confirmed)
-        assert [(f.taken_at - START, f.epoch, f.lost) for f in daemon.frames.confirmed] == [
+        assert [(f.taken_at - START, f.epoch, f.gaps) for f in daemon.frames.confirmed] == [
             (0, 1, []),
             (30, 1, []),
             (60, 1, []),
@@ -155,13 +155,13 @@ def test_a_discarded_frame_asks_for_a_keyframe(tmp_path: Path) -> None:
     """After a frame was discarded, the next frame is a keyframe and reports the gap."""
     with rig(tmp_path) as daemon:
         assert [daemon.spooler.append(at(30 * n)).keyframe for n in range(3)] == [True, False, False]
-        lost = daemon.spool.discard(daemon.spool.first(2)[-1].id)
+        gap = daemon.spool.discard(daemon.spool.first(2)[-1].id)
         made = [daemon.spooler.append(at(90 + 30 * n)) for n in range(3)]
-        assert [one.keyframe for one in made] == [True, False, False]
-        assert [one.lost for one in made] == [[lost], [], []]
+        assert [frame.keyframe for frame in made] == [True, False, False]
+        assert [frame.gaps for frame in made] == [[gap], [], []]
 
 
-def test_a_refused_frame_is_told(tmp_path: Path) -> None:
+def test_a_refused_frame_is_reported(tmp_path: Path) -> None:
     """At the quota the tracker continues from the kept frames, and the next frame reports the missing
     ones."""
     with rig(tmp_path, quota=MIB) as daemon:
@@ -172,26 +172,28 @@ def test_a_refused_frame_is_told(tmp_path: Path) -> None:
                 daemon.spooler.append(at(30 * n))
         daemon.encode = encode
         kept = daemon.spooler.append(at(120))
-        assert kept.lost == [Lost(START, START + 120, "spool-full", 3)]
+        assert kept.gaps == [Gap(START, START + 120, "spool-full", 3)]
         assert ids(daemon.frames.confirmed) == ids(spooled(daemon.spool))
-        assert not daemon.spooler.append(at(150)).lost
+        assert not daemon.spooler.append(at(150)).gaps
         assert daemon.recording.gaps == {"spool-full": 1}
 
 
 @pytest.mark.parametrize(("later", "missing"), [(40, 0), (46, 1), (60, 1), (300, 9), (-3000, 0)])
-def test_the_time_without_a_daemon_is_told(tmp_path: Path, later: float, missing: int) -> None:
+def test_the_time_without_a_daemon_is_reported(tmp_path: Path, later: float, missing: int) -> None:
     """The first frame of a run reports the snapshots that are missing since the previous run."""
     with rig(tmp_path) as daemon:
-        assert not daemon.spooler.append(at(0)).lost
+        assert not daemon.spooler.append(at(0)).gaps
     with rig(tmp_path) as daemon:
-        lost = daemon.spooler.append(at(later)).lost
-        assert lost == ([Lost(START, START + later, "not-running", missing)] if missing else [])
-        assert not daemon.spooler.append(at(later + 600)).lost
+        gaps = daemon.spooler.append(at(later)).gaps
+        assert gaps == ([Gap(START, START + later, "not-running", missing)] if missing else [])
+        assert not daemon.spooler.append(at(later + 600)).gaps
 
 
 @settings(max_examples=100, deadline=None)
 @given(st.lists(st.sampled_from(("kept", "full", "unread", "late", "restart", "absent")), max_size=40))
-def test_every_tick_is_kept_or_told(tmp_path_factory: pytest.TempPathFactory, ticks: list[str]) -> None:
+def test_every_interval_is_kept_or_reported(
+    tmp_path_factory: pytest.TempPathFactory, ticks: list[str]
+) -> None:
     """For any order of events, the frames and the reported gaps add up to the number of intervals."""
     path = tmp_path_factory.mktemp("spool") / "spool.sqlite"
     expected: Counter[str] = Counter()
@@ -214,13 +216,13 @@ def test_every_tick_is_kept_or_told(tmp_path_factory: pytest.TempPathFactory, ti
                 daemon.spooler.append(at(30 * n))
             daemon.encode = encode
         elif tick != "absent":
-            daemon.spooler.note_lost({"unread": "read-failed"}.get(tick, tick), 1)
+            daemon.spooler.note_gap({"unread": "read-failed"}.get(tick, tick), 1)
     found = Counter(kept=daemon.spool.depth)
     for kept in spooled(daemon.spool):
-        for lost in kept.lost:
-            found[lost.reason] += lost.snapshots
-            assert lost.ended_at == kept.taken_at
-            assert lost.started_at < kept.taken_at
+        for gap in kept.gaps:
+            found[gap.reason] += gap.snapshots
+            assert gap.ended_at == kept.taken_at
+            assert gap.started_at < kept.taken_at
     daemon.spool.close()
     assert found.total() == len(ticks) + 2
     assert found == +expected
@@ -233,18 +235,18 @@ def test_a_clock_that_is_set_back(tmp_path: Path, caplog: pytest.LogCaptureFixtu
         daemon.spooler.append(at(0))
         daemon.spooler.append(at(30))
         for n in range(2, 30):
-            assert not daemon.spooler.append(at(30 * n - 3600)).lost
+            assert not daemon.spooler.append(at(30 * n - 3600)).gaps
         assert caplog.text.count("the clock was set back by 3570.0 s") == 1
         assert daemon.recording.gaps == {"clock": 1}
     with rig(tmp_path) as daemon, caplog.at_level(logging.INFO):
-        told = [daemon.spooler.append(at(30 * n - 3600)) for n in range(30, 130)]
-        (right,) = (one for one in told if one.lost)
-        (lost,) = right.lost
-        assert (lost.reason, lost.snapshots, lost.ended_at) == ("clock", 0, right.taken_at)
-        assert START + 30 <= lost.started_at < START + 31
+        made = [daemon.spooler.append(at(30 * n - 3600)) for n in range(30, 130)]
+        (right,) = (frame for frame in made if frame.gaps)
+        (gap,) = right.gaps
+        assert (gap.reason, gap.snapshots, gap.ended_at) == ("clock", 0, right.taken_at)
+        assert START + 30 <= gap.started_at < START + 31
         assert right.taken_at == START + 60
         assert caplog.text.count("the clock has caught up") == 1
-        instants = [one.taken_at for one in spooled(daemon.spool)]
+        instants = [frame.taken_at for frame in spooled(daemon.spool)]
         assert instants == sorted(set(instants))
 
 
@@ -255,18 +257,18 @@ def test_a_clock_that_is_set_back_by_days(tmp_path: Path, caplog: pytest.LogCapt
         daemon.spooler.append(at(-1800))
         back = daemon.spooler.append(at(-200_000))
         assert back.taken_at == START - 200_000
-        assert back.lost == [Lost(back.taken_at, back.taken_at, "clock", 0)]
-        assert not daemon.spooler.append(at(-199_970)).lost
+        assert back.gaps == [Gap(back.taken_at, back.taken_at, "clock", 0)]
+        assert not daemon.spooler.append(at(-199_970)).gaps
         assert daemon.recording.gaps == {"clock": 2}
         assert caplog.text.count("the clock was set back by 200000 s") == 1
 
 
-def test_a_spool_set_aside_is_told(tmp_path: Path) -> None:
+def test_a_replaced_spool_is_reported(tmp_path: Path) -> None:
     """The first frame reports a spool of the previous run that could not be read."""
     (tmp_path / "spool.sqlite").write_bytes(random.Random(1).randbytes(9000))
     with rig(tmp_path) as daemon:
         later = Snapshot("gw", time.time() + 9)
-        assert [(lost.reason, lost.snapshots) for lost in daemon.spooler.append(later).lost] == [
+        assert [(gap.reason, gap.snapshots) for gap in daemon.spooler.append(later).gaps] == [
             ("spool-broken", 0)
         ]
         assert daemon.recording.gaps == {"spool-broken": 1}
@@ -290,14 +292,16 @@ def test_the_schedule_does_not_drift(tmp_path: Path, takes: float) -> None:
     with rig(tmp_path, TICK) as daemon:
         asyncio.run(run_until(daemon.recorder(read), lambda: daemon.kept == 10))
         frames = spooled(daemon.spool)[:10]
-    told = list(itertools.accumulate(sum(lost.snapshots for lost in one.lost) for one in frames))
+    missing = list(itertools.accumulate(sum(gap.snapshots for gap in frame.gaps) for frame in frames))
     # Of each frame: how many ticks there were until its reading ended, more than frames and losses say.
-    ahead = [int((ends[n] - starts[0]) / TICK) - n - told[n] for n in range(10)]
+    ahead = [int((ends[n] - starts[0]) / TICK) - n - missing[n] for n in range(10)]
     assert min(ahead) >= -1, "two readings in one tick"
-    assert max(ahead) <= 1, "ticks are neither read nor told"
-    assert min(statistics.median(off(one - start) for one in starts) for start in starts) < 0.15, "it drifts"
-    assert {lost.reason for one in frames for lost in one.lost} <= {"late"}
-    assert told[-1] >= 18 or takes < 1
+    assert max(ahead) <= 1, "ticks are neither read nor reported"
+    assert min(statistics.median(off(other - start) for other in starts) for start in starts) < 0.15, (
+        "it drifts"
+    )
+    assert {gap.reason for frame in frames for gap in frame.gaps} <= {"late"}
+    assert missing[-1] >= 18 or takes < 1
 
 
 def off(seconds: float) -> float:
@@ -305,7 +309,7 @@ def off(seconds: float) -> float:
     return abs(seconds / TICK - round(seconds / TICK))
 
 
-def test_a_late_snapshot_tells_of_those_before(tmp_path: Path) -> None:
+def test_a_late_snapshot_reports_the_skipped_ones(tmp_path: Path) -> None:
     """Snapshots that were due during a slow reading are reported as a gap before its snapshot."""
     takes = [0.0, 0.0, 3.5]
 
@@ -316,12 +320,12 @@ def test_a_late_snapshot_tells_of_those_before(tmp_path: Path) -> None:
     with rig(tmp_path, TICK) as daemon:
         asyncio.run(run_until(daemon.recorder(read), lambda: daemon.kept == 4))
         _, before, late, *_ = spooled(daemon.spool)
-    (lost,) = late.lost
-    assert (lost.started_at, lost.ended_at, lost.reason) == (before.taken_at, late.taken_at, "late")
-    assert lost.snapshots >= 3
+    (gap,) = late.gaps
+    assert (gap.started_at, gap.ended_at, gap.reason) == (before.taken_at, late.taken_at, "late")
+    assert gap.snapshots >= 3
 
 
-def test_it_says_how_it_goes(tmp_path: Path) -> None:
+def test_the_state_of_the_recording(tmp_path: Path) -> None:
     """Each frame is counted, announced, and part of the figures of the spool."""
     with rig(tmp_path, TICK) as daemon:
         recorder = daemon.recorder(now)
@@ -347,9 +351,9 @@ def test_a_reading_that_fails(tmp_path: Path, caplog: pytest.LogCaptureFixture) 
     with rig(tmp_path, TICK) as daemon, caplog.at_level(logging.INFO):
         asyncio.run(run_until(daemon.recorder(read), lambda: daemon.kept >= 3))
         first, second, third, *_ = spooled(daemon.spool)
-        (lost,) = (lost for lost in second.lost if lost.reason == "read-failed")
-        assert lost == Lost(first.taken_at, second.taken_at, "read-failed", 3)
-        assert not [lost for lost in third.lost if lost.reason == "read-failed"]
+        (gap,) = (each for each in second.gaps if each.reason == "read-failed")
+        assert gap == Gap(first.taken_at, second.taken_at, "read-failed", 3)
+        assert not [gap for gap in third.gaps if gap.reason == "read-failed"]
         assert daemon.recording.snapshots["failed"] == 3
         assert caplog.text.count("a snapshot could not be read: no buffer space") == 1
         assert caplog.text.count("snapshots can be read again; 3 were lost") == 1
@@ -372,8 +376,8 @@ def test_a_spool_that_is_full(tmp_path: Path, caplog: pytest.LogCaptureFixture) 
         assert not recording.spool_full
         assert caplog.text.count("snapshots are being lost: ") == 1
         assert caplog.text.count("the spool keeps snapshots again; ") == 1
-        told = {one.reason: one.snapshots for one in spooled(daemon.spool)[0].lost}
-        assert told["spool-full"] + told.get("late", 0) == lost
+        missing = {gap.reason: gap.snapshots for gap in spooled(daemon.spool)[0].gaps}
+        assert missing["spool-full"] + missing.get("late", 0) == lost
 
 
 def test_a_spool_that_is_broken(tmp_path: Path, caplog: pytest.LogCaptureFixture) -> None:
@@ -391,21 +395,21 @@ def test_a_spool_that_is_broken(tmp_path: Path, caplog: pytest.LogCaptureFixture
         assert "SQLITE_IOERR_FSYNC" in daemon.recording.spool_broken
         assert caplog.text.count("recording has stopped: ") == 1
     with rig(tmp_path) as daemon:
-        assert [one.sequence for one in spooled(daemon.spool)][:2] == [1, 2]
+        assert [frame.sequence for frame in spooled(daemon.spool)][:2] == [1, 2]
 
 
-def test_the_end_waits_for_the_frame_under_way(tmp_path: Path) -> None:
+def test_the_end_waits_for_the_unfinished_frame(tmp_path: Path) -> None:
     """A frame that is being written when the daemon stops is kept before the spool is closed."""
     with rig(tmp_path, TICK) as daemon:
-        begun = False
+        encoding = False
 
         def slow(made: Frame) -> bytes:
-            nonlocal begun
-            begun = True
+            nonlocal encoding
+            encoding = True
             time.sleep(4 * TICK)
             return encode(made)
 
         daemon.encode = slow
-        asyncio.run(run_until(daemon.recorder(now), lambda: begun))
+        asyncio.run(run_until(daemon.recorder(now), lambda: encoding))
         assert ids(daemon.frames.confirmed) == ids(spooled(daemon.spool))
         assert len(daemon.frames.confirmed) == 1

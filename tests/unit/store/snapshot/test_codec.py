@@ -13,7 +13,7 @@ from hypothesis import strategies as st
 
 from exporter.store.errors import FrameCorrupt
 from exporter.store.snapshot.codec import decode, encode
-from exporter.store.snapshot.frame import DeviceFrame, Frame, Lost, PeerConfig
+from exporter.store.snapshot.frame import DeviceFrame, Frame, Gap, PeerConfig
 from tests.kit.gateways import key
 from tests.kit.store.frames import FRAMES, RUN, START
 
@@ -49,7 +49,7 @@ SMALL = Frame(
     ],
     removed=["wg1"],
     unread=[("wg2", "timeout")],
-    lost=[Lost(START - 30.5, START + 0.25, "late", 1)],
+    gaps=[Gap(START - 30.5, START + 0.25, "late", 1)],
 )
 NOTHING = DeviceFrame("wg0", "kernel", key(9), 51820, 0, "boot:4", 0, *([] for _ in range(10)))
 

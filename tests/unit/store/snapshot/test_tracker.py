@@ -12,7 +12,7 @@ from hypothesis import strategies as st
 from exporter.directory.entry import Directory, Entry
 from exporter.model import Device, Link, Reading, Snapshot
 from exporter.store.snapshot.codec import decode, encode
-from exporter.store.snapshot.frame import MAX_COUNTER, DeviceFrame, Frame, Lost, is_other_instance
+from exporter.store.snapshot.frame import MAX_COUNTER, DeviceFrame, Frame, Gap, is_other_instance
 from exporter.store.snapshot.tracker import Tracker
 from tests.kit.gateways import Row, key, with_peers
 from tests.kit.store.frames import RUN, LivingGateway, Moment, Replica, Witness, row
@@ -76,10 +76,10 @@ def test_frames_say_what_the_snapshots_said(seed: random.Random, share: float) -
 
 def test_a_frame_says_whose_it_is() -> None:
     """A frame has the identity of its run, and reports the gaps before it."""
-    lost = [Lost(1.0, 2.0, "late", 1)]
-    frame = tracker(clearance=3).take(Snapshot("gw", 1.0), NOBODY, 0, 2.5, lost)
+    gaps = [Gap(1.0, 2.0, "late", 1)]
+    frame = tracker(clearance=3).take(Snapshot("gw", 1.0), NOBODY, 0, 2.5, gaps)
     assert (frame.run, frame.gateway, frame.organisation, frame.clearance) == (RUN, "gw", "default", 3)
-    assert (frame.taken_at, frame.lost, frame.devices) == (2.5, lost, [])
+    assert (frame.taken_at, frame.gaps, frame.devices) == (2.5, gaps, [])
 
 
 def test_keyframes_are_first_regular_and_on_request() -> None:

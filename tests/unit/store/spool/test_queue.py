@@ -25,7 +25,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from exporter.store.errors import FrameCorrupt, SpoolBroken, SpoolFull, StoreError
-from exporter.store.snapshot.frame import Lost
+from exporter.store.snapshot.frame import Gap
 from exporter.store.spool.queue import Spool, SpooledFrame
 from tests.kit.privilege import without_privilege
 from tests.kit.store.spool import MIB, RUN, blob, device, fail, fill, frame, in_thread, on_small_disk
@@ -47,10 +47,12 @@ def opened(path: Path, quota: int = 64 * MIB) -> Iterator[Spool]:
 
 def sequences(spool: Spool) -> list[int]:
     """The frames in the spool, each compared with the appended one."""
-    entries = spool.first(ALL)
-    assert all(entry.intact and entry.data == blob(entry.sequence, len(entry.data)) for entry in entries)
-    assert len(entries) == spool.depth
-    return [entry.sequence for entry in entries]
+    frames = spool.first(ALL)
+    assert all(
+        spooled.intact and spooled.data == blob(spooled.sequence, len(spooled.data)) for spooled in frames
+    )
+    assert len(frames) == spool.depth
+    return [spooled.sequence for spooled in frames]
 
 
 def files(path: Path) -> int:
@@ -96,21 +98,21 @@ def test_it_is_a_queue(
                     spool.discard(id)
                     del expected[place]
             found = spool.first(ALL)
-            assert [(entry.sequence, entry.epoch) for entry in found] == expected
+            assert [(spooled.sequence, spooled.epoch) for spooled in found] == expected
             assert (spool.depth, spool.installation) == (len(expected), installation)
             assert spool.oldest == (found[0].taken_at if found else 0.0)
-        for entry in spool.first(ALL):
-            assert entry.intact
-            assert (entry.run, entry.taken_at) == (RUN, 1_700_000_000.0 + entry.sequence)
-            check_keys(spool.keys_before(entry), entry)
+        for spooled in spool.first(ALL):
+            assert spooled.intact
+            assert (spooled.run, spooled.taken_at) == (RUN, 1_700_000_000.0 + spooled.sequence)
+            check_keys(spool.keys_before(spooled), spooled)
 
 
-def check_keys(keys: dict[str, list[str]], entry: SpooledFrame) -> None:
+def check_keys(keys: dict[str, list[str]], spooled: SpooledFrame) -> None:
     """The expected keys: those of the appended frames since the start of the epoch."""
     numbers = [int(key.removeprefix("key ")) for key in keys.get("wg0", [])]
     assert numbers == sorted(set(numbers))
-    assert numbers[:1] == ([entry.epoch] if entry.sequence > entry.epoch else [])
-    assert all(number < entry.sequence for number in numbers)
+    assert numbers[:1] == ([spooled.epoch] if spooled.sequence > spooled.epoch else [])
+    assert all(number < spooled.sequence for number in numbers)
     assert keys.get("blue/\udcff", []) == [f"{number}{letter}" for number in numbers for letter in "ab"]
 
 
@@ -161,9 +163,9 @@ def test_two_threads_share_it(path: Path) -> None:
 
         def consume() -> None:
             while len(taken) < 300:
-                for entry in spool.first(7):
-                    taken.append(entry.sequence)
-                    spool.confirm_through(entry.id)
+                for spooled in spool.first(7):
+                    taken.append(spooled.sequence)
+                    spool.confirm_through(spooled.id)
 
         consumer = threading.Thread(target=consume)
         consumer.start()
@@ -173,26 +175,26 @@ def test_two_threads_share_it(path: Path) -> None:
         assert (taken, spool.depth) == (list(range(1, 301)), 0)
 
 
-# What is lost
+# Gaps
 
 
-def test_what_is_lost_is_told_once(path: Path) -> None:
+def test_a_gap_is_reported_once(path: Path) -> None:
     """Gaps of one reason are joined, survive a restart, and end with a frame that reports them."""
     with opened(path) as spool:
-        spool.lose(Lost(5.0, 0.0, "spool-full", 1))
-        spool.lose(Lost(6.0, 0.0, "read-failed", 1))
-        spool.lose(Lost(7.0, 0.0, "spool-full", 2))
+        spool.note_gap(Gap(5.0, 0.0, "spool-full", 1))
+        spool.note_gap(Gap(6.0, 0.0, "read-failed", 1))
+        spool.note_gap(Gap(7.0, 0.0, "spool-full", 2))
     with opened(path) as spool:
-        assert spool.lost == [Lost(5.0, 0.0, "spool-full", 3), Lost(6.0, 0.0, "read-failed", 1)]
-        told = spool.lost
-        spool.lose(Lost(8.0, 9.0, "frame-corrupt", 1))  # by another thread, while the frame is made
-        spool.append(b"1", frame(1, lost=told))
-        assert spool.lost == [Lost(8.0, 9.0, "frame-corrupt", 1)]
+        assert spool.gaps == [Gap(5.0, 0.0, "spool-full", 3), Gap(6.0, 0.0, "read-failed", 1)]
+        reported = spool.gaps
+        spool.note_gap(Gap(8.0, 9.0, "frame-corrupt", 1))  # by another thread, while the frame is made
+        spool.append(b"1", frame(1, gaps=reported))
+        assert spool.gaps == [Gap(8.0, 9.0, "frame-corrupt", 1)]
     with opened(path) as spool:
-        assert spool.lost == [Lost(8.0, 9.0, "frame-corrupt", 1)]
+        assert spool.gaps == [Gap(8.0, 9.0, "frame-corrupt", 1)]
 
 
-def test_rot_is_recognised_and_told(path: Path) -> None:
+def test_a_damaged_frame_is_recognised_and_reported(path: Path) -> None:
     """A damaged frame is detected, discarded and noted as a gap, and a keyframe is requested."""
     with opened(path) as spool:
         for sequence in (1, 2, 3):
@@ -200,21 +202,21 @@ def test_rot_is_recognised_and_told(path: Path) -> None:
     rot(path, blob(2, 9000)[-20:])
     with opened(path) as spool:
         assert spool.set_aside is None
-        entries = spool.first(3)
-        assert [entry.intact for entry in entries] == [True, False, True]
-        at = entries[1].taken_at
-        assert spool.discard(entries[1].id, since=at - 1) == Lost(at - 1, at + 1, "frame-corrupt", 1)
+        frames = spool.first(3)
+        assert [spooled.intact for spooled in frames] == [True, False, True]
+        at = frames[1].taken_at
+        assert spool.discard(frames[1].id, since=at - 1) == Gap(at - 1, at + 1, "frame-corrupt", 1)
         assert (sequences(spool), spool.wants_keyframe) == ([1, 3], True)
-        assert spool.lost == [Lost(at - 1, at + 1, "frame-corrupt", 1)]
+        assert spool.gaps == [Gap(at - 1, at + 1, "frame-corrupt", 1)]
         with pytest.raises(KeyError):
-            spool.discard(entries[1].id)
+            spool.discard(frames[1].id)
         spool.append(blob(4, 9), frame(4))
         assert spool.wants_keyframe
         spool.append(blob(5, 9), frame(5, epoch=5))
         assert not spool.wants_keyframe
 
 
-def test_rot_of_keys_is_recognised(path: Path) -> None:
+def test_damaged_keys_are_recognised(path: Path) -> None:
     """A damaged public key raises FrameCorrupt instead of being read as another key."""
     with opened(path) as spool:
         spool.append(b"1", frame(1, devices=[device(added=["first key"])]))
@@ -263,8 +265,8 @@ def test_a_drained_spool_gives_its_space_back(path: Path) -> None:
         for sequence in range(1, 41):
             spool.append(blob(sequence, 1_000_000), frame(sequence))
         assert files(path) > 40_000_000
-        for entry in spool.first(40):
-            spool.confirm_through(entry.id)
+        for spooled in spool.first(40):
+            spool.confirm_through(spooled.id)
         assert spool.size < MIB
     assert files(path) < 12 * MIB
 
@@ -323,7 +325,7 @@ def test_a_disk_that_others_fill(path: Path) -> None:
             for done in range(1, 31):
                 spool.confirm_through(spool.first(1)[0].id)
                 assert sequences(spool) == list(range(done + 1, 41))
-            spool.lose(Lost(5.0, 0.0, "spool-full", 1))
+            spool.note_gap(Gap(5.0, 0.0, "spool-full", 1))
             with pytest.raises(SpoolFull):
                 spool.append(blob(41, 28_000), frame(41))
             other.unlink()
@@ -366,17 +368,17 @@ def test_a_write_without_space(path: Path, error: int) -> None:
             fail(error, "pwrite64")
             with pytest.raises(SpoolFull):
                 spool.append(blob(4, 28_000), frame(4, devices=[device(added=["other"])]))
-            spool.lose(Lost(5.0, 0.0, "spool-full", 1))
+            spool.note_gap(Gap(5.0, 0.0, "spool-full", 1))
             spool.confirm_through(spool.first(1)[0].id)
 
         in_thread(refused)
         assert sequences(spool) == [2, 3]
-        assert spool.lost == [Lost(5.0, 0.0, "spool-full", 1)]
-        spool.append(blob(4, 28_000), frame(4, lost=spool.lost))
+        assert spool.gaps == [Gap(5.0, 0.0, "spool-full", 1)]
+        spool.append(blob(4, 28_000), frame(4, gaps=spool.gaps))
         assert spool.keys_before(spool.first(3)[-1]) == {"wg0": ["key"] * 3}
         spool.confirm_through(spool.first(1)[0].id)
     with opened(path) as spool:
-        assert (sequences(spool), spool.lost) == ([3, 4], [])
+        assert (sequences(spool), spool.gaps) == ([3, 4], [])
 
 
 def test_a_limit_of_file_sizes(path: Path) -> None:
@@ -416,7 +418,7 @@ def test_after_an_error_of_the_disk_it_stops(path: Path, calls: tuple[str, ...])
             lambda: spool.first(1),
             lambda: spool.confirm_through(1),
             lambda: spool.discard(1),
-            lambda: spool.lose(Lost(0.0, 0.0, "clock", 1)),
+            lambda: spool.note_gap(Gap(0.0, 0.0, "clock", 1)),
         ]
         for call in every:
             with pytest.raises(SpoolBroken, match="SQLITE_IOERR"):
@@ -432,30 +434,30 @@ def test_after_an_error_of_the_disk_it_stops(path: Path, calls: tuple[str, ...])
 def test_killed_at_any_instant(path: Path) -> None:
     """After many SIGKILLs of a process that appends and confirms, each acknowledged frame is there, once, in
     order."""
-    known: list[tuple[str, int]] = []  # every frame that was ever kept, in order
-    gone = confirms = 0  # how many of them were certainly taken out; rounds in which some were
+    kept: list[tuple[str, int]] = []  # every frame that was ever kept, in order
+    removed = rounds = 0  # number of them that were removed; number of rounds with removed frames
     for round in range(KILLS):
-        told = lines_until_killed(path, round % 5 * random.randrange(30))
-        tried = gone
-        for run, *words in told:
+        lines = lines_until_killed(path, round % 5 * random.randrange(30))
+        at_most_removed = removed
+        for run, *words in lines:
             if words[0] == "confirm":
-                gone, tried = tried, known.index((run, int(words[1]))) + 1
+                removed, at_most_removed = at_most_removed, kept.index((run, int(words[1]))) + 1
             else:
-                gone = tried
-                known.append((run, int(words[0])))
+                removed = at_most_removed
+                kept.append((run, int(words[0])))
         with opened(path) as spool:
-            entries = spool.first(ALL)
-            for entry in entries:
-                assert entry.intact
-                assert entry.data == blob(entry.sequence, len(entry.data))
-                expected = [f"key {sequence}" for sequence in range(entry.epoch, entry.sequence)]
-                assert spool.keys_before(entry).get("wg0", []) == expected
-        found = [(str(entry.run), entry.sequence) for entry in entries]
-        known += [one for one in found[-1:] if one not in known]  # kept, and killed before it could tell
-        assert found in (known[gone:], known[tried:])
-        gone = len(known) - len(found)
-        confirms += gone > 0
-    assert confirms > 0
+            frames = spool.first(ALL)
+            for spooled in frames:
+                assert spooled.intact
+                assert spooled.data == blob(spooled.sequence, len(spooled.data))
+                expected = [f"key {sequence}" for sequence in range(spooled.epoch, spooled.sequence)]
+                assert spool.keys_before(spooled).get("wg0", []) == expected
+        found = [(str(spooled.run), spooled.sequence) for spooled in frames]
+        kept += [last for last in found[-1:] if last not in kept]  # killed before it printed the line
+        assert found in (kept[removed:], kept[at_most_removed:])
+        removed = len(kept) - len(found)
+        rounds += removed > 0
+    assert rounds > 0
 
 
 def lines_until_killed(path: Path, wait_for: int) -> list[list[str]]:
@@ -502,7 +504,7 @@ def test_a_torn_tail(path: Path, tmp_path: Path, garbage: bool) -> None:
 # Files that are no spool
 
 
-def test_a_file_that_is_no_database_is_set_aside(path: Path, caplog: pytest.LogCaptureFixture) -> None:
+def test_a_file_that_is_no_database_is_replaced(path: Path, caplog: pytest.LogCaptureFixture) -> None:
     """A file of garbage is moved, logged and noted as a gap, and a new spool is created."""
     garbage = random.Random(1).randbytes(100_000)
     path.write_bytes(garbage)
@@ -512,8 +514,8 @@ def test_a_file_that_is_no_database_is_set_aside(path: Path, caplog: pytest.LogC
         assert spool.set_aside.name.startswith("spool.sqlite.broken-2")
         assert spool.set_aside.read_bytes() == garbage
         assert spool.set_aside.name in caplog.text
-        assert spool.lost == [Lost(1000.0, 0.0, "spool-broken", 0)]
-        spool.append(b"1", frame(1, lost=spool.lost))
+        assert spool.gaps == [Gap(1000.0, 0.0, "spool-broken", 0)]
+        spool.append(b"1", frame(1, gaps=spool.gaps))
     with opened(path) as spool:
         assert (spool.set_aside, spool.depth) == (None, 1)
 
@@ -527,11 +529,11 @@ def damage(path: Path) -> None:
         file.write(random.Random(2).randbytes(length - start))
 
 
-def test_a_damaged_file_is_set_aside(path: Path) -> None:
+def test_a_damaged_file_is_replaced(path: Path) -> None:
     """The installation, the last instant and the noted gaps are recovered from a damaged file."""
     with opened(path) as spool:
         installation = spool.installation
-        spool.lose(Lost(5.0, 0.0, "spool-full", 1))
+        spool.note_gap(Gap(5.0, 0.0, "spool-full", 1))
         for sequence in range(1, 31):
             spool.append(blob(sequence, 28_000), frame(sequence))
         last = spool.last_instant
@@ -539,8 +541,8 @@ def test_a_damaged_file_is_set_aside(path: Path) -> None:
     with opened(path) as spool:
         assert spool.set_aside is not None
         assert (spool.installation, spool.last_instant, spool.depth) == (installation, last, 0)
-        before, broken = spool.lost
-        assert before == Lost(5.0, 0.0, "spool-full", 1)
+        before, broken = spool.gaps
+        assert before == Gap(5.0, 0.0, "spool-full", 1)
         assert (broken.reason, broken.ended_at) == ("spool-broken", 0.0)
 
 
@@ -553,11 +555,11 @@ def test_a_file_damaged_while_it_is_open(path: Path) -> None:
         damage(path)
         with pytest.raises(SpoolBroken, match=r"moved to spool\.sqlite\.broken"):
             spool.first(ALL)
-        with pytest.raises(SpoolBroken, match="a restart begins a new one"):
+        with pytest.raises(SpoolBroken, match="restart the daemon, which begins a new one"):
             spool.append(b"", frame(301))
         installation = spool.installation
     with opened(path) as spool:
-        assert [lost.reason for lost in spool.lost] == ["spool-broken"]
+        assert [gap.reason for gap in spool.gaps] == ["spool-broken"]
         assert (spool.installation, spool.depth) == (installation, 0)
         spool.append(b"1", frame(1, run=uuid4()))
 
@@ -614,7 +616,7 @@ def test_a_directory_that_is_not_ours(tmp_path: Path) -> None:
         assert "cannot be opened: Permission denied" in refusal(tmp_path / "spool.sqlite")
 
 
-def test_nobody_else_reads_it(path: Path) -> None:
+def test_its_files_are_private(path: Path) -> None:
     """All files of the spool have mode 0600, for any umask, and after the mode was widened."""
     before = os.umask(0)
     try:
@@ -629,7 +631,7 @@ def test_nobody_else_reads_it(path: Path) -> None:
         os.umask(before)
 
 
-def test_a_closed_spool_says_so(path: Path) -> None:
+def test_a_closed_spool_is_refused(path: Path) -> None:
     """A call after `close` raises an error that does not blame the disk."""
     with opened(path) as spool:
         pass
