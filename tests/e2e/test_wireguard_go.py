@@ -136,8 +136,8 @@ def tunnel(tmp_path: Path) -> Iterator[Tunnel]:
         processes = [stack.enter_context(wireguard_go(end, tmp_path / f"{end.side}.log")) for end in (a, b)]
         for end in (a, b):
             for device, address in (("veth0", "192.0.2.{}/24"), (end.interface, "10.9.0.{}/24")):
-                run("ip", "-n", end.namespace, "addr", "add", address.format(end.number), "dev", device)
-                run("ip", "-n", end.namespace, "link", "set", device, "up")
+                end.inside("ip", "addr", "add", address.format(end.number), "dev", device)
+                end.inside("ip", "link", "set", device, "up")
             end.set("listen-port", str(51820 + end.number), "private-key", "/dev/stdin", keys=end.private_key)
         preshared = run("wg", "genpsk")
         for end, other in ((b, a), (a, b)):
