@@ -8,7 +8,8 @@ implementations differ in their lines:
 of
   zeros if the peer has none; and the last handshake as wall-clock time, 0 = never.
 - boringtun (boringtun/src/device/api.rs) sends `own_public_key` instead of the private key, and the last
-  handshake as the time since it, without that line if there was no handshake.
+  handshake as the time since it, without that line if there was no handshake. Some versions send the last
+  handshake as wall-clock time, like wireguard-go.
 """
 
 from __future__ import annotations
@@ -24,6 +25,7 @@ from exporter.errors import DumpTruncated, Malformed, ReadFailed
 from exporter.model import Device, Peer
 
 HANDSHAKE_JITTER = 2  # seconds; less than REKEY_TIMEOUT (5 s), the least time between two handshakes
+OLDEST_HANDSHAKE = 10 * 365 * 86_400  # seconds; a longer time since a handshake is a wall-clock time instead
 
 _U16, _U32, _S64, _U64 = 2**16 - 1, 2**32 - 1, 2**63 - 1, 2**64 - 1
 _NANOSECONDS = 10**9 - 1
@@ -193,8 +195,8 @@ def _text(reply: bytearray, start: int, stop: int) -> str:
 
 @dataclass(frozen=True, slots=True)
 class _InterfaceFields:
-    """The interface's own lines, decoded. `relative_handshakes`: handshakes are sent as the time since
-    them."""
+    """The interface's own lines, decoded. `relative_handshakes`: handshakes are sent as the time since them,
+    if that time is at most `OLDEST_HANDSHAKE`."""
 
     public_key: str
     listen_port: int
@@ -220,7 +222,7 @@ class _PeerTable:
 
     def __init__(self, memory: Memory, relative_to: float | None) -> None:
         self._memory = memory
-        self._relative_to = relative_to  # UNIX seconds; None = handshakes are in wall-clock time
+        self._relative_to = relative_to  # UNIX seconds; None = all handshakes are in wall-clock time
         self._known: dict[str, tuple[RawConfig, Peer]] = {}
         self._places: dict[str, int] = {}  # base64 key → row
         self._handshakes: list[int] = []
@@ -259,7 +261,7 @@ class _PeerTable:
             return 0
         seconds = _number(fields, "last_handshake_time_sec", _S64)
         nanoseconds = _number(fields, "last_handshake_time_nsec", _NANOSECONDS)
-        if self._relative_to is None:
+        if self._relative_to is None or seconds > OLDEST_HANDSHAKE:
             return seconds
         at = max(1, int(self._relative_to - seconds - nanoseconds / 1e9))
         known = self._memory.handshakes.get(public_key)

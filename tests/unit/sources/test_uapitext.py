@@ -14,7 +14,7 @@ from hypothesis import strategies as st
 
 from exporter import errors
 from exporter.model import Device, Peer
-from exporter.sources.uapitext import Memory, parse
+from exporter.sources.uapitext import OLDEST_HANDSHAKE, Memory, parse
 from tests.kit.paths import TESTDATA
 from tests.kit.servers.uapiserver import base64_key
 
@@ -74,6 +74,27 @@ def test_boringtun_handshakes_become_wall_clock_times() -> None:
     assert device.public_key == OWN_KEY
     assert list(device.last_handshake) == [int(NOW - 37.5), 0, int(NOW)]
     assert list(device.receive_bytes) == [84, 0, 2**64 - 1]
+
+
+def test_boringtun_handshakes_in_wall_clock_time_are_kept() -> None:
+    """A version of boringtun that sends UNIX times gives these times, also if the clock of the host is
+    wrong."""
+    text = (UAPI / "boringtun-absolute.txt").read_bytes().replace(b"{NOW-65}", b"1799999935")
+    for now in (NOW, 1_000_000.5):
+        assert list(parse(bytearray(text), "wg0", now).last_handshake) == [1799999935]
+
+
+@pytest.mark.parametrize(
+    ("seconds", "handshake"),
+    [(OLDEST_HANDSHAKE, 1_800_000_000 - OLDEST_HANDSHAKE), (OLDEST_HANDSHAKE + 1, OLDEST_HANDSHAKE + 1)],
+)
+def test_ten_years_separate_times_since_handshakes_from_wall_clock_times(
+    seconds: int, handshake: int
+) -> None:
+    """Beside own_public_key, ten years are a time since the handshake, and one second more is a UNIX time."""
+    lines = (f"last_handshake_time_sec={seconds}", "last_handshake_time_nsec=0")
+    text = f"own_public_key={'f' * 64}\n" + peer_lines("a", *lines)
+    assert list(read_text(text).last_handshake) == [handshake]
 
 
 @pytest.mark.parametrize("file", ["wireguard-go-new.txt", "boringtun-new.txt"])
@@ -320,7 +341,7 @@ def plainly(reply: bytes, now: float) -> Device:
     rows = []
     for peer, ips in zip(peers, allowed, strict=True):
         seconds = int(peer["last_handshake_time_sec"])
-        if relative and seconds >= 0:
+        if relative and 0 <= seconds <= OLDEST_HANDSHAKE:
             seconds = max(1, int(now - seconds - int(peer["last_handshake_time_nsec"]) / 1e9))
         made = Peer(
             public_key=base64_key(peer["public_key"]),
