@@ -55,10 +55,10 @@ from tests.kit.store.recording import (
 from tests.kit.store.schema import ask, populate, with_connection
 from tests.kit.store.spool import in_thread, on_small_disk
 
-LOST = "snapshots stay in the spool"  # said when the database is lost
+LOST = "snapshots stay in the spool"  # logged when the connection is lost
 FOUND = "snapshots reach the database again"
-WHILE_DOWN = {"not-running", "late"}  # reasons for gaps where daemons are killed and started
-SLOW = {"late"}  # on a machine that has more to do
+WHILE_DOWN = {"not-running", "late"}  # reasons of gaps where daemons are killed and started
+SLOW = {"late"}  # reason of gaps on a busy machine
 
 
 @pytest.fixture(scope="module")
@@ -199,12 +199,12 @@ def test_the_daemon_is_killed_at_random(berlin: Site) -> None:
     with berlin.daemon() as running:
         come_to_rest(berlin.gateway, running)
         end(running)
-    told = berlin.check()
-    assert told.keys() <= WHILE_DOWN
-    assert told["not-running"] >= 5
+    missing = berlin.check()
+    assert missing.keys() <= WHILE_DOWN
+    assert missing["not-running"] >= 5
 
 
-def test_it_is_told_to_stop_amid_a_write(berlin: Site) -> None:
+def test_it_stops_amid_a_write(berlin: Site) -> None:
     """SIGTERM ends a daemon whose transaction waits for a lock; the next daemon records the snapshot."""
     waiting = "select true from pg_stat_activity where wait_event_type = 'Lock' and application_name = $1"
     with berlin.daemon("interval: 1s", hurried=False) as running:
@@ -219,7 +219,7 @@ def test_it_is_told_to_stop_amid_a_write(berlin: Site) -> None:
     assert berlin.check(tick=None).keys() <= WHILE_DOWN
 
 
-def test_it_is_told_to_stop_when_the_server_hangs(berlin: Site, server: PostgresServer) -> None:
+def test_it_stops_when_the_server_hangs(berlin: Site, server: PostgresServer) -> None:
     """A server that does not answer does not delay the daemon's end."""
     writers = "select pid from pg_stat_activity where application_name = 'argus-wg recorder'"
     with berlin.daemon() as running:
@@ -259,10 +259,10 @@ def test_lifetime_counters_never_go_back(berlin: Site) -> None:
             look(running)
             assert last == berlin.gateway.counted
             if not ends_first:
-                berlin.gateway.go_on(anew=True)
+                berlin.gateway.go_on(reset=True)
                 look(running, 5)
                 come_to_rest(berlin.gateway, running)
-        berlin.gateway.go_on(anew=True)
+        berlin.gateway.go_on(reset=True)
         berlin.gateway.rest()
     assert berlin.check().keys() <= WHILE_DOWN
 
@@ -307,9 +307,9 @@ def test_the_spool_is_on_a_full_disk(tmp_path: Path, server: PostgresServer) -> 
                     running.said("the spool keeps snapshots again"),
                 )
                 assert full == well == 1
-            told = berlin.check()
-            assert told.keys() <= {"spool-full", *SLOW}
-            assert told["spool-full"] >= 5
+            missing = berlin.check()
+            assert missing.keys() <= {"spool-full", *SLOW}
+            assert missing["spool-full"] >= 5
 
     in_thread(drill)
 
@@ -378,8 +378,8 @@ def test_the_private_server_and_its_daemon() -> None:
             server = postmaster(state)
             end(running)
             assert not postgres.runs(server)
-        told = conserved(gateway, kept_by(state), while_up(PrivatePostgres(state), read_privately), TICK)
-    assert told.keys() <= WHILE_DOWN
+        missing = conserved(gateway, kept_by(state), while_up(PrivatePostgres(state), read_privately), TICK)
+    assert missing.keys() <= WHILE_DOWN
 
 
 def postmaster(state: Path) -> int:

@@ -23,7 +23,7 @@ def row(number: int, handshake: int = 0, received: int = 0, sent: int = 0) -> Ro
     return Peer(key(number)), handshake, received, sent
 
 
-# Frames that need not make sense together: all that a frame may hold.
+# Random frames: any values that a frame may hold, consistent or not.
 
 COUNTERS = st.integers(0, 2**64 - 1)
 TEXTS = st.text(max_size=6)
@@ -95,7 +95,7 @@ FRAMES = st.builds(
     gaps=st.lists(GAPS, max_size=3),
 )
 
-# A gateway that lives: snapshots that follow from one another.
+# Random snapshots that follow from each other.
 
 
 @dataclass
@@ -129,10 +129,12 @@ class Moment:
     generation: int
 
 
-class LivingGateway:
-    """Gives snapshots with every kind of event: traffic, peers and interfaces that come, go and
-    begin anew, readings that fail, a directory that is written again. `seed` decides what happens; `indexed`
-    is the share of readings in which the index of an interface is known."""
+class RandomGateway:
+    """Gives snapshots with every kind of event: traffic, peers and interfaces that are added, removed and
+    reset, readings that fail, and a directory that is written again.
+
+    `seed` decides the events. `indexed` is the share of readings in which the index of an interface is known.
+    """
 
     PLACES: tuple[tuple[str, Kind, str], ...] = (
         ("wg0", "kernel", ""),
@@ -154,10 +156,10 @@ class LivingGateway:
     def next(self) -> Moment:
         """One interval later."""
         self._now += 30
-        often, seldom = (self._peer, self._traffic), (self._interface, self._anew, self._order)
-        happenings = (*often, *often, *seldom, self._configure, self._direct)
+        frequent, rare = (self._peer, self._traffic), (self._interface, self._reset, self._order)
+        events = (*frequent, *frequent, *rare, self._configure, self._write_directory)
         for _ in range(self._random.randrange(6)):
-            self._random.choice(happenings)()
+            self._random.choice(events)()
         return Moment(self._snapshot(), self._directory, self._generation)
 
     def _some_tunnel(self) -> Tunnel | None:
@@ -201,8 +203,8 @@ class LivingGateway:
                         sent + more // 2,
                     )
 
-    def _anew(self) -> None:
-        """A peer's counters and handshake."""
+    def _reset(self) -> None:
+        """The counters and the handshake of a peer are reset."""
         if some := self._some_row():
             tunnel, number = some
             peer, *_ = tunnel.rows[number]
@@ -221,7 +223,7 @@ class LivingGateway:
             changed = replace(peer, endpoint=f"192.0.2.{self._random.randrange(3)}:1")
             tunnel.rows[number] = changed, handshake, received, sent
 
-    def _direct(self) -> None:
+    def _write_directory(self) -> None:
         numbers = [number for number in range(self._keys) if self._random.random() < 0.5]
         entries = {
             key(number): Entry(
@@ -268,7 +270,7 @@ class Witness:
         self._sources: dict[str, str] = {}
         self._indexes: dict[str, int] = {}
         self._last: dict[str, dict[str, State]] = {}
-        self.there: dict[str, dict[str, State]] = {}
+        self.present: dict[str, dict[str, State]] = {}
         self.unread: dict[str, str] = {}
         self.totals: dict[Key, tuple[int, int]] = {}
 
@@ -277,13 +279,13 @@ class Witness:
         unlisted = {reading.source: reading.reason for reading in failed if not reading.interface}
         self.unread = {reading.interface: reading.reason for reading in failed if reading.interface}
         read = {device.label for device in moment.snapshot.devices}
-        for label in self.there.keys() - read - self.unread.keys():
+        for label in self.present.keys() - read - self.unread.keys():
             source = self._sources[label]
             reason = unlisted.get(source) or ("@" in source and unlisted.get("netlink@*"))
             if reason:
                 self.unread[label] = reason
             else:
-                del self.there[label]
+                del self.present[label]
         if unlisted:
             self.unread[""] = next(iter(unlisted.values()))
         for device in moment.snapshot.devices:
@@ -310,7 +312,7 @@ class Witness:
                 received_before = sent_before = 0
             moved = total_received + received - received_before, total_sent + sent - sent_before
             self.totals[label, public_key] = moved
-        self._last[label] = self.there[label] = now
+        self._last[label] = self.present[label] = now
 
     def _config(self, peer: Peer, directory: Directory) -> PeerConfig:
         entry = directory.entries.get(peer.public_key, Entry(peer.public_key))
@@ -328,15 +330,15 @@ class Witness:
 
 
 class Replica:
-    """Applies frames by the rules of `snapshot/frame.py`; fails on a frame that breaks a rule."""
+    """Applies frames by the rules of `snapshot/tracker.py`; fails on a frame that breaks a rule."""
 
     def __init__(self) -> None:
         self._slots: dict[str, list[str]] = {}  # public keys in the epoch
         self._epoch = 0
         self.sequence = 0
-        self.there: dict[str, dict[str, State]] = {}
-        self._instances: dict[str, str] = {}  # also of interfaces that are gone
-        self._counters: dict[Key, tuple[int, int, int]] = {}  # also of those who are away
+        self.present: dict[str, dict[str, State]] = {}
+        self._instances: dict[str, str] = {}  # also of removed interfaces
+        self._counters: dict[Key, tuple[int, int, int]] = {}  # also of removed peers
         self.totals: dict[Key, tuple[int, int]] = {}
 
     def apply(self, frame: Frame) -> None:
@@ -348,17 +350,17 @@ class Replica:
         for device in frame.devices:
             self._apply_device(device)
         for label in frame.removed:
-            del self.there[label]
+            del self.present[label]
 
     def _apply_device(self, device: DeviceFrame) -> None:
-        if device.label not in self._slots:  # with its first frame in an epoch, all is told
-            self.there[device.label] = {}
-        slots, there = self._slots.setdefault(device.label, []), self.there.setdefault(device.label, {})
+        if device.label not in self._slots:  # its first frame of an epoch has every peer
+            self.present[device.label] = {}
+        slots, present = self._slots.setdefault(device.label, []), self.present.setdefault(device.label, {})
         new = range(len(slots), len(slots) + len(device.added))
         slots += device.added
         configs = {slots[slot]: config for slot, config in device.configured}
-        told = [slots[slot] for slot in device.changed]
-        assert len(set(told)) == len(told), "a key stands at one slot in a frame"
+        keys = [slots[slot] for slot in device.changed]
+        assert len(set(keys)) == len(keys), "within a frame, a public key has one slot"
         assert set(device.reset) <= set(device.changed)
         if is_other_instance(self._instances.get(device.label, device.instance), device.instance):
             assert set(device.reset) == set(device.changed)
@@ -376,16 +378,16 @@ class Replica:
         for slot, *counters in rows:
             handshake, received, sent = counters
             public_key = slots[slot]
-            config = configs.get(public_key) or there[public_key][0]
-            self._fold((device.label, public_key), (handshake, received, sent), carried.get(slot))
-            there[public_key] = config, handshake, received, sent
+            config = configs.get(public_key) or present[public_key][0]
+            self._add_bytes((device.label, public_key), (handshake, received, sent), carried.get(slot))
+            present[public_key] = config, handshake, received, sent
         for public_key, config in configs.items():
-            there[public_key] = config, *there[public_key][1:]
+            present[public_key] = config, *present[public_key][1:]
         for slot in device.removed:
-            del there[slots[slot]]
-        assert len(there) == device.peers
+            del present[slots[slot]]
+        assert len(present) == device.peers
 
-    def _fold(self, peer: Key, now: tuple[int, int, int], carried: tuple[int, int] | None) -> None:
+    def _add_bytes(self, peer: Key, now: tuple[int, int, int], carried: tuple[int, int] | None) -> None:
         last = self._counters.get(peer, (0, 0, 0))
         if carried is None:
             assert now[1] >= last[1]

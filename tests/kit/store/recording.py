@@ -31,7 +31,7 @@ from tests.kit.store.schema import with_connection
 
 LOGIN = "argus"
 NAME = "gw"  # of a gateway
-BLUR = 1  # ticks by which the time of a run is not known: each snapshot may come up to one late
+BLUR = 1  # ticks by which the duration of a run is inexact: each snapshot may be up to one tick late
 MOST = 1 << 30  # bytes that a peer moves between two answers
 Bytes = tuple[int, int]  # received and sent
 Identity = tuple[UUID, int]  # run and sequence
@@ -42,8 +42,8 @@ class Gateway:
 
     def __init__(self, peers: int = 20) -> None:
         self._now = {key(peer): (0, 0) for peer in range(1, peers + 1)}
-        self._before = dict(self._now)  # what was counted until the counters began anew
-        self._told = defaultdict[str, set[Bytes]](set)
+        self._before = dict(self._now)  # what was counted before the last reset
+        self._totals = defaultdict[str, set[Bytes]](set)
         self._rests = False
         self._lock = threading.Lock()
 
@@ -61,11 +61,11 @@ class Gateway:
         with self._lock:
             self._rests = True
 
-    def go_on(self, *, anew: bool = False) -> None:
-        """Lets the counters change again; with `anew` they start from 0."""
+    def go_on(self, *, reset: bool = False) -> None:
+        """Lets the counters change again; with `reset` they start again from 0."""
         with self._lock:
             self._rests = False
-            if anew:
+            if reset:
                 self._before = self.counted
                 self._now = dict.fromkeys(self._now, (0, 0))
 
@@ -74,15 +74,15 @@ class Gateway:
         """The bytes of each peer, through every reset of its counters."""
         return {peer: _sum(self._before[peer], now) for peer, now in self._now.items()}
 
-    def told(self, peer: str, counted: Bytes) -> bool:
-        """Whether the total of a peer was ever this number."""
-        return counted in self._told[peer]
+    def had(self, peer: str, total: Bytes) -> bool:
+        """Whether the total of a peer was ever `total`."""
+        return total in self._totals[peer]
 
     def _move(self) -> None:
         for peer, now in self._now.items():
             if random.random() < 0.5:
                 self._now[peer] = _sum(now, (random.randrange(MOST), random.randrange(MOST)))
-            self._told[peer].add(_sum(self._before[peer], self._now[peer]))
+            self._totals[peer].add(_sum(self._before[peer], self._now[peer]))
 
 
 def _sum(one: Bytes, other: Bytes) -> Bytes:
@@ -227,16 +227,16 @@ async def read(connection: Connection, gateway: str = NAME) -> Records:
 
 def conserved(gateway: Gateway, kept: Kept, records: Records, tick: float | None) -> Counter[str]:
     """See `Site.check`."""
-    told = Counter[str]()
+    missing = Counter[str]()
     for gap in records.gaps:
         if gap["ended_at"] > records.snapshots[0]["taken_at"]:
-            told[gap["reason"]] += gap["snapshots"]
+            missing[gap["reason"]] += gap["snapshots"]
     every_snapshot_once(kept, records)
-    every_hole_told(records, told)
+    every_sequence_reported(records, missing)
     if tick:
-        every_tick_told(records, told, tick)
+        every_interval_reported(records, missing, tick)
     every_byte_counted(gateway, records)
-    return told
+    return missing
 
 
 def every_snapshot_once(kept: Kept, records: Records) -> None:
@@ -247,18 +247,18 @@ def every_snapshot_once(kept: Kept, records: Records) -> None:
     assert {(run, sequence) for run, sequence, _ in kept.frames[len(recorded) :]} <= kept.waiting
 
 
-def every_hole_told(records: Records, told: Counter[str]) -> None:
+def every_sequence_reported(records: Records, missing: Counter[str]) -> None:
     """The number of missing sequence numbers equals the snapshots of the gaps."""
     last = {row["run"]: row["sequence"] for row in sorted(records.snapshots, key=lambda row: row["sequence"])}
-    assert sum(last.values()) == len(records.snapshots) + told["spool-full"] + told["frame-corrupt"]
+    assert sum(last.values()) == len(records.snapshots) + missing["spool-full"] + missing["frame-corrupt"]
 
 
-def every_tick_told(records: Records, told: Counter[str], tick: float) -> None:
+def every_interval_reported(records: Records, missing: Counter[str], tick: float) -> None:
     """Snapshots and gaps cover the whole time."""
     first, last = records.snapshots[0]["taken_at"], records.snapshots[-1]["taken_at"]
     runs = len({row["run"] for row in records.snapshots})
     ticks = (last - first).total_seconds() / tick + 1
-    assert abs(ticks - len(records.snapshots) - told.total()) <= BLUR * runs
+    assert abs(ticks - len(records.snapshots) - missing.total()) <= BLUR * runs
 
 
 def every_byte_counted(gateway: Gateway, records: Records) -> None:
@@ -269,7 +269,7 @@ def every_byte_counted(gateway: Gateway, records: Records) -> None:
     active = Counter[datetime]()
     for row in records.samples:
         peer, total = row["public_key"], (row["receive_total"], row["transmit_total"])
-        assert gateway.told(peer, total)
+        assert gateway.had(peer, total)
         before = last.get(peer, (0, 0))
         assert total[0] >= before[0]
         assert total[1] >= before[1]

@@ -19,7 +19,7 @@ from exporter.store.errors import StoreError
 from exporter.store.snapshot.codec import decode, encode
 from exporter.store.snapshot.frame import Frame, PeerConfig
 from exporter.store.writer.writer import Writer
-from tests.kit.store.frames import START, LivingGateway, Moment, State, Witness
+from tests.kit.store.frames import START, Moment, RandomGateway, State, Witness
 from tests.kit.store.mirror import Run
 from tests.kit.store.schema import ask, with_connection
 
@@ -107,7 +107,7 @@ def recording(target: Target, work: Callable[[Recorder], Awaitable[T]]) -> T:
 def history(seed: random.Random, count: int) -> Iterator[tuple[Moment, Frame]]:
     """A random history of a gateway: snapshots 15 minutes apart, with their frames. Its daemon restarts at
     times."""
-    gateway, run = LivingGateway(seed), Run()
+    gateway, run = RandomGateway(seed), Run()
     for number in range(count):
         moment = gateway.next()
         snapshot = replace(moment.snapshot, taken_at=START + number * 900.0)
@@ -160,7 +160,7 @@ class Expected:
         at = round(frame.taken_at * 1000)
         present = {
             (label, public_key): state
-            for label, peers in self._witness.there.items()
+            for label, peers in self._witness.present.items()
             for public_key, state in peers.items()
         }
         read = {device.label for device in moment.snapshot.devices}
@@ -170,7 +170,7 @@ class Expected:
         self.records.changed.append(sum(self._sample(label, at, present) for label in read))
         self.records.totals = dict(self._witness.totals)
         self._configure(at, present)
-        for label in self._witness.there.keys() | self.records.interfaces.keys():
+        for label in self._witness.present.keys() | self.records.interfaces.keys():
             self._see(label, at, unread.get(label, ""))
 
     def _sample(self, label: str, at: int, present: Mapping[Peer, State]) -> int:
@@ -217,7 +217,7 @@ class Expected:
 
     def _see(self, label: str, at: int, reason: str) -> None:
         """Updates an interface: when it was last read, whether it was removed, and its gaps."""
-        is_present = label in self._witness.there
+        is_present = label in self._witness.present
         read, removed = self.records.interfaces.get(label, (at, None))
         gaps = self.records.gaps.setdefault(label, [])
         is_open = bool(gaps) and gaps[-1][1] is None

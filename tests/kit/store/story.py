@@ -39,7 +39,7 @@ class Recorded:
     transmit: int
     handshake: int  # seconds; 0 = never
     active: bool
-    news: bool  # the peer's last known state is of this instant
+    is_state: bool  # it changed the state of the peer, or the peer was not present before
     clearance: int
 
     @property
@@ -59,7 +59,7 @@ class Subject:
     organisation: str
     clearance: int
     row: Row | None = None
-    counters: tuple[int, int, int] = (0, 0, 0)  # handshake, received, sent, when it was there last
+    counters: tuple[int, int, int] = (0, 0, 0)  # handshake, received, sent, when it was present last
     was_away: bool = False
     shown: int = 0  # the clearance that it has in the records
     samples: list[Recorded] = field(default_factory=list)
@@ -81,30 +81,33 @@ class Subject:
 
 
 class Story:
-    """`numbers` decides the events: traffic, handshakes, peers without handshakes,
-    counters that begin anew, peers that come, go and come back, clearances that rise; from one millisecond
-    to three days lie between two snapshots, and some are taken at midnight or just before."""
+    """A random history. `numbers` decides the events: traffic, handshakes, resets of counters, peers that are
+    added, removed and added again, clearances that rise.
+
+    Between two snapshots are one millisecond to three days. Some snapshots are taken at midnight or just
+    before.
+    """
 
     def __init__(self, numbers: random.Random, peers: int = 5) -> None:
         self._random = numbers
         self._now = BEGIN
         self._index = 1
         self._generation = 1
-        self._day: date | None = None  # of the snapshot before
+        self._day: date | None = None  # of the previous snapshot
         self.instants: list[int] = []
         self.peers = [Subject(number, numbers.choice(ORGANISATIONS), LEAST) for number in range(1, peers + 1)]
 
-    def tell(self, snapshots: int) -> Iterator[Moment]:
-        """Adds this number of snapshots."""
+    def moments(self, snapshots: int) -> Iterator[Moment]:
+        """The next snapshots. Each is part of the history once the caller asks for the following one."""
         for _ in range(snapshots):
             self._pass_time()
-            anew = self._random.random() < 0.05
-            self._index += anew
+            reset = self._random.random() < 0.05
+            self._index += reset
             for peer in self.peers:
-                self._happen(peer, anew)
+                self._change(peer, reset)
             yield self._moment()
             for peer in self.peers:
-                self._record(peer, anew)
+                self._record(peer, reset)
             self._day = day_of(self._now)
             self.instants.append(self._now)
 
@@ -116,19 +119,19 @@ class Story:
         if self.instants and self._now == self.instants[-1]:
             self._now += 1
 
-    def _happen(self, peer: Subject, anew: bool) -> None:
-        happening = self._random.random()
-        if happening < 0.1:
+    def _change(self, peer: Subject, reset: bool) -> None:
+        event = self._random.random()
+        if event < 0.1:
             peer.clearance = max(peer.clearance, self._random.choice(CLEARANCES))
             self._generation += 1
         if peer.row is None:
-            if happening < 0.5:
+            if event < 0.5:
                 peer.row = self._counted(Peer(key(peer.number)), 0, 0, 0)
-        elif happening > 0.9:
+        elif event > 0.9:
             peer.row = None
-        elif anew or happening > 0.8:
+        elif reset or event > 0.8:
             peer.row = self._counted(peer.row[0], 0, 0, 0)
-        elif happening > 0.4:
+        elif event > 0.4:
             peer.row = self._counted(*peer.row)
 
     def _counted(self, peer: Peer, handshake: int, received: int, sent: int) -> Row:
@@ -154,7 +157,7 @@ class Story:
         snapshot = Snapshot("gw", self._now / 1000, (device,), (reading,))
         return Moment(snapshot, Directory(entries), self._generation)
 
-    def _record(self, peer: Subject, anew: bool) -> None:
+    def _record(self, peer: Subject, reset: bool) -> None:
         """Adds samples by the rules of the records: totals continue after resets; an idle peer has a sample
         on its first day, when it comes back, and with the first snapshot of each day."""
         if peer.row is None:
@@ -164,18 +167,18 @@ class Story:
         handshake, received, sent = now
         handshake_before, received_before, sent_before = peer.counters
         moved = now != [*peer.counters]
-        fresh, back = not peer.samples, bool(peer.samples) and peer.was_away
+        is_new, is_back = not peer.samples, bool(peer.samples) and peer.was_away
         lower = received < received_before or sent < sent_before or handshake == 0 < handshake_before
-        if anew or back or lower:
+        if reset or is_back or lower:
             received_before = sent_before = 0
         more = received - received_before, sent - sent_before
         moved = moved or any(more)
-        news = moved or fresh or back
+        is_state = moved or is_new or is_back
         peer.counters, peer.was_away, peer.shown = (handshake, received, sent), False, peer.clearance
-        if news or self._day != day_of(self._now):
+        if is_state or self._day != day_of(self._now):
             received_until, sent_until = peer.samples[-1].totals if peer.samples else (0, 0)
             totals = received_until + more[0], sent_until + more[1]
-            peer.samples.append(Recorded(self._now, *totals, handshake, moved, news, peer.clearance))
+            peer.samples.append(Recorded(self._now, *totals, handshake, moved, is_state, peer.clearance))
 
     def compact(self, first: date) -> None:
         """Notes that the days before `first` are compacted."""

@@ -134,7 +134,7 @@ class Asking:
         wanted = {peer.number: peer for peer in self._story.seen(self._reader)}
         assert found.keys() == wanted.keys()
         for number, peer in wanted.items():
-            row, last = found[number], next(sample for sample in reversed(peer.samples) if sample.news)
+            row, last = found[number], next(sample for sample in reversed(peer.samples) if sample.is_state)
             assert (row.receive_total, row.transmit_total) == last.totals
             assert (row.last_handshake or 0, round(row.changed_at * 1000)) == (last.handshake, last.at)
             assert (row.removed, row.gateway, row.interface) == (peer.was_away, "gw", "wg0")
@@ -192,7 +192,7 @@ class Teller:
         self._reader = reader
 
     async def go_on(self) -> None:
-        for moment in self._story.tell(self._seed.randrange(2, 10)):
+        for moment in self._story.moments(self._seed.randrange(2, 10)):
             await self._recorder.tell(moment)
         await self._ask()
 

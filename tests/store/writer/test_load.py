@@ -10,7 +10,7 @@ import pytest
 
 from exporter.store.database.settings import Target
 from tests.kit.gateways import key
-from tests.kit.store.frames import START, LivingGateway
+from tests.kit.store.frames import START, RandomGateway
 from tests.kit.store.mirror import CONFIG, Run, added, changed, device, frame
 from tests.kit.store.records import Recorder, recording, records
 from tests.kit.store.schema import ask, migrated
@@ -28,7 +28,7 @@ def test_a_loaded_mirror_gives_the_same_rows(target: Target, number: int) -> Non
     are equal, with frames that are not kept, over several days, and with peers that move between
     organisations."""
     seed = random.Random(number)
-    gateway, run = LivingGateway(seed), Run("other")
+    gateway, run = RandomGateway(seed), Run("other")
 
     async def work(kept: Recorder) -> None:
         loaded = Recorder(target)

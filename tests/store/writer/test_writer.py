@@ -15,7 +15,7 @@ from exporter.store.snapshot.frame import Frame, Gap
 from tests.kit.gateways import key
 from tests.kit.servers.postgres import PostgresServer
 from tests.kit.servers.postgresproxy import Proxy
-from tests.kit.store.frames import START, LivingGateway, Witness
+from tests.kit.store.frames import START, RandomGateway, Witness
 from tests.kit.store.mirror import CONFIG, Run, added, changed, device, frame
 from tests.kit.store.records import ELSEWHERE, Expected, Recorder, history, recording, records
 from tests.kit.store.schema import ask, migrated
@@ -94,7 +94,7 @@ def test_frames_that_were_not_kept(target: Target) -> None:
     """After frames that were not kept, the next frame records the changes, also peers that appeared and
     disappeared in between."""
     seed, witness = random.Random(11), Witness("acme", 1)
-    gateway, run = LivingGateway(seed), Run()
+    gateway, run = RandomGateway(seed), Run()
 
     async def work(recorder: Recorder) -> list[Frame]:
         written = list[Frame]()

@@ -12,7 +12,7 @@ DAY = 86_400.0
 
 
 @given(st.integers(0, 2 * 10**12), st.lists(st.integers(-(10**8), 10**8), max_size=20))
-def test_instants_are_whole_milliseconds_and_go_on(first: int, steps: list[int]) -> None:
+def test_instants_are_whole_milliseconds_and_advance(first: int, steps: list[int]) -> None:
     """Each instant is later than the previous one, or a step of more than a day is reported; and each equals
     the wall clock plus the reported delay."""
     clock, wall, last = MonotoneClock(first / 1000), first, first
@@ -40,11 +40,11 @@ def test_two_in_one_millisecond_differ() -> None:
     assert [clock.next(NOON), clock.next(NOON)] == [NOON, NOON + 0.001]
 
 
-def test_instants_stand_still_until_the_clock_has_caught_up() -> None:
+def test_instants_advance_slowly_until_the_clock_has_caught_up() -> None:
     """After a step back by an hour, `behind` is an hour, then decreases to zero."""
     clock = MonotoneClock(NOON)
-    told = [(clock.next(wall), clock.behind) for wall in (NOON - 3600, NOON - 1, NOON + 1)]
-    assert told == [(NOON + 0.001, 3600.001), (NOON + 0.002, 1.002), (NOON + 1, 0)]
+    instants = [(clock.next(wall), clock.behind) for wall in (NOON - 3600, NOON - 1, NOON + 1)]
+    assert instants == [(NOON + 0.001, 3600.001), (NOON + 0.002, 1.002), (NOON + 1, 0)]
 
 
 def test_a_clock_that_is_days_behind_is_believed() -> None:

@@ -15,10 +15,10 @@ from exporter.store.snapshot.codec import decode, encode
 from exporter.store.snapshot.frame import MAX_COUNTER, DeviceFrame, Frame, Gap, is_other_instance
 from exporter.store.snapshot.tracker import Tracker
 from tests.kit.gateways import Row, key, with_peers
-from tests.kit.store.frames import RUN, LivingGateway, Moment, Replica, Witness, row
+from tests.kit.store.frames import RUN, Moment, RandomGateway, Replica, Witness, row
 
 WG0 = Device("wg0", "kernel", link=Link(True, index=4))
-NOBODY = Directory()
+NO_ENTRIES = Directory()
 
 
 def tracker(keyframe_every: int = 120, clearance: int = 1) -> Tracker:
@@ -36,7 +36,7 @@ def kept(to: Tracker, moment: Moment, keyframe: bool = False) -> Frame:
     return frame
 
 
-def moment(*devices: Device, failed: tuple[Reading, ...] = (), directory: Directory = NOBODY) -> Moment:
+def moment(*devices: Device, failed: tuple[Reading, ...] = (), directory: Directory = NO_ENTRIES) -> Moment:
     return Moment(Snapshot("gw", 1.0, devices, failed), directory, len(directory.entries))
 
 
@@ -55,10 +55,10 @@ def only(frame: Frame) -> DeviceFrame:
 
 @settings(deadline=None)
 @given(seed=st.randoms(use_true_random=False), share=st.sampled_from([1, 0.7, 0.4]))
-def test_frames_say_what_the_snapshots_said(seed: random.Random, share: float) -> None:
+def test_frames_contain_what_the_snapshots_contain(seed: random.Random, share: float) -> None:
     """For any events on a gateway and any frames that are not kept, the kept frames give the present peers,
     their configurations, their counters and their total bytes."""
-    frames, gateway = tracker(keyframe_every=10), LivingGateway(seed)
+    frames, gateway = tracker(keyframe_every=10), RandomGateway(seed)
     witness, replica = Witness("default", 1), Replica()
     for _ in range(30):
         if not replica.sequence:
@@ -69,15 +69,15 @@ def test_frames_say_what_the_snapshots_said(seed: random.Random, share: float) -
         if seed.random() < share:
             frames.confirm(frame)
             replica.apply(decode(encode(frame)))
-            assert replica.there == witness.there
+            assert replica.present == witness.present
             assert replica.totals == witness.totals
             assert dict(frame.unread) == witness.unread
 
 
-def test_a_frame_says_whose_it_is() -> None:
+def test_a_frame_has_the_identity_of_its_run() -> None:
     """A frame has the identity of its run, and reports the gaps before it."""
     gaps = [Gap(1.0, 2.0, "late", 1)]
-    frame = tracker(clearance=3).take(Snapshot("gw", 1.0), NOBODY, 0, 2.5, gaps)
+    frame = tracker(clearance=3).take(Snapshot("gw", 1.0), NO_ENTRIES, 0, 2.5, gaps)
     assert (frame.run, frame.gateway, frame.organisation, frame.clearance) == (RUN, "gw", "default", 3)
     assert (frame.taken_at, frame.gaps, frame.devices) == (2.5, gaps, [])
 
@@ -113,7 +113,7 @@ def test_every_take_has_a_number_of_its_own() -> None:
         frames.confirm(second)
 
 
-def test_what_stays_is_not_told() -> None:
+def test_an_unchanged_peer_is_not_in_the_frame() -> None:
     """An interface without changes is in the frame, without any peer."""
     frames = tracker()
     kept(frames, wg0(row(1, 5, 6, 7), row(2)))
@@ -121,7 +121,7 @@ def test_what_stays_is_not_told() -> None:
     assert same == DeviceFrame("wg0", "kernel", "", 0, 0, "boot:4", 2, *([] for _ in range(10)))
 
 
-def test_only_what_changed_is_told() -> None:
+def test_only_changed_peers_are_in_the_frame() -> None:
     """A peer with new bytes or a new handshake is in `changed`."""
     frames = tracker()
     kept(frames, wg0(row(1, 5, 6, 7), row(2, 5, 6, 7), row(3, 5, 6, 7), row(4, 5, 6, 7)))
@@ -132,7 +132,7 @@ def test_only_what_changed_is_told() -> None:
 
 
 @pytest.mark.parametrize("after", [row(1, 5, 5, 7), row(1, 5, 6, 6), row(1, 0, 6, 7)])
-def test_smaller_counters_began_anew(after: Row) -> None:
+def test_smaller_counters_were_reset(after: Row) -> None:
     """A peer that lost its handshake was reset; an earlier handshake after a clock step is no reset."""
     frames = tracker()
     kept(frames, wg0(row(1, 5, 6, 7), row(2, 5, 6, 7)))
@@ -151,7 +151,7 @@ def test_a_peer_that_comes_back_has_a_new_slot() -> None:
     assert [slot for slot, _ in back.configured] == [2]
 
 
-def test_the_order_of_peers_is_not_news() -> None:
+def test_the_order_of_peers_is_no_change() -> None:
     """Peers keep their slots when an interface lists them in another order."""
     frames = tracker()
     kept(frames, wg0(row(1, 5), row(2, 6), row(3, 7)))
@@ -159,7 +159,7 @@ def test_the_order_of_peers_is_not_news() -> None:
     assert (frame.changed, frame.last_handshake, frame.added, frame.removed) == ([1], [8], [], [])
 
 
-def test_what_came_and_went_between_two_kept_frames_is_told() -> None:
+def test_a_peer_that_came_and_went_between_two_kept_frames() -> None:
     """A peer that only an unkept snapshot contained gets a slot with its bytes, and is removed again."""
     frames = tracker()
     kept(frames, wg0(row(1, 5, 6, 7)))
@@ -170,7 +170,7 @@ def test_what_came_and_went_between_two_kept_frames_is_told() -> None:
     assert only(kept(frames, wg0(row(1, 5, 6, 7), row(3)))).changed == [2]
 
 
-def test_bytes_counted_before_a_restart_are_carried() -> None:
+def test_bytes_counted_before_a_reset_are_carried() -> None:
     """100, 150, reset to 20, 30, reset to 5: the frame carries 50 and then 30 bytes."""
     frames = tracker()
     kept(frames, wg0(row(1, 1, 100, 1000)))
@@ -180,7 +180,7 @@ def test_bytes_counted_before_a_restart_are_carried() -> None:
     assert (only(frame).carried_receive, only(frame).carried_transmit) == ([50 + 30], [0 + 1000])
 
 
-def test_a_peer_that_is_back_before_a_frame_is_kept_stands_once() -> None:
+def test_a_peer_that_is_back_before_a_frame_is_kept_has_one_slot() -> None:
     """A peer that came and went has one slot in the frame, its last counters and its carried bytes."""
     frames = tracker()
     kept(frames, wg0(row(1, 1, 100, 0), row(2)))
@@ -192,7 +192,7 @@ def test_a_peer_that_is_back_before_a_frame_is_kept_stands_once() -> None:
     assert dict(zip(frame.reset, frame.carried_receive, strict=True)) == {0: 0, 2: 40}
 
 
-def test_an_interface_that_came_and_went_is_told() -> None:
+def test_an_interface_that_came_and_went() -> None:
     """An interface that came and went is in `devices` and `removed` of one frame, and in no later frame."""
     frames = tracker()
     kept(frames, moment())
@@ -203,17 +203,17 @@ def test_an_interface_that_came_and_went_is_told() -> None:
     assert (kept(frames, moment()).removed, kept(frames, moment()).devices) == ([], [])
 
 
-def test_an_interface_that_is_back_adds_its_peers_anew() -> None:
+def test_an_interface_that_is_back_adds_its_peers_again() -> None:
     """The peers of an interface that returns get unused slots, and their counters continue."""
     frames = tracker()
     kept(frames, wg0(row(1, 1, 2, 3), row(2)))
-    gone = kept(frames, moment())
-    assert (gone.removed, gone.devices) == (["wg0"], [])
+    away = kept(frames, moment())
+    assert (away.removed, away.devices) == (["wg0"], [])
     back = only(kept(frames, wg0(row(1, 1, 9, 9), row(2))))
     assert (back.added, back.changed, back.reset) == ([key(1), key(2)], [2, 3], [])
 
 
-def test_a_keyframe_tells_an_interface_as_gone() -> None:
+def test_a_keyframe_lists_a_removed_interface() -> None:
     """A keyframe also lists the interfaces removed since the previous frame, without their peers."""
     frames = tracker()
     kept(frames, wg0(row(1, 1, 2, 3)))
@@ -226,16 +226,16 @@ def test_another_index_is_another_interface() -> None:
     """A new instance resets all counters; an unreadable index is assumed to be unchanged."""
     frames = tracker()
     nameless, other = replace(WG0, link=None), replace(WG0, link=Link(True, index=5))
-    instances, restarts = [], []
+    instances, resets = [], []
     for device in (nameless, WG0, nameless, other, other):
         frame = only(kept(frames, wg0(row(1, 1, 2, 3), row(2), device=device)))
         instances.append(frame.instance)
-        restarts.append(frame.reset)
+        resets.append(frame.reset)
     assert instances == ["boot:0", "boot:4", "boot:4", "boot:5", "boot:5"]
-    assert restarts == [[], [], [], [0, 1], []]
+    assert resets == [[], [], [], [0, 1], []]
 
 
-def test_what_an_instance_counted_ends_with_it() -> None:
+def test_bytes_of_an_earlier_instance_are_carried() -> None:
     """The bytes of a peer that is missing from a new instance of the interface are carried."""
     frames = tracker()
     kept(frames, wg0(row(1, 1, 100, 0), row(2)))
@@ -287,7 +287,7 @@ def test_a_failed_listing_hides_nothing_that_was_read() -> None:
     assert kept(frames, moment(failed=failure("netlink"))).unread == [("", "timeout")]
 
 
-def test_an_interface_unread_at_a_keyframe_is_told_later() -> None:
+def test_an_interface_unread_at_a_keyframe_adds_its_peers_later() -> None:
     """Its first frame in the epoch contains all of its peers, and the resets since it was last read."""
     frames = tracker()
     kept(frames, wg0(row(1, 1, 20, 30), row(2, 1, 20, 30), row(3)))
@@ -297,7 +297,7 @@ def test_an_interface_unread_at_a_keyframe_is_told_later() -> None:
     assert (frame.reset, len(frame.configured)) == ([0, 2], 3)
 
 
-def test_a_peer_is_its_organisations() -> None:
+def test_the_organisation_of_a_peer() -> None:
     """Organisation and clearance come from the directory or the gateway, never below the gateway's
     clearance."""
     entries = {
@@ -318,7 +318,7 @@ def test_a_peer_is_its_organisations() -> None:
     ]
 
 
-def test_another_directory_configures_whom_it_changes() -> None:
+def test_another_directory_changes_configurations() -> None:
     """Fields that are not recorded cause no change; a directory under an old generation is not looked at."""
     frames, snapshot = tracker(), wg0(row(1), row(2), row(3)).snapshot
     before = Directory({key(number): Entry(key(number), f"peer-{number}") for number in (1, 2)})
@@ -334,7 +334,7 @@ def test_another_directory_configures_whom_it_changes() -> None:
     assert configured(after, 2) == [(1, ""), (2, "peer-3")]
 
 
-def test_counters_are_what_the_database_can_hold() -> None:
+def test_counters_are_limited_to_what_the_database_can_hold() -> None:
     """Counters and carried sums are limited to the largest signed 64-bit number."""
     frames = tracker()
     kept(frames, wg0(row(1, 1, 2**64 - 1, 0)))

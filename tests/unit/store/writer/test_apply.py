@@ -18,7 +18,7 @@ from exporter.store.writer.changeset import Batch, Changeset
 from exporter.store.writer.mirror import GatewayRow, Mirror
 from exporter.store.writer.totals import LATEST
 from tests.kit.gateways import key
-from tests.kit.store.frames import START, LivingGateway, Witness
+from tests.kit.store.frames import START, RandomGateway, Witness
 from tests.kit.store.mirror import CONFIG, Run, added, changed, device, frame, reset
 
 DAY = 86400.0
@@ -157,7 +157,7 @@ def test_the_documented_example() -> None:
 def test_totals_are_what_the_snapshots_add_up_to(seed: random.Random, share: float) -> None:
     """For any history of a gateway, also if some frames are not kept: the mirror has the peers that are
     present and their configuration, its totals equal a sum over the raw readings, and no total decreases."""
-    gateway, witness, run, mirror = LivingGateway(seed), Witness("acme", 1), Run(), empty_mirror()
+    gateway, witness, run, mirror = RandomGateway(seed), Witness("acme", 1), Run(), empty_mirror()
     before, first = all_totals(mirror), True
     for _ in range(30):
         if first:
@@ -170,7 +170,7 @@ def test_totals_are_what_the_snapshots_add_up_to(seed: random.Random, share: flo
             continue
         first = False
         check(apply_frame(mirror, made)["acme"], mirror)
-        assert without_clearance(present(mirror)) == without_clearance(witness.there)  # type: ignore[arg-type]
+        assert without_clearance(present(mirror)) == without_clearance(witness.present)  # type: ignore[arg-type]
         after = all_totals(mirror)
         assert after == witness.totals
         assert all(after[peer] >= values for peer, values in before.items())
@@ -182,7 +182,7 @@ def test_totals_are_what_the_snapshots_add_up_to(seed: random.Random, share: flo
 def test_totals_continue_after_the_daemon_restarts(seed: random.Random) -> None:
     """A daemon that restarts at any time continues the totals, whatever it cannot read or list at that time.
     An interface that it cannot list has a gap."""
-    gateway, witness, run, mirror = LivingGateway(seed, indexed=1), Witness("acme", 1), Run(), empty_mirror()
+    gateway, witness, run, mirror = RandomGateway(seed, indexed=1), Witness("acme", 1), Run(), empty_mirror()
     for _ in range(30):
         now = gateway.next()
         witness.see(now)
@@ -191,11 +191,11 @@ def test_totals_continue_after_the_daemon_restarts(seed: random.Random) -> None:
         check(apply_frame(mirror, run.frame(now))["acme"], mirror)
         assert all_totals(mirror) == witness.totals
         found = present(mirror)
-        for label in found.keys() - witness.there.keys():
+        for label in found.keys() - witness.present.keys():
             assert mirror.interfaces[label].rows["acme"].gap_start
             assert {"", label} & witness.unread.keys()
             del found[label]
-        assert without_clearance(found) == without_clearance(witness.there)  # type: ignore[arg-type]
+        assert without_clearance(found) == without_clearance(witness.present)  # type: ignore[arg-type]
 
 
 @settings(max_examples=40, deadline=None)
@@ -204,7 +204,7 @@ def test_a_peer_is_present_in_one_organisation_at_a_time(seed: random.Random) ->
     """With a directory that moves peers between organisations, each present peer is present in its own
     organisation only, and no total decreases."""
     gateway, witness, run, mirror = (
-        LivingGateway(seed),
+        RandomGateway(seed),
         Witness("other", 1),
         Run("other"),
         empty_mirror("acme", "other"),
@@ -215,7 +215,7 @@ def test_a_peer_is_present_in_one_organisation_at_a_time(seed: random.Random) ->
         before = mirror.peers.receive_total[:], mirror.peers.transmit_total[:]
         for changes in apply_frame(mirror, run.frame(now)).values():
             check(changes, mirror)
-        assert without_clearance(present(mirror)) == without_clearance(witness.there)  # type: ignore[arg-type]
+        assert without_clearance(present(mirror)) == without_clearance(witness.present)  # type: ignore[arg-type]
         for interface in mirror.interfaces.values():
             for public_key, index in interface.present.items():
                 config, row = mirror.peers.config[index], mirror.peers.interface[index]
