@@ -54,4 +54,7 @@ class Admission:
             reason = "too many passwords are being checked"
             raise RefusedError(HTTPStatus.SERVICE_UNAVAILABLE, reason, Retry_After=RETRY_AFTER) from None
         self._stats.auth_failures += bool(given)
-        raise RefusedError(HTTPStatus.UNAUTHORIZED, "user and password, please", WWW_Authenticate=CHALLENGE)
+        # Closed: a client without a login must not hold a connection until `keepalive_seconds` are over.
+        raise RefusedError(
+            HTTPStatus.UNAUTHORIZED, "user and password, please", close=True, WWW_Authenticate=CHALLENGE
+        )

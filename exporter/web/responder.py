@@ -83,6 +83,7 @@ class Responder:
     ) -> web.StreamResponse:
         try:
             user = await self._admission.admit(request.headers.get("Authorization", ""), current.config)
+            connection.admitted = True
             endpoint = self.table.find(request.method, request.path)
             sent = await body.read(request, endpoint.route.max_body, self._limits.body_seconds)
             with endpoint:  # until the answer is sent: `max_concurrent` bounds the answers in memory

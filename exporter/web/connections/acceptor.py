@@ -1,7 +1,8 @@
 """Accepts connections.
 
-Each connection gets a task of its own and the TLS context that is in force when it is accepted. A
-connection above the limit is closed before its TLS handshake.
+Each connection gets a task of its own and the TLS context that is in force when it is accepted. At
+the limit, a new connection replaces the oldest one that is idle and never had a request admitted. If there
+is none, the new connection is closed before its TLS handshake.
 """
 
 from __future__ import annotations
@@ -47,12 +48,13 @@ class Acceptor:
         self._log = log
         self._listeners: tuple[socket.socket, ...] = ()
         self._accepting: list[asyncio.Task[None]] = []
-        self._connections: set[asyncio.Task[None]] = set()
+        self._tasks: set[asyncio.Task[None]] = set()  # also of connections that are being closed
+        self._open: dict[asyncio.Task[None], Connection] = {}  # oldest first
 
     @property
     def open_connections(self) -> int:
         """Connections that are open, or in their TLS handshake."""
-        return len(self._connections)
+        return len(self._open)
 
     def start(self, listeners: Collection[socket.socket]) -> None:
         """Accepts connections on these sockets, and closes them in the end."""
@@ -67,7 +69,7 @@ class Acceptor:
 
     async def close(self) -> None:
         """Closes every connection at once."""
-        await _cancel(self._connections)
+        await _cancel(self._tasks)
 
     async def _accept(self, listener: socket.socket) -> None:
         loop = asyncio.get_running_loop()
@@ -85,12 +87,29 @@ class Acceptor:
                 self._log.info("connections are accepted again")
             failing = False
             tls = self._tls()
-            if len(self._connections) >= self._limits.connections:
+            if len(self._open) >= self._limits.connections and not self._evict():
                 self._turn_away(accepted, tls)
                 continue
-            task = asyncio.create_task(self._serve(accepted, tls))
-            self._connections.add(task)
-            task.add_done_callback(self._connections.discard)
+            connection = self._protocol()
+            task = asyncio.create_task(self._serve(accepted, tls, connection))
+            self._tasks.add(task)
+            self._open[task] = connection
+            task.add_done_callback(self._ended)
+            await asyncio.sleep(0)  # a full backlog must not keep connections from sending their requests
+
+    def _ended(self, task: asyncio.Task[None]) -> None:
+        self._tasks.discard(task)
+        self._open.pop(task, None)
+
+    def _evict(self) -> bool:
+        """Closes the oldest idle connection without an admitted request; False = there is none."""
+        task = next((task for task, connection in self._open.items() if connection.evictable), None)
+        if task is None:
+            return False
+        self._stats.connections_refused += 1
+        del self._open[task]
+        task.cancel()
+        return True
 
     def _turn_away(self, accepted: socket.socket, tls: ServerTls | None) -> None:
         self._stats.connections_refused += 1
@@ -99,7 +118,7 @@ class Acceptor:
                 accepted.send(BUSY)
                 accepted.shutdown(socket.SHUT_WR)
 
-    async def _serve(self, accepted: socket.socket, tls: ServerTls | None) -> None:
+    async def _serve(self, accepted: socket.socket, tls: ServerTls | None, connection: Connection) -> None:
         """One connection, from its TLS handshake until it is lost."""
         loop = asyncio.get_running_loop()
         # The kernel ends a connection whose client acknowledges nothing any more, also while it is being
@@ -108,8 +127,8 @@ class Acceptor:
         accepted.setsockopt(socket.IPPROTO_TCP, socket.TCP_USER_TIMEOUT, milliseconds)
         handshake = self._limits.head_seconds if tls else None
         try:
-            transport, connection = await loop.connect_accepted_socket(
-                self._protocol,
+            transport, _ = await loop.connect_accepted_socket(
+                lambda: connection,
                 accepted,
                 ssl=tls.context if tls else None,
                 ssl_handshake_timeout=handshake,

@@ -30,7 +30,8 @@ def abort(transport: asyncio.WriteTransport) -> None:
 
 
 class Connection(web.RequestHandler):
-    """Speaks HTTP/1.1. `lost` is done when the connection is closed by either side.
+    """Speaks HTTP/1.1. `lost` is done when the connection is closed by either side. `admitted`: a request on
+    this connection passed the rate limit and the login.
 
     Two time limits end a connection on which nothing useful happens. `keepalive_seconds`, which aiohttp
     keeps, ends one without a next request; it is longer than a scrape interval, so that Prometheus can keep
@@ -49,6 +50,7 @@ class Connection(web.RequestHandler):
         "_log",
         "_stats",
         "_tail",
+        "admitted",
         "lost",
     )
 
@@ -73,6 +75,7 @@ class Connection(web.RequestHandler):
             auto_decompress=False,  # a small body could become a large one
         )
         self.lost: asyncio.Future[None] = loop.create_future()
+        self.admitted = False
         self._stats = stats
         self._log = log
         self._head_seconds = limits.head_seconds
@@ -82,6 +85,11 @@ class Connection(web.RequestHandler):
         self._tail = b""  # the last bytes that arrived
         self._ahead = False  # bytes arrived behind the body of the request that is answered
         self._close_later = False
+
+    @property
+    def evictable(self) -> bool:
+        """Whether no request was ever admitted and none is being answered."""
+        return not self.admitted and not self._answering
 
     def connection_made(self, transport: asyncio.BaseTransport) -> None:
         super().connection_made(transport)

@@ -208,6 +208,15 @@ def test_every_path_requires_a_password_when_there_are_users(files: WebFiles, pa
     assert b"Argus" not in body
 
 
+def test_a_connection_ends_with_a_401(files: WebFiles) -> None:
+    """The server closes a connection after a 401, so a client without a login cannot hold it."""
+    with serving(web_config=files.write(users(prometheus="right"))) as running, running.connect() as client:
+        client.sendall(b"GET /metrics HTTP/1.1\r\nHost: x\r\n\r\n")
+        answer = read_all(client)
+    assert answer.startswith(b"HTTP/1.1 401 ")
+    assert b"\r\nconnection: close\r\n" in answer.lower()
+
+
 def test_configured_headers_are_on_every_answer(files: WebFiles) -> None:
     """Refusals have them as well, and they replace the server's own headers."""
     text = (

@@ -255,10 +255,12 @@ def test_too_many_scrapes_are_refused() -> None:
 
 
 def test_too_many_connections_are_refused() -> None:
-    """A connection above the limit gets 503; after another one is closed, a new one is served."""
+    """If all connections had a request admitted, one above the limit gets 503, until another is closed."""
     with serving(limits=ConnectionLimits(connections=2)) as running:
-        with running.connect(), running.connect():
-            until(lambda: running.connections == 2)
+        with running.connect() as first, running.connect() as second:
+            for connection in (first, second):
+                connection.sendall(b"GET /-/healthy HTTP/1.1\r\nHost: x\r\n\r\n")
+                read_until(connection, b"healthy\n")
             with running.connect() as third:
                 answer = read_all(third)
             assert answer.startswith(b"HTTP/1.1 503 ")
@@ -266,6 +268,21 @@ def test_too_many_connections_are_refused() -> None:
             assert running.server.stats.connections_refused == 1
         until(lambda: not running.connections)
         assert running.get("/-/healthy")[0].status == 200
+
+
+def test_idle_connections_without_a_request_give_way() -> None:
+    """At the limit, the oldest connection without an admitted request is closed and the new one is served."""
+    with serving(limits=ConnectionLimits(connections=2)) as running, contextlib.ExitStack() as stack:
+        kept = stack.enter_context(running.connect())
+        kept.sendall(b"GET /-/healthy HTTP/1.1\r\nHost: x\r\n\r\n")
+        read_until(kept, b"healthy\n")
+        silent = stack.enter_context(running.connect())
+        until(lambda: running.connections == 2)
+        assert running.get("/-/healthy")[0].status == 200
+        assert read_all(silent) == b""
+        kept.sendall(b"GET /-/healthy HTTP/1.1\r\nHost: x\r\n\r\n")
+        read_until(kept, b"healthy\n")
+        assert running.server.stats.connections_refused == 1
 
 
 def test_stop_answers_the_scrape_under_way() -> None:
