@@ -1,7 +1,7 @@
 """The bundle: alerting rules, the configuration of Alertmanager, runbooks and dashboards in one directory.
 
-Files that a site edits (thresholds, receivers, targets, data sources) are written once and then kept; all
-others are updated. A file is replaced as a whole, so a program that reads it gets the old or the new one.
+Files that an operator edits (thresholds, receivers, targets, data sources) are written once and then kept.
+All others are updated. A file is replaced as a whole, so a program that reads it gets the old or the new one.
 """
 
 from __future__ import annotations
@@ -35,7 +35,7 @@ class BundleError(ArgusError):
 
 
 def write(directory: Path, runbooks: str = RUNBOOKS, divisor: int = 1) -> Iterator[tuple[str, bool]]:
-    """Writes the bundle; yields (name of a file, whether it was kept because the site edits it).
+    """Writes the bundle; yields (name of a file, whether it was kept because an operator edits it).
 
     `runbooks` is the address that alerts link to; `divisor` divides durations. Raises `BundleError`.
     """

@@ -1,4 +1,4 @@
-"""The command `argus-wg`. Exit codes: 0 done, 1 the answer is no or it failed, 2 wrong usage."""
+"""The command `argus-wg`. Exit codes: 0 success, 1 failed (the check or the command), 2 wrong usage."""
 
 from __future__ import annotations
 
@@ -13,7 +13,7 @@ from exporter import __version__
 from exporter.errors import ArgusError, InputError
 
 # Each command is a module with `add_arguments(parser)` and `run(arguments) -> exit code`. It is imported only
-# when it runs, so that no command waits for the libraries of another.
+# when it runs, so that a command imports only the libraries that it needs.
 COMMANDS = {
     "serve": (
         "exporter.commands.serve",
@@ -33,7 +33,7 @@ COMMANDS = {
     ),
     "maintain": (
         "exporter.commands.maintain",
-        "create, compact and drop days of records now",
+        "create, compact and drop daily partitions now",
         "argus-wg maintain --raw-days 2",
     ),
     "reclassify": (

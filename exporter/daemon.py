@@ -123,8 +123,8 @@ class Daemon:
             self._hangup.clear()
             try:
                 await loop.run_in_executor(None, read)
-            except Exception:  # the next try may succeed; without this, there would be none
-                log.exception("cannot look at the files of the directory")
+            except Exception:  # the next check may succeed; without the handler, this task would end
+                log.exception("cannot check the files of the directory")
 
     def _ready(self) -> tuple[bool, list[str]]:
         if not self._warm:

@@ -1,4 +1,4 @@
-"""Instants and days, the same everywhere: UNIX seconds in Python, `timestamptz` in SQL, days in UTC.
+"""Conversions of instants and days: UNIX seconds in Python, `timestamptz` in SQL, days in UTC.
 
 Instants are rounded to whole milliseconds, the resolution of snapshots: 1.0004 s and 0.9996 s are both 1 s.
 """

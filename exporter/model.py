@@ -39,7 +39,7 @@ class Link:
     transmit_errors: int = 0
     receive_drops: int = 0
     transmit_drops: int = 0
-    index: int = 0  # the kernel's number of it: an interface that is made again has another; 0 = not known
+    index: int = 0  # the kernel's number of it: an interface that is created again has another; 0 = not known
 
 
 @dataclass(frozen=True, slots=True)

@@ -1,4 +1,4 @@
-"""What follows from comparing readings: handshakes, endpoint changes, unanswered bytes.
+"""Compares readings: counts handshakes and endpoint changes, and finds peers that do not answer.
 
 WireGuard keeps no history. The exporter counts changes from one reading to the next, since its own start.
 The counts of a peer are forgotten when the peer is removed.
@@ -22,9 +22,9 @@ T = TypeVar("T")
 class Observed:
     """One interface: its last reading, the byte counters of an earlier one, and the counts so far.
 
-    Columns have a value for each peer of the last reading. Counters with `before` are from an earlier
-    reading, to compare with. Counters with `between` are from a reading between the two; they take the place
-    of those with `before` once they are old enough.
+    Columns have a value for each peer of the last reading. `received_before` and `transmitted_before` are the
+    counters of an earlier reading, with which the last ones are compared. `received_between` and
+    `transmitted_between` are those of a reading between the two; once old enough, they become the former.
     """
 
     source: str = ""  # as in `Reading`
@@ -154,7 +154,7 @@ def _changed(before: Sequence[Peer], after: Sequence[Peer]) -> list[int] | None:
 def _aligned(before: Observed, device: Device) -> Observed:
     """The earlier observation, in the order of the device's peers.
 
-    A new peer gets its present values, as if it had had them before: nothing is counted for it yet.
+    A new peer gets its present values as its earlier ones, so that nothing is counted for it yet.
     """
     place = {peer.public_key: index for index, peer in enumerate(before.peers)}
     found = [place.get(peer.public_key, -1) for peer in device.peers]

@@ -70,7 +70,7 @@ class Scraper:
     async def scrape(self, accept: str, gzip: bool) -> Page:
         """The page for a client. Requests during a reading, or while its first page is made, share it.
 
-        Raises whatever a reading or rendering raises: a defect, as failures to read are part of a snapshot.
+        Raises every exception of reading and rendering. Each is a defect: a failed reading raises none.
         """
         kind = self._config.metrics.schema == "native" and prefers_openmetrics(accept), gzip
         current = self._round

@@ -28,7 +28,7 @@ _SILENT = logging.Logger("silent", logging.CRITICAL + 1)
 
 MOST_MISTAKES = 20  # of one file that are reported
 
-# The rest of the file depends on these keys: a mistake that is found without them may not be one.
+# Other keys are checked against these: without them, a correct value may be reported as a mistake.
 DECISIVE = ("web_config", "allow_unauthenticated")
 
 

@@ -19,6 +19,6 @@ def work(title: str, job: Callable[[Progress], Coroutine[None, None, None]]) -> 
         with shown(title) as progress:
             asyncio.run(job(progress))
     except KeyboardInterrupt:
-        sys.stderr.write("argus-wg: interrupted; what was done is kept, run the command again to continue\n")
+        sys.stderr.write("argus-wg: interrupted; finished steps stay, run the command again to continue\n")
         return 130
     return 0

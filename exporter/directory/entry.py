@@ -13,7 +13,7 @@ Criticality = Literal["low", "normal", "high"]
 
 @dataclass(frozen=True, slots=True)
 class Entry:
-    """What the directory says about one public key; "" and None = not stated."""
+    """The settings of one public key in the directory; "" and None = not set."""
 
     public_key: str  # base64, canonical
     name: str = ""

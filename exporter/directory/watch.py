@@ -21,9 +21,9 @@ class DirectoryWatch:
     """A directory that follows its files.
 
     `current` is the directory in use, `generation` counts its replacements, `loaded_at` is the time of the
-    last one (UNIX seconds). `problems` has the mistakes of the files as they are now, by file. A mistake
-    costs as little as possible: of a directory file, the last good version of that file stays in use; of a
-    wg-quick file, the peers with a mistake have no name; all other files are used.
+    last replacement (UNIX seconds). `problems` has the mistakes of the present files, by file. A mistake
+    affects nothing else: if a directory file has one, the last good version of that file stays in use; if a
+    wg-quick file has one, the peers with a mistake have no name; all other files are used.
 
     Reading 100,000 entries takes seconds, so call from a thread; calls wait for each other. A caller that
     caches by `generation` reads `generation` before `current`.

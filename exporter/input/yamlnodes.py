@@ -1,7 +1,7 @@
-"""A YAML text as nodes that remember their line.
+"""A YAML text as nodes with their line numbers.
 
 Nodes are composed from libyaml's events. A scalar stays text until a caller decides its type, so `site: no`
-is the text "no" where a text is wanted. Duplicate keys and tags are errors: no tag ever makes an object.
+is the text "no" where a text is wanted. Duplicate keys and tags are errors, so no tag can create an object.
 """
 
 from __future__ import annotations
@@ -153,7 +153,7 @@ class _Composer:
     def _alias(self, anchor: str, line: int, field: str) -> Node:
         if anchor not in self.anchors:
             raise InputError(
-                self.file, line, field, f"*{anchor} stands for nothing", f"write &{anchor} before it"
+                self.file, line, field, f"the alias *{anchor} has no anchor", f"write &{anchor} before it"
             )
         node, size = self.anchors[anchor]
         self._count(size, line, field)

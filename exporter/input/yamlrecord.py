@@ -75,7 +75,7 @@ class Read:
 
 @dataclass(frozen=True, slots=True)
 class Mistake:
-    """Values that are each valid and contradict each other: the error goes to the line of `key`."""
+    """Values that are valid alone but contradict each other. The error names the line of `key`."""
 
     key: str
     problem: str

@@ -39,9 +39,10 @@ _log = logging.getLogger(__name__)
 
 
 class Service:
-    """The constructor may run in any thread; `start` and `stop` must run in the event loop of `read`.
+    """The running store.
 
-    The constructor raises InputError for wrong database settings. `recording` gets the state of the
+    The constructor may run in any thread; `start` and `stop` must run in the event loop of `read`. The
+    constructor raises InputError for wrong database settings. `recording` gets the state of the
     recording, `totals` has the recorded totals of each interface's peers.
     """
 

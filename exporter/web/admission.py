@@ -1,4 +1,4 @@
-"""Whether a client may ask at all: the rate limit, and then the login."""
+"""Admits or refuses a request, by the rate limit and then by the login."""
 
 from __future__ import annotations
 
@@ -27,7 +27,7 @@ class Admission:
         self._auth.close()
 
     async def admit(self, authorization: str, config: WebConfig) -> str:
-        """The user who asks; "" = the configuration has no users.
+        """The user name of the login; "" = the configuration has no users.
 
         `authorization` is the `Authorization` header. Raises `RefusedError` with status 429, 401 or 503.
         """

@@ -1,4 +1,4 @@
-"""Counts what the server does. The daemon makes metrics of the counts."""
+"""Counts answers, refusals and failures of the server. The daemon exports the counts as metrics."""
 
 from __future__ import annotations
 

@@ -16,7 +16,7 @@ import pytest
 from exporter.store.database.settings import Target
 from tests.kit.servers.postgres import PostgresServer
 
-INTERRUPTED = "argus-wg: interrupted; what was done is kept, run the command again to continue"
+INTERRUPTED = "argus-wg: interrupted; finished steps stay, run the command again to continue"
 
 
 def without_environment(monkeypatch: pytest.MonkeyPatch) -> None:

@@ -1,7 +1,7 @@
 """The families of the native schema about peers.
 
-Each series has the labels `interface` and `public_key`. Only `wireguard_peer_info` has more, to be joined
-with: a label that changes would end the series.
+Each series has the labels `interface` and `public_key`. Only `wireguard_peer_info` has more, and queries
+join with it. If other families had more labels, each change of a label would end a series and start another.
 """
 
 from __future__ import annotations

@@ -1,4 +1,7 @@
-"""Blocks of consecutive peers, kept between readings: nothing is gathered again for an unchanged peer."""
+"""The families about peers whose values follow from their configuration and their directory entries.
+
+Peers are kept in blocks between readings, so that nothing is gathered again for an unchanged peer.
+"""
 
 from __future__ import annotations
 
@@ -58,7 +61,7 @@ def describe(
 ) -> Mapping[str, tuple[str, ...]]:
     """The labels of `wireguard_peer_info` from the directory: label → a value per peer.
 
-    The name of a peer without one is its key, so that an alert can always name the peer. If no peer has an
+    A peer without a name is named by its key, so that an alert can always name the peer. If no peer has an
     entry, labels share their columns, so that a gateway without a directory needs little memory.
     """
     if any(entries):

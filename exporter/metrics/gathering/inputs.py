@@ -1,4 +1,4 @@
-"""What a page is made of: one reading of the gateway, and what the exporter knows besides."""
+"""The inputs of a page: one reading of the gateway, and the rest of the exporter's state."""
 
 from __future__ import annotations
 
@@ -14,13 +14,13 @@ from exporter.recording import RecordingState
 
 
 class RecordedTotals(Protocol):
-    """What the database holds of an interface's peers."""
+    """The recorded totals of an interface's peers."""
 
     def get(self, public_key: str) -> Sequence[int] | None:
-        """Bytes received and bytes sent across all counter resets come first; None = not known."""
+        """Its first two numbers: bytes received and sent across all counter resets. None = unknown peer."""
 
     def first_seen(self, public_key: str) -> int | None:
-        """When the peer was first recorded on this interface, in UNIX seconds; None = not known."""
+        """When the peer was first recorded on this interface, in UNIX seconds; None = unknown peer."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -38,7 +38,7 @@ class Serving:
 
 @dataclass(frozen=True, slots=True)
 class Inputs:
-    """Everything that a page is made of. `observed` and `totals` are by the label of an interface."""
+    """All inputs of a page. `observed` and `totals` are by the label of an interface."""
 
     snapshot: Snapshot
     observed: Mapping[str, Observed]

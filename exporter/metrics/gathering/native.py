@@ -1,4 +1,4 @@
-"""From a reading to the content of a page in the native schema."""
+"""Gathers the content of a page in the native schema from a reading."""
 
 from __future__ import annotations
 

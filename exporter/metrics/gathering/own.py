@@ -1,4 +1,4 @@
-"""The samples that the pages of all schemas have: of the exporter, its recording and its process."""
+"""The samples about the exporter, its recording and its process, which pages of every schema have."""
 
 from __future__ import annotations
 

@@ -1,4 +1,7 @@
-"""The columns and samples of the families about peers that change with a reading or with the records."""
+"""The families about peers whose values come from a reading or from the records.
+
+blocks.py has the families whose values follow from the configuration of a peer.
+"""
 
 from __future__ import annotations
 

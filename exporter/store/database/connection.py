@@ -123,7 +123,7 @@ async def close(connection: Connection) -> None:
 
 @contextmanager
 def errors(target: Target) -> Iterator[None]:
-    """Turn what the driver raises in the block into a `StoreError`."""
+    """Turn an error of the driver in the block into a `StoreError`."""
     try:
         yield
     except (OSError, asyncpg.PostgresError, asyncpg.InterfaceError, asyncpg.InternalClientError) as error:
@@ -131,7 +131,7 @@ def errors(target: Target) -> Iterator[None]:
 
 
 def explain(error: BaseException, target: Target) -> StoreError:
-    """The `StoreError` that an error of the driver means; its class says whether another try may succeed."""
+    """The `StoreError` for an error of the driver; its class says whether another try may succeed."""
     place = f"the database {target}"
     error = _cause(error)
     if isinstance(error, asyncpg.PostgresError):

@@ -25,7 +25,7 @@ AGAIN = 0.5  # seconds between two attempts
 
 @dataclass(frozen=True, slots=True)
 class Lock:
-    """`key`: an SQL expression. `busy`: what to say while another session holds the lock."""
+    """`key`: an SQL expression. `busy`: the message while another session holds the lock."""
 
     key: str
     busy: str

@@ -1,4 +1,4 @@
-"""What `settings` and `tls` refuse alike."""
+"""Errors and checks that `settings` and `tls` share."""
 
 from __future__ import annotations
 

@@ -56,7 +56,7 @@ class Account:
 
     @property
     def nameless(self) -> bool:
-        """Has the user no name? So it is in some containers, and with DynamicUser= without libnss-systemd."""
+        """Whether the user has no name: in some containers, or with DynamicUser= without libnss-systemd."""
         return str(self) == str(self.uid)
 
     def give(self, path: Path) -> None:

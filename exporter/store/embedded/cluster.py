@@ -201,7 +201,7 @@ async def _check_reachable(cluster: Cluster) -> None:
 
 
 async def _initdb(cluster: Cluster, binaries: Binaries) -> None:
-    """Run initdb. It reads the password as the server's user, who gets a copy of it for that time."""
+    """Run initdb as the server's user, with a temporary copy of the password file that this user owns."""
     handed = cluster.directory / "run/password"
     _write(handed, cluster.password(SUPERUSER), 0o600)
     cluster.account.give(handed)
@@ -267,7 +267,7 @@ def _write(file: Path, text: str, mode: int) -> None:
 
 
 def _hand_over(file: int | Path, state_directory: Path) -> None:
-    """Give a file that root created to the owner of the state directory, who may run the daemon next time."""
+    """Give a file of root to the owner of the state directory, because this user may run the next daemon."""
     if os.geteuid() == 0:
         owner = state_directory.stat()
         os.chown(file, owner.st_uid, owner.st_gid)

@@ -47,7 +47,7 @@ _HAS_LZ4 = "select 'lz4' = any (enumvals) from pg_settings where name = 'wal_com
 
 @dataclass(frozen=True, slots=True)
 class _Site:
-    """What one start found: the files, the programs and the socket."""
+    """The files, the programs and the socket of one start."""
 
     cluster: Cluster
     binaries: Binaries
@@ -74,7 +74,7 @@ class PrivatePostgres:
 
     @property
     def running(self) -> bool:
-        """Was it started, and not stopped? The server may be restarting."""
+        """Whether it was started and not stopped. The server may be restarting."""
         return self._guard is not None
 
     @property
@@ -114,7 +114,7 @@ class PrivatePostgres:
         self._guard = asyncio.create_task(self._keep_running(self._settled()))
 
     async def ready(self) -> Target:
-        """Start the server unless it runs, and give the login what it needs to migrate and to record.
+        """Start the server unless it runs, and grant the login the rights to migrate and to record.
 
         Returns `target`. Raises StoreError.
         """
@@ -129,7 +129,7 @@ class PrivatePostgres:
         return self.target
 
     async def stop(self) -> None:
-        """End the server within 20 s; what it confirmed is on the disk. Does nothing if it does not run."""
+        """End the server, if it runs, within 20 s. Committed transactions are on the disk."""
         if self._guard is not None:
             self._guard.cancel()
             await asyncio.gather(self._guard, return_exceptions=True)
@@ -201,7 +201,7 @@ class PrivatePostgres:
 
 
 async def would_start(state_directory: Path) -> str:
-    """Which server `start` would run, and where, for people to read. Creates nothing.
+    """A text for people: the server that `start` would run, and its directory. Creates nothing.
 
     Raises EmbeddedFailed, OSError.
     """

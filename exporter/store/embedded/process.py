@@ -96,7 +96,7 @@ class ServerProcess:
         await asyncio.gather(self._relaying, return_exceptions=True)
 
     async def _relay(self) -> None:
-        """Relay the server's log. The server blocks when nobody reads it."""
+        """Relay the server's log. If the log were not read, the server would block."""
         stream, rest = self._process.stdout, b""
         while stream and (chunk := await stream.read(1 << 16)):
             *lines, rest = (rest + chunk).split(b"\n")

@@ -28,7 +28,9 @@ async def maintain(
     today: date | None = None,
     wait: bool = True,
 ) -> bool:
-    """Do all of it now. A day is compacted `raw_days` after its end, and dropped `history_days` after it.
+    """Create, compact and drop partitions now.
+
+    A day is compacted `raw_days` after its end, and dropped `history_days` after its end.
 
     `connection`: the owner's, without a statement timeout. An interrupted run loses nothing; the next one
     continues. `today`: the server's date unless given. While another session maintains the database, this one

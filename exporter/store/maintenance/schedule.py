@@ -1,4 +1,4 @@
-"""Runs the daily maintenance: every gateway tries once an hour, and one at a time does what is left to do."""
+"""Runs the daily maintenance: every gateway tries once an hour, one gateway at a time."""
 
 from __future__ import annotations
 

@@ -22,7 +22,7 @@ where c.org_id = $1 and g.name = $2 and i.name = $3 order by c.valid_from
 
 class PeerConfigRow(AnswerRow):
     valid_from: float
-    valid_to: float | None  # None = as it is now
+    valid_to: float | None  # None = still valid
     endpoint: str
     allowed_ips: list[str]
     persistent_keepalive: int

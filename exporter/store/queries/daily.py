@@ -36,7 +36,7 @@ from (select p.peer_id, least(
 
 
 class DayBytes(NamedTuple):
-    """What a peer received and sent on a day."""
+    """The bytes that a peer received and sent on a day."""
 
     peer_id: int
     day: date

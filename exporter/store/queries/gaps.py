@@ -22,7 +22,7 @@ class Gap(AnswerRow):
     gateway: str
     interface: str | None  # None = the whole gateway
     started_at: float
-    ended_at: float | None  # None = it goes on
+    ended_at: float | None  # None = the gap is still open
     reason: str
     snapshots: int
 

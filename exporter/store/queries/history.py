@@ -45,8 +45,8 @@ async def history(
 ) -> list[Sample]:
     """The samples of a peer in a range, oldest first, at most `limit`.
 
-    When there are `limit`, continue with `start` = the last one's `taken_at`. The range is read in pieces,
-    each twice as long as the previous one, so that no day far beyond the limit is unpacked.
+    If `limit` samples are returned, continue with `start` = `taken_at` of the last one. The range is read in
+    pieces, each twice as long as the previous one, so that no day far beyond the limit is unpacked.
     """
     low, stop, piece = as_instant(start), as_instant(end), DAY
     found: list[Sample] = []

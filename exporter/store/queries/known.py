@@ -15,7 +15,7 @@ where org_id = $1 and ($2::text is null or gateway = $2) and ($3::text is null o
 
 
 class Known(AnswerRow):
-    """A peer as it is now. A peer that was removed has no configuration: its fields are None."""
+    """A peer with its present configuration, whose fields are None if the peer was removed."""
 
     peer_id: int
     gateway: str
@@ -37,5 +37,5 @@ class Known(AnswerRow):
 async def known(
     connection: Connection, org_id: int, gateway: str | None = None, interface: str | None = None
 ) -> list[Known]:
-    """All peers with their present configuration and the times they were seen; in no order."""
+    """All peers, also removed ones; in no order."""
     return await fetch(connection, Known, KNOWN, org_id, gateway, interface)

@@ -10,7 +10,7 @@ from exporter.store.queries.history import Sample
 
 
 class Rate(NamedTuple):
-    """Bytes per second between two samples. The counters did not move before the last snapshot of the two."""
+    """The mean bytes per second between two samples. Instants are UNIX seconds."""
 
     started_at: float
     ended_at: float

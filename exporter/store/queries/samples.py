@@ -1,4 +1,4 @@
-"""What the questions about samples share."""
+"""The parts that the queries on samples share."""
 
 from __future__ import annotations
 
@@ -15,7 +15,7 @@ COMPACTED = "select exists (select from argus.sample_day where org_id = $1 and d
 
 
 async def any_compacted(connection: Connection, org_id: int, first: date, last: date) -> bool:
-    """Are there compacted days from `first` to `last`?
+    """Whether there are compacted days from `first` to `last`.
 
     The other queries take the answer as an argument: with false the planner removes the part about compacted
     days from the plan.

@@ -15,8 +15,8 @@ LOOKBACK_DAYS = (1, 8, 64, 0)  # how far to look back, in turn; 0 = to the first
 
 # $1: org_id; $2: the instant; $3: where the search begins, $4: the day of that; $5: the instant's day, $6:
 # its milliseconds in that day; $7: the start of the last minutes; $8: the peers, null = all that were seen by
-# then; $9: `any_compacted`. Totals only grow, so the greatest is the last. After the last change of a peer
-# they are in its state.
+# then; $9: `any_compacted`. Totals never decrease, so the greatest total is the latest. For an instant after
+# the last change of a peer, its row of `peer_state` has the totals.
 TOTALS = """
 with near as materialized (
     select peer_id, array[max(receive_total), max(transmit_total)] as total
@@ -68,8 +68,8 @@ async def totals_at(
 ) -> dict[int, tuple[int, int]]:
     """As `totals`, at a datetime of whole milliseconds.
 
-    Each day has a sample of every peer that was configured then: yesterday answers for nearly all peers, and
-    only for the others the search goes further back.
+    Each day has a sample of every peer that was configured on it. So samples since yesterday are enough for
+    nearly all peers, and only for the others the search goes further back.
     """
     found: dict[int, tuple[int, int]] = {}
     day = instant.date()

@@ -9,8 +9,8 @@ class MonotoneClock:
     """Gives instants after `last`, in UNIX seconds.
 
     While the wall clock is behind the last instant by up to a day, instants advance by one millisecond per
-    snapshot, until the wall clock has caught up. A wall clock that is further behind is believed, and the
-    next instant is earlier than the previous one.
+    snapshot, until the wall clock has caught up. If the wall clock is further behind, its time is used, and
+    the next instant is earlier than the previous one.
     """
 
     def __init__(self, last: float = 0.0) -> None:

@@ -4,7 +4,7 @@
     total length, run, sequence, epoch, instant,       Q 16s Q Q q
     length of the body                                 Q
     body, compressed: lines of JSON, an empty line, columns of 64-bit numbers
-    the public keys of added peers, 32 bytes each, not compressed: random bytes do not get smaller
+    the public keys of added peers, 32 bytes each, not compressed, because they are random
 
 A column is written as eight planes: the lowest byte of each number first, the highest byte of each number
 last. Bytes that are nearly constant are then next to each other. Measured with 2,000 of 10,000 peers changed:

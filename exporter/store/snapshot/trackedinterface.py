@@ -1,4 +1,4 @@
-"""One interface as the tracker knows it."""
+"""One interface of a tracker: what the next frame says about it."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""The peers of one interface, as apply.py applies a frame to them."""
+"""Applies a frame to the peers of one interface."""
 
 from __future__ import annotations
 
@@ -14,7 +14,7 @@ from exporter.store.writer.totals import add_counters
 
 
 class PeerUpdate:
-    """Applies what one frame says of the peers of one interface. `changes` is by organisation; `taken_at` is
+    """Applies one frame to the peers of one interface. `changes` is by organisation; `taken_at` is
     the instant of the snapshot, in UNIX seconds."""
 
     def __init__(
@@ -54,7 +54,7 @@ class PeerUpdate:
                 slots[slot] = self._add_or_configure(self._peers.key[slots[slot]], config)
 
     def _remove_peers_without_slot(self, slots: list[int]) -> None:
-        """The first frame of an epoch that reads the interface adds every peer: the others are gone."""
+        """The first frame of an epoch that has the interface adds every peer. All others were removed."""
         added = set(slots)
         for index in [index for index in self._interface.present.values() if index not in added]:
             remove_peer(self._peers, self._interface, self._changes, index)

@@ -1,4 +1,4 @@
-"""What one frame changes in the rows of one organisation."""
+"""The changes that one frame makes to the rows of one organisation."""
 
 from __future__ import annotations
 
@@ -17,7 +17,7 @@ class Batch:
     """Properties shared by peers that each get a sample, so that few statements write all of them."""
 
     clearance: int
-    state: StateChange  # what happens to their rows of `argus.peer_state`
+    state: StateChange  # the statement for their rows of `argus.peer_state`
     active: bool  # their counters or their handshake changed
 
 

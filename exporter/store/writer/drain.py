@@ -169,7 +169,7 @@ class Drain:
         return await self._writer.write(connection, replace(frame, gateway=self._gateway), keys)
 
     def _rejection(self, entry: SpooledFrame, error: Exception) -> Unwritable:
-        """Counts the attempt."""
+        """Counts the attempt, and returns the error."""
         rejected, attempts = self._rejected
         self._rejected = entry.id, attempts + 1 if rejected == entry.id else 1
         cause = f"{type(error).__name__}: {error}"
@@ -247,8 +247,8 @@ class Drain:
 
 
 def _is_frame_error(error: Exception) -> bool:
-    """The values of the frame caused the error: the database would accept another frame."""
+    """Whether the values of the frame caused the error: the database would accept another frame."""
     if isinstance(error, asyncpg.PostgresError):
         sqlstate = error.sqlstate or ""
         return sqlstate[:2] in FRAME_ERRORS and sqlstate != INVALID_PARAMETER
-    return isinstance(error, asyncpg.InterfaceError) and isinstance(error, ValueError)  # of an argument
+    return isinstance(error, asyncpg.InterfaceError) and isinstance(error, ValueError)  # an invalid argument

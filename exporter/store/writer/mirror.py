@@ -1,4 +1,4 @@
-"""The writer's copy, in memory, of what the database holds of one gateway.
+"""The writer's copy, in memory, of one gateway's rows in the database.
 
 With it the writer knows what is new in a frame without asking the database. `load.py` fills the mirror from
 the database, `apply.py` applies frames to it. After a failed transaction the mirror may be ahead of the
@@ -138,7 +138,7 @@ class InterfaceTotals:
 
 
 class Mirror:
-    """What the database holds of one gateway."""
+    """The copy of one gateway's rows in the database."""
 
     def __init__(self, gateway: str) -> None:
         self.gateway = gateway

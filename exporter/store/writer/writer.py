@@ -29,8 +29,8 @@ class Writer:
     """Writes the frames of one gateway in order.
 
     `installation` is the identity of the state directory, the only one that may write under the gateway's
-    name; `host` is shown to people. `totals` is what the database holds, by interface, and is safe to read in
-    any thread. The writer uses one connection at a time, in the role of a collector; after a failure it can
+    name; `host` is for messages. `totals` has the totals in the database, by interface; any thread may read
+    it. The writer uses one connection at a time, in the role of a collector; after a failure it can
     be given another one.
     """
 

@@ -1,4 +1,4 @@
-"""The web configuration in force. Its files are looked at before each connection and each request."""
+"""The web configuration in force. Its files are checked for changes before each connection and request."""
 
 from __future__ import annotations
 
@@ -40,7 +40,7 @@ class WebConfigWatch:
             self._current = self._read(path)
 
     def current(self) -> Current:
-        """The configuration in force, after a look at its files."""
+        """The configuration in force. Reads changed files first."""
         if any(stamp(path) != read for path, read in self._stamps.items()):
             self.reload()
         return self._current
@@ -53,7 +53,7 @@ class WebConfigWatch:
             self._current = self._read(self._path, self._current.config)
         except (InputError, OSError) as error:
             if not isinstance(error, InputError) or not error.line:
-                self._stamps = {self._path: ()}  # the file could not be read: try again at the next look
+                self._stamps = {self._path: ()}  # the file could not be read: try again at the next check
             if str(error) != self.error:
                 self._log.error("web configuration: %s; the last good one stays in force", error)
             self.error = str(error)
@@ -62,7 +62,7 @@ class WebConfigWatch:
         self.error = ""
 
     def _read(self, path: Path, old: WebConfig | None = None) -> Current:
-        # Stamps before contents: a change in between is then seen at the next look.
+        # Stamps before contents: a change in between is then found at the next check.
         self._stamps = {path: stamp(path)}
         config = webconfig.parse(path)
         tls = None

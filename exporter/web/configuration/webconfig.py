@@ -109,7 +109,7 @@ def _rate_limit(section: Section) -> RateLimit | None:
     section.finish()
     interval = duration(text)
     if interval is None or (interval and not text[-1:].isalpha()):
-        # exporter-toolkit reads a number without a unit as nanoseconds, which nobody means.
+        # exporter-toolkit reads a number without a unit as nanoseconds. That is never intended.
         problem = "must be a duration with its unit, such as 1s or 250ms"
         raise section.error("interval", problem, "0 turns it off")
     if not interval:

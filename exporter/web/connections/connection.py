@@ -23,7 +23,7 @@ _END = b"\r\n\r\n"  # of a head, and so of a request without a body
 
 
 def abort(transport: asyncio.WriteTransport) -> None:
-    """Closes a connection at once, without sending what is not sent yet. Does nothing where it is closed."""
+    """Closes a connection at once, and drops unsent data. Does nothing if the connection is closed."""
     # In Python 3.11.2, a TLS transport that was closed twice has no connection left, and its abort() fails.
     with contextlib.suppress(AttributeError):
         transport.abort()
@@ -111,7 +111,7 @@ class Connection(web.RequestHandler):
         super().data_received(data)
 
     def close(self) -> None:
-        """Closes the connection when the request under way is answered, or at once when there is none."""
+        """Closes the connection after the answer to the present request, or at once without a request."""
         if self._answering and self._body is not None and not self._body.is_eof():
             self._close_later = True  # after super().close(), aiohttp would drop the rest of the body
         else:
@@ -135,7 +135,7 @@ class Connection(web.RequestHandler):
             self._expect_head()
 
     def abort(self) -> None:
-        """Closes the connection at once, without sending what is not sent yet."""
+        """Closes the connection at once, and drops unsent data."""
         if self.transport is not None:
             abort(self.transport)
 

@@ -1,4 +1,4 @@
-"""How many clients may be connected, and how long each may take."""
+"""Limits on the number of connections and on the time that each may take."""
 
 from __future__ import annotations
 

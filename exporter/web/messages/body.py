@@ -44,13 +44,13 @@ async def read(request: web.BaseRequest, max_bytes: int, seconds: float) -> byte
 
 
 async def discard(request: web.BaseRequest) -> None:
-    """Reads what a client still sends after it was refused, for a second and 1 MiB at most.
+    """Reads the body of a refused request, for a second and up to 1 MiB.
 
-    Many clients look for an answer only after they sent their body, and a connection that is closed before
-    resets them.
+    Many clients read the answer only after they sent the whole body. If the connection is closed earlier,
+    they get a connection reset and not the answer.
     """
     if request.headers.get("Expect"):
-        return  # the client waits to be asked for the body, and sends none
+        return  # the client sends its body only after `100 Continue`
     discarded = 0
     with contextlib.suppress(TimeoutError, ConnectionError):
         async with asyncio.timeout(DISCARD_SECONDS):
@@ -71,10 +71,10 @@ async def _whole(request: web.BaseRequest, max_bytes: int) -> bytes:
 
 
 async def _ask_for_it(request: web.BaseRequest) -> None:
-    """Lets a client send its body that waits for that, as curl does with a large one (RFC 9110, 10.1.1)."""
+    """Sends `100 Continue` if the client waits for it, as curl does with a large body (RFC 9110, 10.1.1)."""
     if request.headers.get("Expect", "").lower() == "100-continue":
         await request.writer.write(b"HTTP/1.1 100 Continue\r\n\r\n")
-        request.writer.output_size = 0  # aiohttp counts these bytes as the begin of the answer
+        request.writer.output_size = 0  # aiohttp would count these bytes as part of the answer
 
 
 def _too_large(max_bytes: int) -> RefusedError:

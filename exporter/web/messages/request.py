@@ -13,8 +13,8 @@ class Request:
     """A request that passed the limits and the login, with its body read.
 
     `path` and `query` are decoded. Header names are in lower case; the values of a header that is sent
-    several times are joined by ", ". `method` is GET for HEAD, too: the server leaves the body of the
-    answer out. `user` is the user who logged in; "" = the web configuration has no users.
+    several times are joined by ", ". `method` is also GET for HEAD: the server omits the body of the
+    answer. `user` is the user name of the login; "" = the web configuration has no users.
     """
 
     method: str

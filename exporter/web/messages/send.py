@@ -1,4 +1,4 @@
-"""Sends answers, with a deadline, and without the names of the libraries behind them."""
+"""Sends answers, with a deadline. Their headers name neither aiohttp nor Python."""
 
 from __future__ import annotations
 
@@ -16,7 +16,7 @@ ALWAYS = {"Server": "argus-wg", "Cache-Control": "no-store"}
 
 
 class SlowReaderError(Exception):
-    """The client did not take what was sent to it in time."""
+    """The client did not receive the answer in time."""
 
 
 async def send(
@@ -46,5 +46,5 @@ async def send(
 
 
 def begun(status: HTTPStatus, content_type: str, headers: Mapping[str, str]) -> web.StreamResponse:
-    """An answer of which nothing is sent yet."""
+    """An answer before its first byte is sent."""
     return web.StreamResponse(status=status, headers={**ALWAYS, "Content-Type": content_type, **headers})

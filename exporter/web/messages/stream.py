@@ -1,4 +1,4 @@
-"""Answers without an end, such as server-sent events."""
+"""Answers that are sent piece by piece, such as server-sent events."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Sends streams: each piece as it comes, for as long as the client may have it and takes it."""
+"""Sends streams, until the stream ends, the client leaves, or the client is no longer allowed."""
 
 from __future__ import annotations
 
@@ -91,7 +91,7 @@ class Streams:
                 async with self._deadline():
                     for batch in batches(
                         (piece,)
-                    ):  # under TLS, a write waits for those before, not for itself
+                    ):  # with TLS, a write waits only until the previous ones are sent
                         await response.write(batch)
                         await request.writer.drain()
 

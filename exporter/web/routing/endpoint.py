@@ -1,4 +1,4 @@
-"""A route in service."""
+"""Calls the handler of a route, counts its requests, and logs its failures."""
 
 from __future__ import annotations
 

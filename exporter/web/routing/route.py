@@ -1,4 +1,4 @@
-"""What a server answers, and with which function."""
+"""A route of a server: a path, and the function that answers its requests."""
 
 from __future__ import annotations
 

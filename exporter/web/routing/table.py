@@ -10,7 +10,7 @@ from exporter.web.messages.reply import RefusedError
 from exporter.web.routing.endpoint import Endpoint
 from exporter.web.routing.route import Route
 
-PATTERN = "*"  # the last character of a path that stands for all paths with the same begin
+PATTERN = "*"  # as the last character of a route's path: every path with this beginning
 
 
 class RouteTable:

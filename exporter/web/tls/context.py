@@ -1,4 +1,4 @@
-"""From the settings to an `ssl.SSLContext`, with the certificates as they are on disk now."""
+"""Makes an `ssl.SSLContext` from the settings and the present certificates on disk."""
 
 from __future__ import annotations
 

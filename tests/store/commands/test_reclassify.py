@@ -178,7 +178,7 @@ def test_an_interrupt_says_how_it_goes_on(file: Path, database: Target, login: T
                 assert said[1] == "another session maintains this database; waiting for it\n"
                 process.send_signal(signal.SIGINT)
                 last = process.stderr.read().splitlines()[-1]
-            assert last.startswith("argus-wg: interrupted; what was done is kept")
+            assert last.startswith("argus-wg: interrupted; finished steps stay")
             assert process.returncode == 130
 
     left = (
