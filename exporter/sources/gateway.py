@@ -6,6 +6,7 @@ import errno
 import os
 import threading
 import time
+import traceback
 from collections.abc import Callable, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass, field, replace
@@ -45,7 +46,7 @@ class PartialSnapshot:
 
     def attempt(self, source: str, interface: str, work: Callable[[], tuple[T, int]]) -> T | None:
         """Calls `work`, which returns its result and its number of retries, and adds a `Reading` of it.
-        Returns None if it failed."""
+        Returns None if it failed: an unexpected exception fails this reading and no other."""
         started = time.monotonic()
         try:
             result, retries = work()
@@ -53,6 +54,10 @@ class PartialSnapshot:
             spent = time.monotonic() - started
             retries = error.retries if isinstance(error, DumpInterrupted) else 0
             self.readings.append(_failed(source, interface, spent, error, retries))
+            return None
+        except Exception as error:
+            spent = time.monotonic() - started
+            self.readings.append(_failed(source, interface, spent, _unexpected(error)))
             return None
         spent = time.monotonic() - started
         self.readings.append(Reading(source, interface, spent, retries=retries))
@@ -160,6 +165,14 @@ class Gateway:
             for one in readers.map(read_one, wanted):
                 found.readings += one.readings
                 found.devices += one.devices
+
+
+def _unexpected(error: Exception) -> ReadError:
+    """The failure for an exception that is a fault of this program. Its text may quote what was read, so only
+    its type and its place in the code are reported."""
+    frame = traceback.extract_tb(error.__traceback__)[-1]
+    place = f"{Path(frame.filename).name}:{frame.lineno}"
+    return ReadFailed(f"reading failed unexpectedly: {type(error).__name__} at {place}", "report this fault")
 
 
 def _failed(source: str, interface: str, duration: float, error: ReadError, retries: int = 0) -> Reading:

@@ -41,6 +41,9 @@ P_RX_BYTES, P_TX_BYTES, P_ALLOWED_IPS, P_PROTOCOL_VERSION = 7, 8, 9, 10
 U16, U32, U64 = (struct.Struct("=" + letter) for letter in "HIQ")
 TIMESPEC = struct.Struct("=qq")  # seconds, nanoseconds; the nanoseconds are dropped, as in `wg show`
 NO_KEY = bytes(32)
+FIXED = frozenset(  # the attributes that a layout has before the optional ones
+    (P_PUBLIC_KEY, P_PRESHARED_KEY, P_KEEPALIVE, P_HANDSHAKE, P_RX_BYTES, P_TX_BYTES, P_PROTOCOL_VERSION)
+)
 NLA_F_NESTED = 0x8000
 
 
@@ -309,7 +312,7 @@ class Decoder:
             before is not None
             and before.size == message.size
             and _alike(before.peers, message.peers)
-            and all(secret < handshake < sent < received for secret, handshake, sent, received in offsets)
+            and all(0 < secret < handshake < sent < received for secret, handshake, sent, received in offsets)
         )
 
     def _split(self, message: Message, rest: Peer) -> None:
@@ -342,7 +345,9 @@ class Decoder:
         if known and known[0] == static:
             peer = known[1]
         else:
-            tail = walk(buffer, base + layout.size, end)
+            tail = list(walk(buffer, base + layout.size, end))
+            if not FIXED.isdisjoint(kind for kind, _, _ in tail) or _has_duplicates(tail):
+                return self._walk_peer(buffer, start, end)
             peer = _make_peer(key, keepalive, shared, version, buffer, tail)
             self._known[key] = (static, peer)
         return peer, (handshake, sent, received), layout.offsets(base)
@@ -351,12 +356,19 @@ class Decoder:
         self, buffer: bytearray, start: int, end: int
     ) -> tuple[Peer, tuple[int, int, int] | None, Offsets]:
         """Decodes a peer whose attributes have any order."""
-        found = {kind: (first, last) for kind, first, last in walk(buffer, start, end)}
+        attributes = list(walk(buffer, start, end))
         shared = False
+        for kind, first, last in attributes:  # keys first: the rest may raise
+            if kind == P_PRESHARED_KEY:
+                shared = buffer.count(0, first, last) != last - first
+                buffer[first:last] = bytes(last - first)
+        if _has_duplicates(attributes):
+            raise Malformed("a peer has an attribute twice")
+        found = {kind: (first, last) for kind, first, last in attributes}
         if P_PRESHARED_KEY in found:
             first, last = found[P_PRESHARED_KEY]
-            shared = buffer.count(0, first, last) != last - first
-            buffer[first:last] = bytes(last - first)
+            if last - first != len(NO_KEY):
+                raise Malformed(f"a preshared key has {last - first} bytes; it must have {len(NO_KEY)}")
         if P_PUBLIC_KEY not in found:
             raise Malformed("a peer has no public key")
         first, last = found[P_PUBLIC_KEY]
@@ -380,6 +392,12 @@ class Decoder:
         kinds = (P_PRESHARED_KEY, P_HANDSHAKE, P_TX_BYTES, P_RX_BYTES)
         secret, handshake, sent, received = (found.get(kind, (0, 0))[0] for kind in kinds)
         return peer, values, (secret, handshake, sent, received)
+
+
+def _has_duplicates(attributes: Sequence[tuple[int, int, int]]) -> bool:
+    """Whether a type occurs twice; padding (type 0) may."""
+    kinds = [kind for kind, _, _ in attributes if kind]
+    return len(set(kinds)) < len(kinds)
 
 
 def _is_peers_alone(buffer: bytearray, start: int, end: int) -> bool:

@@ -7,6 +7,7 @@ import json
 import os
 import shutil
 import socket
+import struct
 import subprocess
 import sys
 import threading
@@ -18,9 +19,10 @@ import pytest
 
 from exporter.config import InterfaceSettings
 from exporter.errors import ModuleMissing
-from exporter.model import Link, Snapshot
+from exporter.model import Device, Link, Snapshot
 from exporter.sources.gateway import NETNS_DIRECTORY, Gateway, other_namespaces
 from exporter.sources.netlink import resolve_family
+from exporter.sources.uapi import UapiSource
 from tests.kernel.guest.helpers import Namespace, namespace, run
 from tests.kit.daemon import make_stale_socket
 from tests.kit.paths import PROJECT
@@ -336,6 +338,29 @@ def add_links(space: Namespace, *, up: bool, names: Sequence[str]) -> None:
 
 def is_up(link: Link | None) -> bool:
     return link is not None and link.up
+
+
+def test_an_unexpected_exception_costs_one_interface(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """An exception that no reader expects fails the reading of its interface; the others are read. The
+    message has the type of the exception and its place in the code, and not its text."""
+    read = UapiSource.read
+
+    def broken(self: UapiSource, name: str) -> Device:
+        if name == "wg0":
+            raise struct.error("text that may hold a key")
+        return read(self, name)
+
+    monkeypatch.setattr(UapiSource, "read", broken)
+    with userspace(tmp_path, wg0=like_wireguard_go(reply(1)), wg1=like_wireguard_go(reply(2))):
+        snapshot = Gateway("gw", netlink=False, uapi_directory=tmp_path).read()
+    readings = {reading.interface: reading for reading in snapshot.readings}
+    assert {name: reading.reason for name, reading in readings.items()} == {
+        "": "",
+        "wg0": "failed",
+        "wg1": "",
+    }
+    assert readings["wg0"].message.startswith("reading failed unexpectedly: error at test_gateway.py:")
+    assert [device.name for device in snapshot.devices] == ["wg1"]
 
 
 LIMITED = """

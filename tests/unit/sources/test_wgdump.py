@@ -12,7 +12,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from exporter.errors import ReadError
+from exporter.errors import Malformed, ReadError
 from exporter.model import Device
 from exporter.sources import wgdump
 from exporter.sources.wgdump import Decoder
@@ -41,6 +41,14 @@ def feed(decoder: Decoder, dump: Iterable[bytes]) -> Device:
         decoder.feed(buffer, HEADER_SIZE, len(buffer))
         assert SECRET not in buffer
     return decoder.finish()
+
+
+def outcome(decoder: Decoder, dump: Iterable[bytes]) -> Device | None:
+    """The decoded device; None = the dump is refused with a `ReadError`."""
+    try:
+        return feed(decoder, dump)
+    except ReadError:
+        return None
 
 
 def by_general_decoder(dump: Sequence[bytes], monkeypatch: pytest.MonkeyPatch) -> Device:
@@ -256,6 +264,57 @@ class TestBadDumps:
         struct.pack_into("=H", message, which % (len(message) // 4) * 4, length)
         with contextlib.suppress(ReadError):  # any other exception fails the test
             Decoder().feed(message, 0, len(message))
+
+    @given(st.integers(0), st.sampled_from([0, 1, 4, 5, 8, 20, 0xFF, 0xFFFF]), st.integers(0, 11))
+    @settings(max_examples=200, deadline=None)
+    def test_a_changed_message_gives_the_same_on_every_path(self, which: int, length: int, kind: int) -> None:
+        """A message with a changed length and type of an attribute, sent again and again, raises no exception
+        but `ReadError`, and gives the general decoder's result on each path."""
+        dump = messages(HEAD, [facts(1)])[0], messages(b"", [facts(2), facts(3)])[0]
+        at = which % (len(dump[1]) // 4) * 4
+        changed = dump[0], dump[1][:at] + struct.pack("=HH", length, kind) + dump[1][at + 4 :]
+        with pytest.MonkeyPatch.context() as patch:
+            patch.setattr(wgdump, "LAYOUTS", ())
+            walked = outcome(Decoder(), changed)
+        used = Decoder()
+        for _ in range(3):
+            feed(used, dump)
+        for decoder in (Decoder(), used):
+            for _ in range(4):
+                assert outcome(decoder, changed) == walked
+
+    def test_a_short_preshared_key_is_malformed(self) -> None:
+        """A preshared key that does not have 32 bytes raises `Malformed` in each of several dumps."""
+        parts = peer_attributes(facts(1))
+        parts[1] = attribute(wgdump.P_PRESHARED_KEY, bytes(4))
+        dump = [HEAD, attribute(wgdump.PEERS | NESTED, nested(parts))]
+        decoder = Decoder()
+        for _ in range(4):
+            with pytest.raises(Malformed, match="a preshared key has 4 bytes; it must have 32"):
+                feed(decoder, dump)
+
+    def test_a_peer_without_a_preshared_key_attribute_is_read(self) -> None:
+        """A peer without the attribute of the preshared key is read in each of several dumps."""
+        parts = peer_attributes(facts(1))
+        del parts[1]
+        dump = [HEAD, attribute(wgdump.PEERS | NESTED, nested(parts))]
+        decoder = Decoder()
+        for _ in range(4):
+            assert feed(decoder, dump).transmit_bytes == [2**63 + 1]
+
+    @pytest.mark.parametrize("layouts", [wgdump.LAYOUTS, ()], ids=["layout", "walk"])
+    @pytest.mark.parametrize("which", range(9))
+    def test_a_duplicate_attribute_is_malformed(
+        self, which: int, layouts: tuple[wgdump.Layout, ...], monkeypatch: pytest.MonkeyPatch
+    ) -> None:
+        """A peer with any attribute twice raises `Malformed` on the fast path and on the general one, and no
+        preshared key is left in the buffer."""
+        monkeypatch.setattr(wgdump, "LAYOUTS", layouts)
+        parts = peer_attributes(facts(1, preshared_key=SECRET))
+        buffer = bytearray(attribute(wgdump.PEERS | NESTED, nested([*parts, parts[which]])))
+        with pytest.raises(Malformed, match="an attribute twice"):
+            Decoder().feed(buffer, 0, len(buffer))
+        assert SECRET not in buffer
 
     def test_no_error_text_holds_a_key(self) -> None:
         """The error of a malformed dump contains no private or preshared key."""
