@@ -41,39 +41,46 @@ class BasicAuth:
     async def verify(self, users: Mapping[str, bytes], user: bytes, password: bytes) -> bool:
         """Whether `users` (name → bcrypt hash) has this user with this password.
 
-        An unknown user costs as much time as a known one. Raises `OverloadedError`.
+        A wrong login costs the same time whether the user is known or not, whatever the cost of the user's
+        hash. Raises `OverloadedError`.
         """
         known = {name.encode(): password_hash for name, password_hash in users.items()}
-        password_hash = known.get(user, _decoy(users))
+        highest = _highest_cost(users)
+        password_hash = known.get(user, unmatched_hash(highest))
         # Unambiguous: the length of the name is given, and a hash contains no colon.
         login = b"%d:%b:%b:%b" % (len(user), user, password_hash, password)
         mark = hmac.digest(self._key, login, "sha256")
         if mark in self._right:
             self._right.move_to_end(mark)
             return True
-        if not await self._matches(password, password_hash) or user not in known:
+        if not await self._matches(password, password_hash, highest) or user not in known:
             return False
         self._right[mark] = None
         if len(self._right) > REMEMBERED:
             self._right.popitem(last=False)
         return True
 
-    async def _matches(self, password: bytes, password_hash: bytes) -> bool:
+    async def _matches(self, password: bytes, password_hash: bytes, highest: int) -> bool:
         if self._waiting >= WAITING:
             raise OverloadedError
         self._waiting += 1
         try:
             loop = asyncio.get_running_loop()
-            return await loop.run_in_executor(self._worker, _check, password, password_hash)
+            return await loop.run_in_executor(self._worker, _check, password, password_hash, highest)
         finally:
             self._waiting -= 1
 
 
-def _check(password: bytes, password_hash: bytes) -> bool:
+def _check(password: bytes, password_hash: bytes, highest: int) -> bool:
+    """Whether the password matches. A wrong one takes the time of a hash of the cost `highest`."""
     # bcrypt reads 72 bytes of a password, and htpasswd makes a hash of a longer one without a warning.
-    return bcrypt.checkpw(password[:72], password_hash)
+    if bcrypt.checkpw(password[:72], password_hash):
+        return True
+    # Each step of the cost doubles the time, so the costs c, c, c + 1, ..., highest - 1 add up to `highest`.
+    for cost in range(hash_cost(password_hash) or highest, highest):
+        bcrypt.checkpw(password[:72], unmatched_hash(cost))
+    return False
 
 
-def _decoy(users: Mapping[str, bytes]) -> bytes:
-    """A hash that no password matches, and that costs as much as the most expensive hash of the users."""
-    return unmatched_hash(max(hash_cost(password_hash) or 4 for password_hash in users.values()))
+def _highest_cost(users: Mapping[str, bytes]) -> int:
+    return max(hash_cost(password_hash) or 4 for password_hash in users.values())

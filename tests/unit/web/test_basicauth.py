@@ -11,7 +11,7 @@ import pytest
 
 from exporter.web.logins import basicauth
 from exporter.web.logins.basicauth import BasicAuth, OverloadedError
-from exporter.web.logins.bcrypthash import hash_cost
+from exporter.web.logins.bcrypthash import hash_cost, unmatched_hash
 from exporter.web.logins.credentials import credentials
 from tests.kit.web import password_hash
 
@@ -105,9 +105,30 @@ def test_a_flood_of_wrong_passwords_does_not_lock_out_remembered_ones() -> None:
     run(check)
 
 
-def test_an_unknown_user_costs_as_much_as_a_known_one() -> None:
-    """The password of an unknown user is compared with a hash of the same cost, which nothing matches."""
-    decoy = basicauth._decoy({"a": password_hash("p", 4).encode(), "b": password_hash("p", 6).encode()})
+@pytest.mark.parametrize("user", [b"cheap", b"middle", b"costly", b"nobody"])
+def test_an_unknown_user_costs_as_much_as_a_known_one(user: bytes, monkeypatch: pytest.MonkeyPatch) -> None:
+    """A wrong password costs as many rounds of bcrypt as the costliest hash, for each user and for none."""
+    costs = {"cheap": 4, "middle": 5, "costly": 7}
+    users = {name: password_hash("p", cost).encode() for name, cost in costs.items()}
+    rounds = []
+    compare = bcrypt.checkpw
+
+    def counted(password: bytes, hashed: bytes) -> bool:
+        rounds.append(2 ** (hash_cost(hashed) or 0))
+        return compare(password, hashed)
+
+    monkeypatch.setattr(bcrypt, "checkpw", counted)
+
+    async def check(auth: BasicAuth) -> None:
+        assert not await auth.verify(users, user, b"wrong")
+        assert sum(rounds) == 2**7
+
+    run(check)
+
+
+def test_no_password_matches_the_hash_for_unknown_users() -> None:
+    """The hash with which the password of an unknown user is compared has the cost asked for and no match."""
+    decoy = unmatched_hash(6)
     assert hash_cost(decoy) == 6
     assert not bcrypt.checkpw(b"p", decoy)
 
