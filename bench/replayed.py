@@ -47,8 +47,8 @@ def install(path: str) -> None:
         return NetlinkSocket(0, timeout, connect(path))
 
     class Replayed(KernelSource):
-        def __init__(self, timeout: float, retries: int) -> None:
-            super().__init__(timeout, retries, opener=opener, family=lambda: FAMILY)
+        def __init__(self, timeout: float, retries: int, kind: str = KIND) -> None:
+            super().__init__(timeout, retries, kind, opener=opener, family=lambda: FAMILY)
 
     read, readings = gateway.Gateway.read, count(1)
 

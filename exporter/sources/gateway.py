@@ -26,7 +26,7 @@ from exporter.errors import (
 from exporter.model import Device, Link, Reading, Snapshot
 from exporter.sourcenames import EVERY_NAMESPACE, UAPI, netlink_source
 from exporter.sources.links import links
-from exporter.sources.netlink import KIND, KernelSource, resolve_family
+from exporter.sources.netlink import KINDS, KernelSource, resolve_family
 from exporter.sources.uapi import UapiSource
 
 T = TypeVar("T")
@@ -89,7 +89,7 @@ class Gateway:
         self._netlink = netlink
         self._timeout = timeout
         self._retries = retries
-        self._kernels: dict[str, KernelSource] = {}
+        self._kernels: dict[tuple[str, str], KernelSource] = {}  # by namespace and kind
         self._uapi = UapiSource(uapi_directory, timeout) if uapi_directory else None
 
     def read(self) -> Snapshot:
@@ -111,20 +111,24 @@ class Gateway:
         if listed is None:
             return
         for link in listed:  # the links of userspace interfaces, which have other kinds
-            if link.kind != KIND:
+            if link.kind not in KINDS:
                 found.links.setdefault(link.name, link.link)
-        devices = [link for link in listed if link.kind == KIND]
-        kernel = self._kernels.setdefault(namespace, KernelSource(self._timeout, self._retries))
-        kernel.keep({link.index for link in devices})
+        devices = [link for link in listed if link.kind in KINDS]
+        kernels = {kind: self._kernel(namespace, kind) for kind in KINDS}
+        for kind, kernel in kernels.items():
+            kernel.keep({link.index for link in devices if link.kind == kind})
         if not devices and not namespace:
             found.module = _without_module(source)
         for link in devices:
             device = Device(link.name, "kernel", namespace)
             if not self._wanted(device.label):
                 continue
-            read = found.attempt(source, device.label, lambda link=link: kernel.read(link.index))  # type: ignore[misc]
+            read = found.attempt(source, device.label, lambda link=link: kernels[link.kind].read(link.index))  # type: ignore[misc]
             if read:
                 found.devices.append(replace(read, name=link.name, namespace=namespace, link=link.link))
+
+    def _kernel(self, namespace: str, kind: str) -> KernelSource:
+        return self._kernels.setdefault((namespace, kind), KernelSource(self._timeout, self._retries, kind))
 
     def _read_namespaces(self, found: PartialSnapshot) -> None:
         names = self._namespaces
@@ -140,7 +144,7 @@ class Gateway:
             except ReadError as error:
                 spent = time.monotonic() - started
                 found.readings.append(_failed(netlink_source(name), "", spent, error))
-        for gone in self._kernels.keys() - {"", *names}:
+        for gone in [key for key in self._kernels if key[0] not in {"", *names}]:
             del self._kernels[gone]
 
     def _read_userspace(self, found: PartialSnapshot) -> None:
@@ -180,15 +184,20 @@ def _failed(source: str, interface: str, duration: float, error: ReadError, retr
 
 
 def _without_module(source: str) -> Reading | None:
-    """The failed reading if the kernel has no WireGuard, which explains why no interface was found."""
+    """The failed reading if the kernel has neither WireGuard nor AmneziaWG, which explains why no interface
+    was found."""
     started = time.monotonic()
-    try:
-        resolve_family()
-    except ModuleMissing as error:
-        return _failed(source, "", time.monotonic() - started, error)
-    except ReadError:
-        return None
-    return None
+    missing: Reading | None = None
+    for kind in KINDS:
+        try:
+            resolve_family(kind)
+        except ModuleMissing as error:
+            missing = missing or _failed(source, "", time.monotonic() - started, error)
+        except ReadError:
+            return None
+        else:
+            return None
+    return missing
 
 
 def other_namespaces(directory: Path = NETNS_DIRECTORY) -> list[str]:

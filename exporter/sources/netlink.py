@@ -1,9 +1,10 @@
-"""Reads WireGuard interfaces of the kernel, in the network namespace of the calling thread."""
+"""Reads WireGuard and AmneziaWG interfaces of the kernel, in the network namespace of the calling thread."""
 
 from __future__ import annotations
 
 import struct
 from collections.abc import Callable
+from functools import partial
 
 from pyroute2.netlink import genlmsg
 from pyroute2.netlink.exceptions import NetlinkError
@@ -15,8 +16,8 @@ from exporter.sources.nlsocket import NetlinkSocket, error_of, retried
 from exporter.sources.wgdump import Decoder
 
 NETLINK_GENERIC = 16  # include/uapi/linux/netlink.h; the socket module has no name for it
-FAMILY = "wireguard"
-KIND = "wireguard"
+KIND = "wireguard"  # the name of the link kind, and of the generic netlink family
+KINDS = (KIND, "amneziawg")  # AmneziaWG adds attributes to the same protocol, which are ignored
 GENL_HEADER = struct.Struct("=BBxx")  # command, version
 INDEX_ATTRIBUTE = struct.Struct("=HHI")
 GET_DEVICE, VERSION, WGDEVICE_A_IFINDEX = 0, 1, 1
@@ -28,11 +29,11 @@ def open_generic(timeout: float) -> NetlinkSocket:
     return NetlinkSocket(NETLINK_GENERIC, timeout)
 
 
-def resolve_family() -> int:
-    """The number of the generic netlink family of WireGuard. Raises `ModuleMissing` if there is none."""
+def resolve_family(kind: str = KIND) -> int:
+    """The number of the generic netlink family of a link kind. Raises `ModuleMissing` if there is none."""
     try:
         with GenericNetlinkSocket() as generic:
-            generic.bind(FAMILY, genlmsg)
+            generic.bind(kind, genlmsg)
             return int(generic.prid)
     except NetlinkError as error:
         raise error_of(error.code) from error
@@ -41,20 +42,21 @@ def resolve_family() -> int:
 
 
 class KernelSource:
-    """Reads devices by interface index, which does not change when an interface is renamed."""
+    """Reads devices of one kind by interface index, which does not change when an interface is renamed."""
 
     def __init__(
         self,
         timeout: float = 5.0,
         retries: int = 8,
+        kind: str = KIND,
         *,
         opener: Opener = open_generic,
-        family: Callable[[], int] = resolve_family,
+        family: Callable[[], int] | None = None,
     ) -> None:
         self._timeout = timeout
         self._retries = retries
         self._open = opener
-        self._resolve = family
+        self._resolve = family or partial(resolve_family, kind)
         self._family = 0
         self._decoders: dict[int, Decoder] = {}
 

@@ -23,10 +23,12 @@ from exporter.errors import (
     PermissionMissing,
     ReadError,
 )
-from exporter.model import Device
-from exporter.sources.netlink import KernelSource, resolve_family
+from exporter.model import Device, Link
+from exporter.sources import gateway
+from exporter.sources.links import NamedLink
+from exporter.sources.netlink import KINDS, KernelSource, resolve_family
 from exporter.sources.nlsocket import BUFFER_SIZE, HEADER
-from tests.kit.servers.netlinkdump import PeerFacts, device_attributes, messages
+from tests.kit.servers.netlinkdump import PeerFacts, attribute, device_attributes, messages, peer_attributes
 from tests.kit.servers.netlinkserver import (
     FAMILY,
     Answer,
@@ -137,6 +139,58 @@ def test_this_host_says_whether_it_has_the_module() -> None:
     with contextlib.suppress(ModuleMissing):
         number = resolve_family()
     assert (number > 16) == Path("/sys/module/wireguard").exists()  # 16 and below: linux/genetlink.h
+
+
+def amnezia_parts() -> list[bytes]:
+    """A dump of an AmneziaWG interface: device attributes from 9 and peer attribute 11 are its own."""
+    peer = attribute(0, b"".join([*peer_attributes(peers(2)[1]), attribute(11, b"")]))
+    device = device_attributes("awg0", PRIVATE_KEY, PUBLIC_KEY, 51821)
+    own = [
+        attribute(9, struct.pack("=H", 4)),
+        attribute(16, struct.pack("=I", 7)),
+        attribute(24, b"<b 0x01>\0"),
+    ]
+    return [b"".join([device, *own]) + attribute(8, peer)]
+
+
+def test_attributes_of_amneziawg_are_ignored() -> None:
+    """An AmneziaWG interface is decoded like one of WireGuard, in the first dump and in the second."""
+    dump = device_dump(amnezia_parts())
+    with AnsweringKernel(dump, dump) as kernel:
+        source = source_of(kernel)
+        for _ in range(2):
+            device, _ = source.read(INDEX)
+            assert (device.name, device.listen_port, device.transmit_bytes) == ("awg0", 51821, [1])
+            assert device.peers[0].endpoint == "192.0.2.1:1001"
+
+
+def test_links_of_both_kinds_are_read_from_their_own_family(monkeypatch: pytest.MonkeyPatch) -> None:
+    """A gateway reads wireguard and amneziawg links beside each other, each through the family of its kind;
+    other kinds are not read."""
+    found = [
+        NamedLink(number, name, kind, Link(up=True))
+        for number, (name, kind) in enumerate(
+            [("wg0", "wireguard"), ("awg0", "amneziawg"), ("tun0", "tun")], 1
+        )
+    ]
+    with (
+        AnsweringKernel(device_dump(parts(peers(3)))) as plain,
+        AnsweringKernel(device_dump(amnezia_parts())) as amnezia,
+    ):
+        kernels = dict(zip(KINDS, (plain, amnezia), strict=True))
+
+        class Answered(KernelSource):
+            def __init__(self, timeout: float, retries: int, kind: str) -> None:
+                opener = kernels[kind].open
+                super().__init__(timeout, retries, kind, opener=opener, family=lambda: FAMILY)
+
+        monkeypatch.setattr(gateway, "KernelSource", Answered)
+        monkeypatch.setattr(gateway, "links", lambda *_: (found, 0))
+        snapshot = gateway.Gateway("gw", uapi_directory=None, timeout=PATIENCE).read()
+    assert [(device.label, device.listen_port) for device in snapshot.devices] == [
+        ("wg0", 51820),
+        ("awg0", 51821),
+    ]
 
 
 @pytest.mark.parametrize(
