@@ -126,7 +126,7 @@ class Site:
             yield running
 
     def check(self, *, tick: float | None = TICK, name: str = NAME) -> Counter[str]:
-        """Asserts the conservation rules once the counters stand still and no daemon runs. Returns the
+        """Asserts the conservation rules once the counters no longer change and no daemon runs. Returns the
         missing snapshots by reason, as the gaps report them. `tick`: the interval in seconds, if known."""
         records = with_connection(self.records, lambda connection: read(connection, name))
         return conserved(self.gateway, kept_by(self.state), records, tick)

@@ -264,7 +264,7 @@ def test_instances_are_compared_as_far_as_they_are_known(before: str, after: str
 
 
 def test_an_interface_that_cannot_be_read_keeps_its_state() -> None:
-    """An interface whose reading, source or namespaces failed is unread and not gone, and others may
+    """An interface whose reading, source or namespaces failed is unread and not removed, and others may
     exist."""
     blue, utun = replace(WG0, namespace="blue"), Device("utun", "userspace")
     all_three = moment(*(with_peers(device, [row(1, 1, 2, 3)]) for device in (WG0, blue, utun)))
