@@ -22,18 +22,20 @@ hypothesis.settings.load_profile("argus")
 
 
 def pytest_configure() -> None:
-    """Keeps a run in the background from handing on that it ignores signals, as with nohup(1) or `&`.
+    """Handles SIGINT and SIGHUP if they are ignored, as in a run with nohup(1) or `&`.
 
-    The commands that tests start and interrupt would ignore them too, and never end.
+    Otherwise the commands that tests start would inherit this, and tests could not interrupt them.
     """
     for number in (signal.SIGINT, signal.SIGHUP):
         if signal.getsignal(number) is signal.SIG_IGN:
-            signal.signal(number, lambda *_: None)  # a handler is not inherited; pytest itself goes on
+            signal.signal(
+                number, lambda *_: None
+            )  # child processes do not inherit a handler; pytest continues
 
 
 @pytest.hookimpl(tryfirst=True)
 def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
-    """The longest first, so that no worker is left with one of them when the others have ended."""
+    """Starts the longest tests first, so that no worker runs one of them alone at the end."""
     items.sort(key=lambda item: workers.position(item.nodeid))
 
 
@@ -48,9 +50,10 @@ def pytest_runtest_makereport(
 ) -> Generator[None, pytest.TestReport, pytest.TestReport]:
     """Keeps the garbage collector from running while pytest reports a failure.
 
-    pytest parses the source of the failed test. If the collector finds an asyncio task whose exception nobody
-    retrieved, the logged traceback is parsed in the middle of that, which Python 3.11.2 answers with "AST
-    constructor recursion depth mismatch" (python/cpython#106905), and pytest ends with an internal error.
+    pytest parses the source of the failed test. If the collector runs meanwhile and finds an asyncio task
+    with an exception that was not retrieved, the source of its traceback is parsed within the other one.
+    Python 3.11.2 then raises "AST constructor recursion depth mismatch" (python/cpython#106905), and pytest
+    ends with an internal error.
     """
     if call.excinfo is None or not gc.isenabled():
         return (yield)

@@ -76,7 +76,7 @@ def test_a_module_imports_what_the_table_says(path: Path) -> None:
 
 
 def test_each_row_is_of_modules_that_exist() -> None:
-    """The table names no room that the package does not have, neither as a row nor as an import."""
+    """Each room that the table names, in a row or as an import, exists in the package."""
     names = [str(path.relative_to(PACKAGE).with_suffix("")) for path in MODULES]
     for pattern, allowed in rows():
         assert any(fnmatchcase(name, pattern) for name in names), pattern

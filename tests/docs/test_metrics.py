@@ -85,7 +85,7 @@ def test_units_are_those_of_the_names() -> None:
 
 
 def test_readme_lists_the_families_of_peers_and_interfaces() -> None:
-    """The table of the README has each of these families with its type, and no other."""
+    """The README's table has each family about peers and interfaces with its type, and no other family."""
     shown = {one: row[1] for row in rows(PAGES["README.md"], "metric") for one in spelled(names(row[0])[0])}
     assert shown.pop("wireguard_exporter_*") == ""
     assert shown == {family.name: family.kind for family in (*PEER_FAMILIES, *INTERFACE_FAMILIES)}

@@ -66,7 +66,7 @@ def known_keys(folder: Path, section: str) -> set[str]:
 
 
 def test_the_table_of_keys_is_complete(folder: Path) -> None:
-    """The table has exactly the keys that the file may have."""
+    """The table has exactly the keys that a web configuration file may have."""
     listed = {key.strip("`") for row in table("key") for key in row[0].split(", ")}
     assert listed == known_keys(folder, "tls_server_config") | {
         "http2",

@@ -1,4 +1,4 @@
-"""Hard words do not return: documentation, alerts, and the comments and texts of the program are plain."""
+"""Documentation, alerts, comments and texts of the program contain no word of a list of hard words."""
 
 from __future__ import annotations
 

@@ -147,8 +147,8 @@ def recorded_totals() -> dict[tuple[str, str], int]:
 
 @needs_root
 def test_a_mesh_from_start_to_end(tmp_path: Path) -> None:
-    """Both exporters show handshakes, one peer never connects, one becomes silent; Ctrl-C removes
-    everything."""
+    """Both exporters show handshakes, one peer never connects, one peer is disconnected, and Ctrl-C
+    removes everything."""
     with demo(tmp_path / "output", "--silent-after", "4") as run:
         until("the exporters", lambda: run.said("Running"))
         expected = {"hamburg-office", "elbe-gauge", "ada-laptop", "lisbon-gateway"}
@@ -186,7 +186,7 @@ def test_a_mesh_from_start_to_end(tmp_path: Path) -> None:
 
 @needs_root
 def test_a_killed_demo_is_removed_by_the_next(tmp_path: Path) -> None:
-    """After SIGKILL namespaces and processes stay; the next demo removes them first."""
+    """After SIGKILL of a demo its namespaces and processes remain, and the next demo removes them first."""
     with demo(tmp_path / "first") as first:
         until("the first demo", lambda: first.said("Running"))
         first.process.kill()

@@ -1,4 +1,4 @@
-"""What is shipped: a wheel with everything in it, one version everywhere, requirements that are locked."""
+"""The package: a wheel with every file, one version everywhere, and locked requirements."""
 
 from __future__ import annotations
 
@@ -28,7 +28,7 @@ STALE = "build/lib/exporter/removed.py"  # what an older build left in the tree
 
 @pytest.fixture(scope="module")
 def tree(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """A copy of the tree as a clone has it, with what an older build left in it."""
+    """A copy of the tree as a clone has it, and with the files that an older build left."""
     folder = clone(tmp_path_factory.mktemp("tree"))
     (folder / STALE).parent.mkdir(parents=True)
     (folder / STALE).write_text("REMOVED = True\n")
@@ -59,7 +59,7 @@ def metadata(wheel: zipfile.ZipFile, name: str = "METADATA") -> Message:
 
 class TestWheel:
     def test_has_every_module_and_the_type_marker(self, wheel: zipfile.ZipFile) -> None:
-        """The package, migrations, the bundle and deploy/, and nothing else: no tests, no benchmarks."""
+        """The wheel has the package, the migrations, the bundle and deploy/, and no tests or benchmarks."""
         shipped = {name for name in wheel.namelist() if ".dist-info/" not in name}
         sources = [path for kind in ("*.py", "*.sql") for path in (PROJECT / "exporter").rglob(kind)]
         there = {str(path.relative_to(PROJECT)) for path in sources}
@@ -68,7 +68,7 @@ class TestWheel:
         assert shipped == there | bundled | deploy | {"exporter/py.typed"}
 
     def test_says_what_it_is(self, wheel: zipfile.ZipFile) -> None:
-        """Name, version, licence, addresses and the command that it installs."""
+        """The metadata has the name, the version, the licence, the addresses and the command `argus-wg`."""
         about = metadata(wheel)
         assert (about["Name"], about["Version"]) == ("argus-wireguard", __version__)
         assert about["License-Expression"] == "Apache-2.0"
@@ -87,7 +87,7 @@ class TestWheel:
         assert b"Apache License\n                           Version 2.0" in licence
 
     def test_runs_without_the_tree(self, wheel: zipfile.ZipFile, tmp_path: Path) -> None:
-        """What was built answers `--version` and the help of every command, from where it was unpacked."""
+        """The unpacked wheel answers `--version` and the help of every command."""
         wheel.extractall(tmp_path)
         for arguments in (["--version"], ["serve", "--help"], ["show", "--help"], ["demo", "--help"]):
             command = [sys.executable, "-m", "exporter.cli", *arguments]
@@ -154,19 +154,19 @@ def normal(requirement: str) -> str:
 @pytest.mark.parametrize("name", [RUNTIME, DEVELOPMENT])
 class TestRequirements:
     def test_every_line_is_one_version_with_hashes(self, name: str) -> None:
-        """Nothing is installed that was not hashed when it was locked."""
+        """Each locked requirement has exactly one version and the hashes of its files."""
         locked = requirements(name)
         assert len(locked) > 10
         assert all(hashes for _, hashes in locked.values())
 
     def test_no_index_is_named(self, name: str) -> None:
-        """Where packages come from is the installing machine's own affair."""
+        """The locked requirements name no package index, so that each host uses its own."""
         text = (PROJECT / name).read_text()
         assert "://" not in text
         assert not re.search(r"^\s*(--(extra-)?index-url|--find-links|-i|-f)\b", text, re.MULTILINE)
 
     def test_every_dependency_is_locked(self, name: str) -> None:
-        """What pyproject.toml asks for is there, in a version that it allows."""
+        """Each dependency in pyproject.toml is locked in a version that pyproject.toml allows."""
         wanted = list(PYPROJECT["dependencies"])
         if name == DEVELOPMENT:
             wanted += PYPROJECT["optional-dependencies"]["dev"]
@@ -181,6 +181,6 @@ def numbers(version: str) -> list[int]:
 
 
 def test_both_locks_agree() -> None:
-    """What the tests run with is what is shipped: the same versions."""
+    """The tests run with the same versions that are shipped."""
     runtime, development = requirements(RUNTIME), requirements(DEVELOPMENT)
     assert runtime.items() <= development.items()

@@ -142,8 +142,8 @@ def test_the_server_is_killed_amid_writes(berlin: Site, server: PostgresServer) 
 
 
 def test_the_server_is_away_for_fifty_snapshots(berlin: Site, server: PostgresServer) -> None:
-    """While the database is away for fifty snapshots, scrapes work and the daemon is ready; then all are
-    recorded."""
+    """While the database is unavailable for fifty snapshots, scrapes work and the daemon is ready;
+    afterwards all snapshots are recorded."""
     with berlin.daemon() as running:
         until_recorded(running, 1)
         with killed(server):
@@ -192,7 +192,8 @@ def test_another_session_holds_a_lock(berlin: Site) -> None:
 
 
 def test_the_daemon_is_killed_at_random(berlin: Site) -> None:
-    """A daemon that is killed repeatedly continues after each start, and records how long it was away."""
+    """A daemon that is killed repeatedly continues after each start, and records a gap for the time when
+    it did not run."""
     for _ in range(5):
         with berlin.daemon():
             time.sleep(random.uniform(0, 8 * TICK))
@@ -279,8 +280,8 @@ def lifetime(running: Daemon) -> dict[str, tuple[int, ...]]:
 
 
 def test_the_spool_is_on_a_full_disk(tmp_path: Path, server: PostgresServer) -> None:
-    """With the server away and the disk full, lost snapshots are reported; when the server returns, the
-    daemon recovers and a gap has their number."""
+    """While the database is unavailable and the disk is full, lost snapshots are reported; afterwards the
+    daemon recovers, and a gap has their number."""
     (tmp_path / "state").mkdir()
 
     def drill() -> None:
@@ -315,7 +316,8 @@ def test_the_spool_is_on_a_full_disk(tmp_path: Path, server: PostgresServer) -> 
 
 
 def test_the_clock_is_set_back_an_hour(berlin: Site) -> None:
-    """After a step back of the clock nothing is lost or reordered, and a gap covers the inexact instants."""
+    """After the clock is set back by an hour, no snapshot is lost or reordered, and a gap covers the
+    inexact instants."""
     file = berlin.folder / "argus.yml"
     file.write_text(
         f"gateway: gw\nstate_directory: {berlin.state}\ndirectory: {{wg_quick: []}}\n{berlin.database}"

@@ -35,7 +35,7 @@ wg set wg0 peer "$(wg genkey | wg pubkey)" allowed-ips 192.0.2.2/32
 
 
 def missing() -> str:
-    """Why this cannot be tried here, "" if it can."""
+    """Why the test cannot run on this host, "" if it can."""
     if shutil.which("curl") is None:
         return "needs curl"
     if not Path("/dev/net/tun").exists():
@@ -104,7 +104,7 @@ def write_configuration(root: DebianRoot) -> Path:
 
 @contextmanager
 def serving(root: DebianRoot, *options: str) -> Iterator[Path]:
-    """`argus-wg serve` in the root, which ends well and without a traceback in its log."""
+    """`argus-wg serve` in the root. At the end it must stop cleanly, without a traceback in its log."""
     log = root.folder / "root/serve.log"
     start = root.command("sh", "-c", 'echo $$ >/run/serve.pid; exec argus-wg serve "$@"', "sh", *options)
     with log.open("wb") as file:
@@ -120,7 +120,7 @@ def serving(root: DebianRoot, *options: str) -> Iterator[Path]:
 
 
 def eventually(attempt: Callable[[], subprocess.CompletedProcess[str]], log: Path) -> str:
-    """What a command prints, once it succeeds."""
+    """The output of a command, after it succeeded."""
     deadline = time.monotonic() + PATIENCE
     while (done := attempt()).returncode != 0:
         assert time.monotonic() < deadline, f"{done.stdout}{done.stderr}{log.read_text()}"

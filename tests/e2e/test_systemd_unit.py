@@ -1,4 +1,4 @@
-"""deploy/argus-wg.service and its drop-in, judged by systemd and by what the daemon really does."""
+"""deploy/argus-wg.service and its drop-in, checked by systemd and against the system calls of the daemon."""
 
 from __future__ import annotations
 
@@ -53,7 +53,7 @@ def settings(file: Path) -> dict[str, list[str]]:
 
 
 def analyze(*arguments: str) -> str:
-    """What systemd-analyze prints; it has to succeed."""
+    """The output of systemd-analyze, which must succeed."""
     command = ["systemd-analyze", "--no-pager", *arguments]
     done = subprocess.run(command, capture_output=True, text=True, timeout=30, check=False)
     assert done.returncode == 0, done.stdout + done.stderr
@@ -188,7 +188,8 @@ def test_the_daemon_makes_no_system_call_that_the_unit_refuses(trace: str) -> No
 
 @needs_strace
 def test_the_daemon_opens_no_other_sockets_and_no_writable_code(trace: str) -> None:
-    """Its address families are those of the unit, and MemoryDenyWriteExecute refuses it nothing."""
+    """The daemon opens only sockets of the unit's address families, and does nothing that
+    MemoryDenyWriteExecute refuses."""
     families = set(re.findall(r" socket\((AF_[A-Z0-9]+)", trace))
     assert "AF_INET" in families
     assert families <= set(settings(UNIT)["RestrictAddressFamilies"][0].split())

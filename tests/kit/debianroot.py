@@ -58,17 +58,17 @@ class DebianRoot:
         return [*inside, "chroot", str(self.folder), *words]
 
     def outside(self, *words: str) -> list[str]:
-        """`words` as a program of the host runs them, in the network of the root."""
+        """`words` as a command of the host that runs in the root's network."""
         return ["nsenter", "--target", str(self.keeper), "--net", *words]
 
     def run(self, script: str, network: bool = False) -> str:
-        """A shell script in the root: all that it printed. An error fails the test with the same."""
+        """The output of a shell script in the root. If the script fails, the test fails with this output."""
         done = self.attempt(script, network)
         assert done.returncode == 0, f"{script}\nended with {done.returncode}:\n{done.stdout}"
         return done.stdout
 
     def attempt(self, script: str, network: bool = False) -> subprocess.CompletedProcess[str]:
-        """The same, whatever its exit code is."""
+        """The exit code and the output of a shell script in the root."""
         return subprocess.run(
             self.command("sh", "-ec", script, network=network),
             env=dict(self.environment),
@@ -82,7 +82,7 @@ class DebianRoot:
 
 
 def missing() -> str:
-    """Why no root can be made here, "" if one can."""
+    """Why no root can be created on this host, "" if it can."""
     if os.geteuid() != 0:
         return "needs root, for debootstrap and chroot"
     for tool in TOOLS:
@@ -95,7 +95,7 @@ def missing() -> str:
 
 
 def unreachable() -> str:
-    """Why packages of Debian 12 cannot be had, "" if they can."""
+    """Why packages of Debian 12 cannot be downloaded, "" if they can."""
     mirror = next((site for site, suite in sources() if suite == RELEASE), None)
     if mirror is None:
         return "needs a source of Debian 12 in the configuration of apt"
@@ -134,7 +134,7 @@ def debian_root() -> Iterator[DebianRoot]:
 
 @contextlib.contextmanager
 def _kept(folder: Path) -> Iterator[int]:
-    """The process id of the keeper; every process of the root ends before it."""
+    """The process id of the keeper. All processes of the root end before the keeper ends."""
     start = ["unshare", *NAMESPACES, "--fork", "--kill-child", "sh", "-c", BEGIN, "sh", str(folder)]
     with subprocess.Popen(start, stdout=subprocess.PIPE) as process:
         try:
@@ -164,7 +164,7 @@ def _bootstrap(folder: Path) -> None:
 
 
 def _configure_apt(folder: Path) -> None:
-    """The host's sources and its way to them; no questions, and no services, which a chroot does not run."""
+    """Configures apt with the host's sources and proxy, without questions, and without starting services."""
     lines = [f"deb {site} {suite} main\n" for site, suite in sources()]
     (folder / "etc/apt/sources.list").write_text("".join(lines))
     dump = subprocess.run(["apt-config", "dump", "Acquire"], capture_output=True, text=True, check=True)
@@ -197,7 +197,7 @@ def _environment(folder: Path) -> dict[str, str]:
 
 
 def _carried(folder: Path, value: str) -> str:
-    """The value of a setting; what it names of the host's files is copied into the root."""
+    """The value of a setting. A file of the host that the value names is copied into the root."""
     source = Path(value)
     if not source.is_absolute() or not source.exists():
         return value

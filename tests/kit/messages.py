@@ -28,9 +28,9 @@ class Messages:
         self._known: dict[tuple[str, bool], bool] = {}
 
     def can_write(self, text: str, *, more: bool = False) -> bool:
-        """Can this text be written? `more`: a text that begins with it is enough."""
+        """Whether the program can write this text or, with `more`, a text with this beginning."""
         if (text, more) not in self._known:
-            self._known[text, more] = False  # while it is looked for: no text is explained by itself
+            self._known[text, more] = False  # during the search, so that a text is not its own value
             self._known[text, more] = any(self._fits(text, pieces, more) for pieces in self._literals)
         return self._known[text, more]
 
@@ -56,7 +56,7 @@ class Messages:
 
 
 def _says_something(pieces: Pieces) -> bool:
-    """Without a word of its own, a literal would explain any text."""
+    """Whether the fixed parts of a literal have a word; otherwise the literal would match any text."""
     fixed = set(filter(None, pieces))
     return bool(fixed) and (any(map(WORD.search, fixed)) or fixed <= JOINTS)
 

@@ -88,7 +88,7 @@ def test_libraries_are_quiet(capsys: pytest.CaptureFixture[str]) -> None:
 
 
 def test_starting_again_replaces_the_first(capsys: pytest.CaptureFixture[str]) -> None:
-    """After a second start, each line is written once, in the second form."""
+    """After the log was started twice, each line is written once, in the form of the second start."""
     logs.start("info", "text")
     logs.start("info", "json")
     logging.getLogger("argus").info("once")

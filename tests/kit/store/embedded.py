@@ -23,7 +23,7 @@ T = TypeVar("T")
 
 @contextlib.contextmanager
 def state_directory(parent: str = "") -> Iterator[Path]:
-    """A state directory as a service has it: that of root can be passed by PostgreSQL's user."""
+    """A state directory as a service has it. If root owns it, PostgreSQL's user may traverse it."""
     with directory(parent) as state:
         state.chmod(0o711 if os.geteuid() == 0 else 0o700)
         yield state

@@ -154,7 +154,7 @@ class RandomGateway:
         self._now = START
 
     def next(self) -> Moment:
-        """One interval later."""
+        """The snapshot after one more interval."""
         self._now += 30
         frequent, rare = (self._peer, self._traffic), (self._interface, self._reset, self._order)
         events = (*frequent, *frequent, *rare, self._configure, self._write_directory)

@@ -108,10 +108,8 @@ def test_policies_contain_only_settings(database: Target) -> None:
 
 
 def test_every_key_begins_with_the_organisation(database: Target) -> None:
-    """No foreign key refers to another organisation, and no unique key reveals another's row.
-
-    Otherwise an error about a duplicate would tell that a row of another organisation exists.
-    """
+    """Every key begins with org_id; otherwise an error about a duplicate would reveal a row of another
+    organisation."""
     rows = ask(
         database,
         "select c.relname, i.indkey[0] = a.attnum from pg_index i join pg_class c on c.oid = i.indrelid "

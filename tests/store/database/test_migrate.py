@@ -45,7 +45,7 @@ def test_migrations_are_numbered_without_gaps() -> None:
 
 
 def test_a_fresh_database_gets_all_of_them_once(database: Target) -> None:
-    """The first run applies every migration in order and reports each; the second applies none."""
+    """The first run applies every migration in order and reports each; the second run applies none."""
     said: list[str] = []
     progress = Progress(Work(), said.append)
     assert version(database) == 0

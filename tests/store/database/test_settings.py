@@ -203,7 +203,8 @@ def test_what_a_context_verifies(tmp_path: Path) -> None:
 
 
 def test_where_authorities_come_from(tmp_path: Path) -> None:
-    """They come from PGSSLROOTCERT or ~/.postgresql/root.crt; with `system` or without both, the system's."""
+    """Certificate authorities come from PGSSLROOTCERT or ~/.postgresql/root.crt; with `system`, or without
+    both, from the system."""
     root = tmp_path / ".postgresql/root.crt"
     root.parent.mkdir()
     make_pair(tmp_path, "authority").cert.rename(root)

@@ -401,7 +401,8 @@ class TestRefusals:
 
     @pytest.mark.parametrize("name", ["long" * 40, "with a space, and a 'quote'"])
     def test_a_path_that_is_not_suitable_for_a_socket(self, empty: Path, made: Path, name: str) -> None:
-        """The socket is then in a temporary directory, closed to others, which is removed after the stop."""
+        """If the path is not suitable for a socket, the socket is in a temporary private directory, which
+        is removed after the stop."""
         state = empty / name
         state.mkdir()
         state.chmod(0o711)
@@ -430,7 +431,7 @@ class TestRefusals:
         assert "cannot be used" in refusal(private(state))
 
     def test_a_directory_that_may_not_be_written(self, empty: Path) -> None:
-        """The error names the file and the system's reason."""
+        """If the directory is not writable, the error names the file and the system's reason."""
         empty.chmod(0o555)
         with without_privilege():
             assert refusal(private(empty)) == f"{empty}/postgres.lock: Permission denied"

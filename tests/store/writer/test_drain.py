@@ -170,7 +170,8 @@ def test_waiting_frames_are_recorded_in_order(target: Target, spool: Spool) -> N
 def test_a_damaged_frame_is_left_out(
     target: Target, spool: Spool, tmp_path: Path, caplog: pytest.LogCaptureFixture
 ) -> None:
-    """It gives one log line and a gap for the next frame to record; the frames around it are recorded."""
+    """A damaged frame causes one log line and a gap in the next frame, and the frames around it are
+    recorded."""
     keep(spool, *one_peer(5))
     spool.close()
     with contextlib.closing(sqlite3.connect(tmp_path / "spool.sqlite")) as file, file:
@@ -192,8 +193,8 @@ def test_a_damaged_frame_is_left_out(
 def test_a_frame_that_the_database_always_rejects(
     target: Target, spool: Spool, caplog: pytest.LogCaptureFixture
 ) -> None:
-    """After a few attempts it is left out; the failure and the loss are logged once each, and later frames
-    are recorded."""
+    """A frame that the database always rejects is left out after a few attempts; its failure and its loss
+    are logged once each, and later frames are recorded."""
     ask(target, "alter table argus.sample add constraint refused check (receive_total <> 3)")
     keep(spool, *one_peer(5))
     recording = drain(target, spool)
@@ -236,8 +237,8 @@ def test_a_database_that_refuses_the_login(
 
 
 def test_a_schema_that_is_too_new(target: Target, spool: Spool) -> None:
-    """Nothing is written, and the recording state gives the reason, until the schema has the right
-    version."""
+    """While the schema is too new, nothing is written and the recording state gives the reason; then the
+    frames are recorded."""
     keep(spool, *one_peer(3))
     ask(target, "insert into argus.migration (version, name) values (9999, 'too new')")
     seen: list[str] = []

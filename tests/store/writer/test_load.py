@@ -65,7 +65,8 @@ def states(target: Target) -> list[tuple[object, ...]]:
 
 
 def test_a_deleted_state_is_made_again(target: Target) -> None:
-    """Its totals start from zero with the peer's next change, and other peers lose nothing."""
+    """The totals of a peer whose state was deleted start at zero with its next change, and other peers
+    lose nothing."""
 
     async def work(recorder: Recorder) -> None:
         await recorder.write(frame(1, device(**added((1, 0, 10, 0), (2, 0, 20, 0)))))
@@ -78,7 +79,8 @@ def test_a_deleted_state_is_made_again(target: Target) -> None:
 
 
 def test_a_deleted_peer_is_new_with_the_next_keyframe(target: Target) -> None:
-    """Nothing is written for it until then; its totals start at the current counters."""
+    """A deleted peer is recorded again with the next keyframe, not earlier, and its totals start at the
+    current counters."""
 
     async def work(recorder: Recorder) -> None:
         await recorder.write(frame(1, device(**added((1, 0, 10, 0), (2, 0, 20, 0)))))
@@ -95,7 +97,8 @@ def test_a_deleted_peer_is_new_with_the_next_keyframe(target: Target) -> None:
 
 
 def test_a_deleted_configuration_is_recorded_with_the_next_keyframe(target: Target) -> None:
-    """Until then the peer's totals continue without a configuration."""
+    """The totals of a peer whose configuration was deleted continue, and the next keyframe records its
+    configuration."""
 
     async def work(recorder: Recorder) -> None:
         await recorder.write(frame(1, device(**added((1, 0, 10, 0)))))
@@ -111,8 +114,8 @@ def test_a_deleted_configuration_is_recorded_with_the_next_keyframe(target: Targ
 
 
 def test_a_peer_that_moved_while_the_daemon_was_stopped(target: Target) -> None:
-    """It stays present in its former organisation until the gateway writes there again. Then it is removed
-    from it, without the bytes that it moved since."""
+    """A peer that moved to another organisation while the daemon was stopped is removed from the former
+    one by the next frame for it, without the bytes that the peer transferred since."""
     theirs = replace(CONFIG, organisation="rival")
 
     async def work(recorder: Recorder) -> None:
@@ -130,7 +133,7 @@ def test_a_peer_that_moved_while_the_daemon_was_stopped(target: Target) -> None:
 
 
 def test_a_gateway_name_that_postgresql_cannot_store(target: Target) -> None:
-    """After a restart the gateway is found under the escaped name."""
+    """A gateway with a name that PostgreSQL cannot store is found after a restart under the escaped name."""
 
     async def work(recorder: Recorder) -> None:
         for number in (1, 2):

@@ -91,8 +91,8 @@ def test_a_history_of_a_gateway_is_recorded_exactly(target: Target, number: int)
 
 
 def test_frames_that_were_not_kept(target: Target) -> None:
-    """After frames that were not kept, the next frame records the changes, also peers that appeared and
-    disappeared in between."""
+    """The next kept frame records the changes of frames that were not kept, also of peers that appeared
+    and disappeared in between."""
     seed, witness = random.Random(11), Witness("acme", 1)
     gateway, run = RandomGateway(seed), Run()
 
@@ -251,8 +251,8 @@ def test_peers_of_several_organisations(target: Target) -> None:
 
 
 def test_a_clock_that_is_set_back_by_days(target: Target) -> None:
-    """Two snapshots of one instant give two rows of `argus.snapshot` and one sample with the larger totals.
-    The state keeps the instant of the latest sample."""
+    """Two snapshots of one instant give two rows of `argus.snapshot` and one sample with the larger
+    totals, and the state keeps the instant of the latest sample."""
 
     async def work(recorder: Recorder) -> None:
         await recorder.write(frame(1, device(**added((1, 0, 100, 100))), at=START))
@@ -286,7 +286,8 @@ def test_each_day_has_its_partition_and_a_row_for_each_peer(target: Target) -> N
 
 
 def test_a_frame_with_an_unknown_slot(target: Target) -> None:
-    """It raises LookupError, none of it is written, and the next frame is."""
+    """A frame with an unknown slot raises LookupError, nothing of it is written, and the next frame is
+    written."""
 
     async def work(recorder: Recorder) -> None:
         await recorder.write(frame(1, device(**added((1, 0, 1, 1)))))

@@ -80,7 +80,7 @@ def test_an_interval_changes_the_busy_peers() -> None:
 
 
 def test_contenders_take_turns() -> None:
-    """Each runs once per round, in the same order, and is prepared each time."""
+    """Each contender is prepared and runs once per round, in the same order."""
     turns: list[str] = []
 
     def contender(name: str) -> float:

@@ -109,7 +109,8 @@ def test_both_contenders_write_the_same_traffic(written: Database) -> None:
 
 
 def test_the_login_of_the_queries_is_only_a_reader(written: Database) -> None:
-    """It is no superuser, it does not bypass row-level security, and it sees no rows without a scope."""
+    """The login of the queries is no superuser, does not bypass row-level security, and sees no rows
+    without a scope."""
     connection = written.connect(written.reader, "argus_reader")
     query = "select current_user::text, rolsuper or rolbypassrls from pg_roles where rolname = session_user"
     assert tuple(written.run(connection.fetch(query))[0]) == ("argus_reader", False)

@@ -145,7 +145,7 @@ def test_every_mistake_of_the_configuration_is_found(
     ],
 )
 def test_no_mistake_is_invented(tmp_path: Path, text: str, mistakes: list[str]) -> None:
-    """After a mistake, the check reports no further mistake that the file does not have."""
+    """Of a file with several mistakes, exactly these mistakes are reported."""
     file = tmp_path / "argus-wg.yml"
     file.write_text(text)
     assert [mistake.field for mistake in checkfiles.config_mistakes(file)] == mistakes
@@ -175,7 +175,7 @@ def test_directory_files_are_read_one_by_one(gateway: Path, capsys: pytest.Captu
 
 
 def test_overlapping_directory_files_fail_together(gateway: Path) -> None:
-    """Two files that are each valid and contradict each other fail."""
+    """Two files that are each valid but contain the same peer fail."""
     for name in ("a.yml", "b.yml"):
         gateway.with_name(name).write_text(f"peers: {{'{'A' * 43}=': {{name: x}}}}\n")
     gateway.write_text(gateway.read_text().replace("{wg_quick: []}", "{files: [a.yml, b.yml], wg_quick: []}"))

@@ -312,7 +312,8 @@ def test_mindflavor_switches_are_off_by_default() -> None:
 
 
 def test_mindflavor_remote_ip_is_an_address_alone() -> None:
-    """The address has neither brackets nor zone, the port is a label, and an unknown endpoint has none."""
+    """`remote_ip` has neither brackets nor zone, the port is another label, and an unknown endpoint has
+    neither label."""
     peers = by_key(
         mindflavor_page(snapshot_of(gateway().devices[0]), remote_ip=True), "wireguard_sent_bytes_total"
     )

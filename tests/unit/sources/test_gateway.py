@@ -213,7 +213,8 @@ class TestModule:
 @needs_root
 class TestNamespaces:
     def test_a_missing_namespace(self, tmp_path: Path) -> None:
-        """It gives a failed reading that names it, and the namespace is not created."""
+        """A configured namespace that does not exist gives a failed reading with its name, and is not
+        created."""
         missing = f"argus-missing-{os.getpid()}"
         with namespace() as space, userspace(tmp_path, wg0=like_boringtun(reply(1))):
             snapshot = gateway(tmp_path, namespaces=(missing, space.name)).read()
@@ -281,8 +282,8 @@ class TestNamespaces:
         assert other_namespaces(tmp_path / "missing") == []
 
     def test_a_userspace_interface_has_the_link_of_its_name(self, tmp_path: Path) -> None:
-        """Its link counters come from the namespace that it is in; the daemon's own namespace is searched
-        first."""
+        """The link counters of a userspace interface come from the namespace with a link of its name; the
+        daemon's own namespace is searched first."""
         with (
             namespace() as own,
             namespace() as other,

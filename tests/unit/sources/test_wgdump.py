@@ -331,7 +331,8 @@ class TestBadDumps:
 
 
 def test_a_message_with_a_private_key_is_never_remembered() -> None:
-    """After a split first peer the attributes of the device are sent again; no such message is remembered."""
+    """No message with attributes of the device is remembered, also when they are sent again after a split
+    first peer."""
     decoder = Decoder()
     first = messages(HEAD, [facts(1)])
     again = HEAD + attribute(wgdump.PEERS | NESTED, nested(peer_attributes(facts(2))))

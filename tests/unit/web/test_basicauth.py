@@ -165,7 +165,8 @@ def basic(text: bytes) -> str:
     ],
 )
 def test_credentials_are_read_as_rfc_7617_says(header: str, expected: tuple[bytes, bytes] | None) -> None:
-    """The first colon ends the name; other schemes and malformed values are no credentials."""
+    """The first colon of the credentials ends the user name; other schemes and malformed values are no
+    credentials."""
     assert credentials(header) == expected
 
 

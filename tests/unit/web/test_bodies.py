@@ -102,7 +102,7 @@ PROTECTED = pytest.mark.parametrize("protected", [False, True], ids=["plain", "t
 @PROTECTED
 @pytest.mark.parametrize("size", [0, 1, 70_000, MAX_BODY])
 def test_a_body_arrives_whole(tmp_path: Path, protected: bool, size: int) -> None:
-    """The handler gets every byte of a body up to the maximum, and the user who logged in."""
+    """The handler gets every byte of a body up to the maximum, and the user name of the login."""
     body = bytes(range(256)) * (size // 256) + b"x" * (size % 256)
     with site(tmp_path, protected) as server:
         response, answer = server.ask("POST", "/graphql", body)
@@ -163,7 +163,8 @@ def test_a_connection_is_kept_from_body_to_body(tmp_path: Path, protected: bool)
 
 
 def test_a_head_behind_a_body_has_a_deadline(tmp_path: Path) -> None:
-    """After the answer to a body, a head that begins and never ends is cut off."""
+    """When a head begins after the answer to a body and does not end, the connection is closed at the
+    deadline."""
     with site(tmp_path, False, ConnectionLimits(head_seconds=0.2)) as server, server.raw() as connection:
         connection.sendall(server.head("POST /graphql", "Content-Length: 3") + b"abc")
         read_until(connection, b"POST 3\n")
@@ -212,7 +213,7 @@ def test_a_body_without_an_end_is_not_kept(tmp_path: Path) -> None:
 
 @PROTECTED
 def test_a_body_that_is_too_slow_is_refused(tmp_path: Path, protected: bool) -> None:
-    """A body that does not end within its time is 408, a byte now and then notwithstanding."""
+    """A body that does not end within its time limit gets 408, even if a byte arrives now and then."""
     limits = ConnectionLimits(body_seconds=0.3)
     with site(tmp_path, protected, limits) as server, server.raw() as connection:
         connection.sendall(server.head("POST /graphql", "Content-Length: 1000"))

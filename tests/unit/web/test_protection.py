@@ -139,7 +139,7 @@ def test_the_curve_is_that_of_the_file(files: WebFiles, curve: str, used: str) -
 
 @pytest.mark.parametrize("farewell", ["close", "keep-alive"])
 def test_a_tls_connection_may_be_ended_by_either_side(files: WebFiles, farewell: str) -> None:
-    """Neither a client nor a server that closes a TLS connection causes an exception."""
+    """When a client or the server closes a TLS connection, no exception is raised."""
     with serving(web_config=files.write(TLS)) as running:
         context = client_context(files.authority)
         for _ in range(3):

@@ -63,7 +63,7 @@ def test_routes_of_one_path_share_it_by_method() -> None:
     [("/", "GET, HEAD"), ("/api", "GET, HEAD, POST"), ("/scim/v2/Users/7", "GET, HEAD, PUT")],
 )
 def test_a_method_without_a_route_is_not_allowed(path: str, allowed: str) -> None:
-    """The refusal has status 405 and lists the methods of the path, and of no other one."""
+    """A method without a route is refused with status 405 and the list of the path's methods."""
     with pytest.raises(RefusedError) as refused:
         table(*ROUTES).find("PATCH", path)
     assert refused.value.reply.status == HTTPStatus.METHOD_NOT_ALLOWED
@@ -72,7 +72,7 @@ def test_a_method_without_a_route_is_not_allowed(path: str, allowed: str) -> Non
 
 @pytest.mark.parametrize("path", ["/scim/v2", "/api/", "/API", "", "/*", "*"])
 def test_a_path_without_a_route_is_not_found(path: str) -> None:
-    """The refusal has status 404, whatever the method."""
+    """A path without a route is refused with status 404, for every method."""
     for method in ("GET", "PATCH"):
         with pytest.raises(RefusedError) as refused:
             table(*ROUTES).find(method, path)

@@ -90,7 +90,7 @@ def test_readiness_says_why_not() -> None:
 
 
 def test_a_failed_scrape_leaks_nothing_and_is_logged_once(caplog: pytest.LogCaptureFixture) -> None:
-    """Two failed scrapes are 500 without the error; the log has the error once, and its end once."""
+    """Two failed scrapes get 500 without the error's text; the failure is logged once, and its end once."""
     failing = True
 
     async def scrape(accept: str, gzip: bool) -> Page:

@@ -1,4 +1,4 @@
-"""Answers without an end, over real sockets: plain, and with TLS and a login."""
+"""Answers that are sent piece by piece, over real sockets: plain, and with TLS and a login."""
 
 from __future__ import annotations
 
@@ -85,7 +85,7 @@ class Site:
 
     @contextlib.contextmanager
     def raw(self, protocol: str = "HTTP/1.1") -> Iterator[socket.socket]:
-        """A connection on which the stream was asked for, and nothing is read."""
+        """A connection that has requested the stream and reads nothing."""
         with contextlib.ExitStack() as stack:
             connection = stack.enter_context(self.running.connect())
             if self.tls:
@@ -116,7 +116,8 @@ def site(
 
 @PROTECTED
 def test_a_piece_is_sent_as_soon_as_it_comes(tmp_path: Path, protected: bool) -> None:
-    """The client has the head before the first piece, and each piece before the next is made."""
+    """The client receives the head before the first piece is made, and each piece before the next one is
+    made."""
     with site(tmp_path, protected) as server, server.listening() as response:
         assert (response.status, response.headers["Content-Type"]) == (200, EVENTS)
         assert response.headers["X-Accel-Buffering"] == "no"
@@ -196,7 +197,8 @@ def test_a_stream_ends_when_its_client_leaves(
 def test_a_failing_stream_is_cut_off(
     tmp_path: Path, protected: bool, caplog: pytest.LogCaptureFixture
 ) -> None:
-    """The client sees that the answer is incomplete; the log has the first failure, and the end of it."""
+    """When a stream fails, its client sees an incomplete answer; the first failure and the end of the
+    failures are logged."""
     with caplog.at_level(logging.INFO), site(tmp_path, protected) as server:
         for number, piece in enumerate((b"error", b"error", b"end"), start=1):
             with server.raw() as connection:
@@ -236,7 +238,7 @@ def test_streams_count_against_the_limits(tmp_path: Path, protected: bool) -> No
 
 
 def test_streams_count_as_connections(tmp_path: Path) -> None:
-    """With every connection taken by a stream, the next client is turned away."""
+    """While streams use all connections, the next client is refused."""
     with (
         site(tmp_path, False, ConnectionLimits(connections=2)) as server,
         server.listening(),

@@ -65,7 +65,8 @@ def test_info_has_the_description(interface: str, description: dict[str, list[st
 
 @given(st.lists(st.lists(st.none() | st.integers(0, 2), min_size=3, max_size=3), min_size=1, max_size=8))
 def test_kept_text_is_equal_to_new_text(history: list[list[int | None]]) -> None:
-    """After any changes of values, also to absent and back, kept and new text are equal, also compressed."""
+    """After any changes of values, also to absent and back, kept text equals newly made text, plain and
+    compressed."""
     block = block_of("abc")
     kept = BlockText("wg0", block.keys)
     for values in history:

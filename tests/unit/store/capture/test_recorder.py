@@ -229,8 +229,8 @@ def test_every_interval_is_kept_or_reported(
 
 
 def test_a_clock_that_is_set_back(tmp_path: Path, caplog: pytest.LogCaptureFixture) -> None:
-    """After a step back by an hour and a restart, instants advance; a gap is reported when the clock is
-    right."""
+    """After the clock is set back by an hour and a restart, instants advance, and a gap is reported when
+    the clock has caught up."""
     with rig(tmp_path) as daemon, caplog.at_level(logging.INFO):
         daemon.spooler.append(at(0))
         daemon.spooler.append(at(30))
@@ -251,7 +251,7 @@ def test_a_clock_that_is_set_back(tmp_path: Path, caplog: pytest.LogCaptureFixtu
 
 
 def test_a_clock_that_is_set_back_by_days(tmp_path: Path, caplog: pytest.LogCaptureFixture) -> None:
-    """After a step back by days, instants go back once, and a gap of no length is reported."""
+    """After the clock is set back by days, instants go back once, and a gap of no length is reported."""
     with rig(tmp_path) as daemon, caplog.at_level(logging.INFO):
         daemon.spooler.append(at(0))
         daemon.spooler.append(at(-1800))

@@ -41,7 +41,7 @@ def test_two_in_one_millisecond_differ() -> None:
 
 
 def test_instants_advance_slowly_until_the_clock_has_caught_up() -> None:
-    """After a step back by an hour, `behind` is an hour, then decreases to zero."""
+    """After the clock is set back by an hour, `behind` is an hour and then decreases to zero."""
     clock = MonotoneClock(NOON)
     instants = [(clock.next(wall), clock.behind) for wall in (NOON - 3600, NOON - 1, NOON + 1)]
     assert instants == [(NOON + 0.001, 3600.001), (NOON + 0.002, 1.002), (NOON + 1, 0)]

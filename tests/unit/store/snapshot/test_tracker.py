@@ -288,7 +288,8 @@ def test_a_failed_listing_hides_nothing_that_was_read() -> None:
 
 
 def test_an_interface_unread_at_a_keyframe_adds_its_peers_later() -> None:
-    """Its first frame in the epoch contains all of its peers, and the resets since it was last read."""
+    """The first frame in the epoch that has the interface adds all of its peers, with the resets since its
+    last reading."""
     frames = tracker()
     kept(frames, wg0(row(1, 1, 20, 30), row(2, 1, 20, 30), row(3)))
     kept(frames, moment(failed=failure("netlink", "wg0")), keyframe=True)

@@ -130,7 +130,7 @@ def rows_of(changes: Changeset) -> str:
 
 
 def test_the_documented_example() -> None:
-    """The table in the docstring is what these frames give."""
+    """The frames of the example in the docstring of apply.py give the rows of its table."""
     mirror = empty_mirror()
     apply_frame(mirror, frame(1, device(**added((1, 0, 400, 0))), at=START))
     mirror.peers.receive_total[0] = 9400
@@ -232,7 +232,8 @@ def test_a_peer_is_present_in_one_organisation_at_a_time(seed: random.Random) ->
 
 
 def test_the_first_frame_of_a_gateway() -> None:
-    """It gives an interface, its configuration, and peers with state, sample and configuration."""
+    """The first frame of a gateway gives an interface, its configuration, and peers with state, sample and
+    configuration."""
     mirror = empty_mirror()
     changes = apply_frame(mirror, frame(1, device(**added((1, SEEN, 100, 50), (2, 0, 0, 0)))))["acme"]
     assert [row.label for row in changes.new_interfaces] == ["wg0"]
@@ -245,7 +246,7 @@ def test_the_first_frame_of_a_gateway() -> None:
 
 
 def test_a_keyframe_without_changes() -> None:
-    """It adds a row to `argus.snapshot`, and no other row."""
+    """A keyframe without changes adds a row to `argus.snapshot`, and no other row."""
     mirror = empty_mirror()
     peers = added((1, SEEN, 100, 50), (2, 0, 0, 0))
     apply_frame(mirror, frame(1, device(**peers)))
@@ -272,8 +273,8 @@ def test_a_reset_adds_the_carried_bytes_and_the_whole_counter() -> None:
 
 
 def test_another_instance_is_a_reset() -> None:
-    """After a reboot the whole counter is added although it is larger than before. An index that could not be
-    read does not make another instance, and is not stored."""
+    """The whole counters of another instance are added, also larger ones; an index that could not be read
+    is not another instance, and is not stored."""
     mirror = empty_mirror()
     apply_frame(mirror, frame(1, device(**added((1, SEEN, 100, 50)))))
     changes = apply_frame(mirror, frame(2, device(instance="boot:0", **changed((0, SEEN, 110, 50)))))["acme"]
@@ -285,7 +286,8 @@ def test_another_instance_is_a_reset() -> None:
 
 
 def test_a_peer_that_was_removed_and_returns() -> None:
-    """Its row is used again, with a new row of its configuration, and its counters started from zero."""
+    """A peer that was removed and returns uses its row again, with a new row of its configuration, and its
+    counters were reset."""
     mirror = empty_mirror()
     apply_frame(mirror, frame(1, device(**added((1, SEEN, 100, 50)))))
     changes = apply_frame(mirror, frame(2, device(removed=[0])))["acme"]
@@ -331,8 +333,8 @@ def test_an_interface_that_could_not_be_listed_is_not_removed() -> None:
 
 
 def test_an_interface_that_comes_back_continues_its_counters() -> None:
-    """It comes back as the same instance, so differences are added. A peer that is not on it at that time,
-    and returns later, was reset."""
+    """When an interface comes back as the same instance, differences are added, but a peer that returns to
+    it later was reset."""
     mirror = empty_mirror()
     apply_frame(mirror, frame(1, device(**added((1, SEEN, 100, 50), (2, SEEN, 100, 50)))))
     changes = apply_frame(mirror, frame(2, removed=["wg0"]))["acme"]
@@ -347,8 +349,8 @@ def test_an_interface_that_comes_back_continues_its_counters() -> None:
 
 
 def test_an_interface_that_was_read_and_removed_within_one_frame() -> None:
-    """The reading is applied before the removal: when the interface is back, its counters are compared with
-    that reading."""
+    """The reading is applied before the removal, so the counters of an interface that is back are compared
+    with that reading."""
     mirror = empty_mirror()
     apply_frame(mirror, frame(1, device(**added((1, SEEN, 100, 50)))))
     apply_frame(mirror, frame(3, device(removed=[0], **changed((0, SEEN, 120, 50))), removed=["wg0"]))
@@ -358,8 +360,8 @@ def test_an_interface_that_was_read_and_removed_within_one_frame() -> None:
 
 
 def test_a_gap_is_open_while_an_interface_is_not_read() -> None:
-    """It starts at the last reading, is opened once, and ends with the first frame that reads the interface.
-    An interface that was never read has no gap."""
+    """A gap starts at the last reading of an interface, is opened once, and ends with its next reading; an
+    interface that was never read has no gap."""
     mirror = empty_mirror()
     apply_frame(mirror, frame(1, device(**added((1, 0, 1, 1)))))
     changes = apply_frame(mirror, frame(2, unread=[("wg0", "timeout"), ("wg9", "timeout")]))["acme"]
@@ -401,7 +403,8 @@ def test_the_first_frame_of_a_day_gives_every_peer_a_sample() -> None:
 
 
 def test_an_interface_that_was_unread_at_midnight() -> None:
-    """Its peers get their samples from the first frame of the day that reads it."""
+    """The peers of an interface that was unread at midnight get their samples of the day from the first
+    frame that reads it."""
     mirror = empty_mirror()
     day = START // DAY * DAY
     apply_frame(mirror, frame(1, device(**added((1, 0, 1, 1))), at=day + 1000))
@@ -450,8 +453,8 @@ def test_clearance_is_raised_and_never_lowered() -> None:
 
 
 def test_a_peer_that_moves_to_another_organisation() -> None:
-    """It is removed from the old one, and new in the other, where its total starts at the counter. When it
-    moves back, bytes that were counted for the other organisation are not counted again."""
+    """A peer that moves is removed from the old organisation and new in the other, where its total starts
+    at its counter; no byte is counted in both organisations."""
     mirror = empty_mirror("acme", "beta")
     apply_frame(mirror, frame(1, device(**added((1, SEEN, 100, 50)))))
     beta = replace(CONFIG, organisation="beta")
@@ -468,7 +471,7 @@ def test_a_peer_that_moves_to_another_organisation() -> None:
 
 
 def test_a_slot_of_an_unknown_peer_waits_for_a_keyframe() -> None:
-    """Nothing is written for a slot whose peer was added by a frame that is lost."""
+    """Nothing is written for a slot whose peer was added by a lost frame, until a keyframe adds the peer."""
     mirror = empty_mirror()
     apply_frame(mirror, frame(1, device(**added((1, 0, 1, 1)))))
     mirror.set_slots({"wg0": [key(1), key(2)]})
@@ -513,7 +516,7 @@ def test_names_that_postgresql_does_not_take_are_escaped() -> None:
 
 
 def test_the_organisations_of_a_frame() -> None:
-    """They are the gateway's organisation and those of the peers that the frame configures."""
+    """The organisations of a frame are the gateway's and those of the peers that the frame configures."""
     peers = added((1, 0, 1, 1), config=replace(CONFIG, organisation="beta"))
     assert organisations(frame(1, device(**peers))) == {"acme", "beta"}
     assert organisations(frame(1, organisation="gamma")) == {"gamma"}
