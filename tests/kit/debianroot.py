@@ -183,7 +183,7 @@ def _environment(folder: Path) -> dict[str, str]:
     settings = {name: os.environ[name] for name in ENVIRONMENT if name in os.environ}
     command = [sys.executable, "-m", "pip", "config", "list"]
     listed = subprocess.run(command, capture_output=True, text=True, check=True).stdout
-    for line in listed.splitlines():
+    for line in sorted(listed.splitlines(), key=lambda line: line.startswith(":env:")):  # it has precedence
         name, _, value = line.partition("=")
         option = name.rpartition(".")[2].upper().replace("-", "_")
         settings[f"PIP_{option}"] = str(ast.literal_eval(value))
