@@ -24,7 +24,7 @@ NAMESPACES = ("--mount", "--pid", "--net")
 PATIENCE = 300.0  # seconds; a bound for one command
 # What programs other than pip read; a value may be the path of a file or folder.
 ENVIRONMENT = ("SSL_CERT_FILE", "REQUESTS_CA_BUNDLE", "http_proxy", "https_proxy", "no_proxy")
-# Mounts as a Debian has them. The first process of the new namespaces then keeps them.
+# The mounts of a Debian. The first process of the new namespaces keeps them.
 BEGIN = """
 set -e
 ip link set lo up
@@ -32,14 +32,13 @@ mount -t proc proc "$1/proc"
 mount -t sysfs -o ro sysfs "$1/sys"
 mount --rbind /dev "$1/dev"
 mount -t tmpfs -o mode=755 tmpfs "$1/run"
-echo ready
-exec sleep infinity
+exec chroot "$1" sh -c "echo ready; exec sleep infinity"
 """
 
 
 @dataclass(frozen=True)
 class DebianRoot:
-    """A root that is entered. `keeper` is the process whose namespaces it has."""
+    """A running root. `keeper` is the first process in it, which keeps its namespaces."""
 
     folder: Path
     keeper: int
@@ -47,19 +46,12 @@ class DebianRoot:
 
     def command(self, *words: str, network: bool = False) -> list[str]:
         """`words` as they are run in the root: in its own network, or with `network` in the host's."""
-        inside = [
-            "nsenter",
-            "--target",
-            str(self.keeper),
-            "--mount",
-            "--pid",
-            *([] if network else ["--net"]),
-        ]
-        return [*inside, "chroot", str(self.folder), *words]
+        entered = ["--mount", "--pid", "--root", "--wd", *([] if network else ["--net"])]
+        return ["nsenter", f"--target={self.keeper}", *entered, *words]
 
     def outside(self, *words: str) -> list[str]:
         """`words` as a command of the host that runs in the root's network."""
-        return ["nsenter", "--target", str(self.keeper), "--net", *words]
+        return ["nsenter", f"--target={self.keeper}", "--net", *words]
 
     def run(self, script: str, network: bool = False) -> str:
         """The output of a shell script in the root. If the script fails, the test fails with this output."""
