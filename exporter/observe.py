@@ -12,10 +12,19 @@ from itertools import compress, count
 from operator import is_not, ne
 from typing import TypeVar
 
-from exporter.model import Device, Peer, Snapshot
+from exporter.model import Device, Peer, Snapshot, split_endpoint
 from exporter.sourcenames import source_of
 
 T = TypeVar("T")
+
+
+@dataclass(frozen=True, slots=True)
+class Moves:
+    """How the endpoint of a peer changed. A return is a change to the endpoint before the last one."""
+
+    previous: str  # the endpoint before the present one
+    address_changes: int  # without changes of the port only
+    returns: int
 
 
 @dataclass(slots=True)
@@ -40,6 +49,7 @@ class Observed:
     transmitted_between: Sequence[int] = ()
     handshakes: list[int] = field(default_factory=list)  # counted so far
     endpoint_changes: list[int] = field(default_factory=list)  # counted so far
+    moves: Mapping[str, Moves] = field(default_factory=dict)  # public key → of peers that moved
     allowed_ips_changed_at: Mapping[str, float] = field(default_factory=dict)  # public key → UNIX seconds
 
     def unanswered(self, index: int) -> bool:
@@ -86,22 +96,26 @@ def observe(before: Observed, device: Device, read_at: float = 0.0, look_back: f
     """The observation after one more reading of a device. `read_at` is in UNIX seconds."""
     changed = _changed(before.peers, device.peers)
     old = before if changed is not None else _aligned(before, device)
-    handshakes, moves = old.handshakes, old.endpoint_changes
+    handshakes, changes = old.handshakes, old.endpoint_changes
     if old.last_handshake != device.last_handshake:
         handshakes = handshakes.copy()
         for place in compress(count(), map(ne, old.last_handshake, device.last_handshake)):
             handshakes[place] += device.last_handshake[place] != 0
-    places = range(len(moves)) if changed is None else changed
+    places = range(len(changes)) if changed is None else changed
     moved = [place for place in places if _moved(old.peers[place], device.peers[place])]
     rerouted = {
         device.peers[place].public_key: read_at
         for place in places
         if old.peers[place].allowed_ips != device.peers[place].allowed_ips
     }
+    moves = old.moves
     if moved:
-        moves = moves.copy()
+        changes = changes.copy()
+        moves = dict(moves)
         for place in moved:
-            moves[place] += 1
+            changes[place] += 1
+            now = device.peers[place]
+            moves[now.public_key] = _move(moves.get(now.public_key), old.peers[place].endpoint, now.endpoint)
     observed = Observed(
         source=source_of(device),
         read_at=read_at,
@@ -110,7 +124,8 @@ def observe(before: Observed, device: Device, read_at: float = 0.0, look_back: f
         receive_bytes=device.receive_bytes,
         transmit_bytes=device.transmit_bytes,
         handshakes=handshakes,
-        endpoint_changes=moves,
+        endpoint_changes=changes,
+        moves=moves,
         allowed_ips_changed_at={**old.allowed_ips_changed_at, **rerouted}
         if rerouted
         else old.allowed_ips_changed_at,
@@ -138,6 +153,13 @@ def _look_back(observed: Observed, old: Observed, seconds: float) -> None:
 
 def _moved(then: Peer, now: Peer) -> bool:
     return bool(then.endpoint and now.endpoint and then.endpoint != now.endpoint)
+
+
+def _move(before: Moves | None, then: str, now: str) -> Moves:
+    """The moves of a peer after its endpoint changed from `then` to `now`."""
+    before = before or Moves("", 0, 0)
+    changed = split_endpoint(then)[0] != split_endpoint(now)[0]
+    return Moves(then, before.address_changes + changed, before.returns + (now == before.previous))
 
 
 def _changed(before: Sequence[Peer], after: Sequence[Peer]) -> list[int] | None:
@@ -177,6 +199,11 @@ def _aligned(before: Observed, device: Device) -> Observed:
         transmitted_between=column(before.transmitted_between, transmitted),
         handshakes=column(before.handshakes, nothing),
         endpoint_changes=column(before.endpoint_changes, nothing),
+        moves={
+            peer.public_key: before.moves[peer.public_key]
+            for peer in (device.peers if before.moves else ())
+            if peer.public_key in before.moves
+        },
         allowed_ips_changed_at={
             peer.public_key: before.allowed_ips_changed_at[peer.public_key]
             for peer in (device.peers if before.allowed_ips_changed_at else ())

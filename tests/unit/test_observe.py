@@ -70,6 +70,29 @@ def test_endpoint_changes_are_counted_from_one_known_to_another() -> None:
     assert observed([here], [kept_alive]).endpoint_changes == [0]
 
 
+def test_addresses_and_returns_are_counted() -> None:
+    """A change of the port is not one of the address; a return is to the endpoint before the last."""
+    here, there, port = "192.0.2.1:1000", "192.0.2.2:1000", "192.0.2.1:2000"
+
+    def moves(*endpoints: str) -> tuple[int, int]:
+        (made,) = observed(*([row(1, endpoint=endpoint)] for endpoint in endpoints)).moves.values()
+        return made.address_changes, made.returns
+
+    assert moves(here, there) == (1, 0)
+    assert moves(here, port) == (0, 0)
+    assert moves(here, there, here, there, there) == (3, 2)
+    assert moves(here, port, here) == (0, 1)
+    assert moves(here, there, port, here) == (2, 0)
+    assert observed([row(1, endpoint=here)], [row(1, endpoint=here)]).moves == {}
+
+
+def test_moves_follow_their_peer() -> None:
+    """The moves of a peer are kept when other peers come, and forgotten when the peer is removed."""
+    first = [row(1, endpoint=HERE)], [row(1, endpoint=THERE)]
+    assert observed(*first, [row(2), row(1, endpoint=HERE)]).moves[key(1)].returns == 1
+    assert observed(*first, [row(2)]).moves == {}
+
+
 @pytest.mark.parametrize(
     ("received", "sent", "unanswered"), [(10, 21, True), (10, 20, False), (11, 21, False), (11, 20, False)]
 )

@@ -99,4 +99,14 @@ ALLOWED_IPS_CHANGED = Family(
     "gauge",
     "UNIX time of the last change of the peer's allowed IPs since the exporter started, if any.",
 )
-SOME_PEERS_FAMILIES = (UNKNOWN, ALLOWED_IPS_CHANGED)
+ENDPOINT_ADDRESS_CHANGES = Family(
+    "wireguard_peer_endpoint_address_changes_total",
+    "counter",
+    "Changes of the address of the peer's endpoint since the exporter started, if the endpoint changed.",
+)
+ENDPOINT_RETURNS = Family(
+    "wireguard_peer_endpoint_returns_total",
+    "counter",
+    "Changes of the peer's endpoint back to the previous one since the exporter started, if it changed.",
+)
+SOME_PEERS_FAMILIES = (UNKNOWN, ALLOWED_IPS_CHANGED, ENDPOINT_ADDRESS_CHANGES, ENDPOINT_RETURNS)

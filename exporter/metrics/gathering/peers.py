@@ -11,7 +11,9 @@ from exporter.metrics.declarations.content import Tables
 from exporter.metrics.declarations.family import Family
 from exporter.metrics.declarations.peers import (
     ALLOWED_IPS_CHANGED,
+    ENDPOINT_ADDRESS_CHANGES,
     ENDPOINT_CHANGES,
+    ENDPOINT_RETURNS,
     FIRST_SEEN,
     HANDSHAKE_AGE,
     HANDSHAKES,
@@ -70,6 +72,9 @@ def some_peers_samples(blocks: Mapping[str, Sequence[KeptBlock]], observed: Mapp
     def of(interface: str, public_key: str) -> dict[str, str]:
         return {"interface": interface, "public_key": public_key}
 
+    moves = [
+        (of(interface, key), made) for interface in blocks for key, made in observed[interface].moves.items()
+    ]
     return {
         UNKNOWN: [
             (of(interface, key), 1)
@@ -82,4 +87,6 @@ def some_peers_samples(blocks: Mapping[str, Sequence[KeptBlock]], observed: Mapp
             for interface in blocks
             for key, at in observed[interface].allowed_ips_changed_at.items()
         ],
+        ENDPOINT_ADDRESS_CHANGES: [(labels, made.address_changes) for labels, made in moves],
+        ENDPOINT_RETURNS: [(labels, made.returns) for labels, made in moves],
     }
