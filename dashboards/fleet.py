@@ -10,7 +10,6 @@ from dashboards.fields import STATE_COLOURS, YES_OR_NO, Column, limits
 from dashboards.panels import graph, map_panel, stat_panel, table_panel
 from dashboards.promql import (
     ALWAYS_ON,
-    BASELINE,
     DIRECTIONS,
     EXPECTED,
     GATEWAY,
@@ -20,6 +19,7 @@ from dashboards.promql import (
     UNREACHABLE,
     VOLUME,
     alerts,
+    busiest_day,
     count,
     firing,
     in_organisation,
@@ -171,7 +171,7 @@ def _talkers() -> Panel:
 
 
 def _anomalies() -> Panel:
-    factor = f"({of(VOLUME)} / {of(BASELINE)} >= 1)"
+    factor = f"({of(VOLUME)} / {busiest_day()} >= 1)"
     return table_panel(
         "Unusual volume",
         "Which peers transferred more in the last 24 hours than on their busiest day, and how many times as "

@@ -186,10 +186,11 @@ def _endpoint_changes() -> Panel:
     changes = increase(ENDPOINT_CHANGES, "1h", PEERS)
     return graph(
         "Endpoint changes",
-        "How often did endpoints change within an hour? Above the limit, two hosts may use one key.",
+        "How often did endpoints change within an hour? With two hosts on one key, the endpoint changes with "
+        "every packet. The limit is that of changes of the address.",
         {
             "{{peer}}": f"topk(10, {named(f'({changes} > 0)', PEERS, labels='peer')})",
-            "limit": threshold("peer_endpoint_changes:increase1h"),
+            "limit": threshold("peer_endpoint_address_changes:increase1h"),
         },
         "short",
         dashed="limit",

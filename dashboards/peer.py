@@ -10,13 +10,13 @@ from dashboards.fields import STATE_WORDS, Column, limits
 from dashboards.panels import graph, stat_panel, table_panel, timeline
 from dashboards.promql import (
     AGE,
-    BASELINE,
     DIRECTIONS,
     ENDPOINT_CHANGES,
     INFO,
     RATE,
     VOLUME,
     WINDOW,
+    busiest_day,
     increase,
     named,
     of,
@@ -115,7 +115,7 @@ def _throughput() -> Panel:
 
 def _against_baseline() -> Panel:
     factor, least = (f"scalar({threshold(f'volume_day:{name}')})" for name in ("factor", "bytes"))
-    baseline = of(BASELINE, CHOSEN)
+    baseline = busiest_day(CHOSEN)
     return graph(
         "Volume in 24 hours",
         "How much did the peer transfer in the last 24 hours, compared with its busiest day? Above the "

@@ -51,6 +51,11 @@ def firing(*matchers: str) -> str:
     return alerts("ALERTS", 'alertstate="firing"', *matchers)
 
 
+def busiest_day(*matchers: str) -> str:
+    """The volume of the busiest day of peers, which is recorded once an hour."""
+    return f"last_over_time({of(BASELINE, *matchers)}[3h])"
+
+
 def rate(metric: str, *matchers: str) -> str:
     return f"rate({of(metric, *matchers)}[$__rate_interval])"
 

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import os
+import re
 import shutil
 import subprocess
 from collections.abc import Iterator
@@ -90,6 +92,31 @@ def amtool(*arguments: str | Path) -> str:
 
 def promtool(*arguments: str | Path) -> None:
     """Run promtool, which must succeed."""
-    command = [program("promtool", "prometheus"), *map(str, arguments)]
+    run(program("promtool", "prometheus"), *arguments)
+
+
+def run(*command: str | Path) -> None:
+    """Run a command, which must succeed."""
     done = subprocess.run(command, capture_output=True, text=True, timeout=PATIENCE, check=False)
     assert done.returncode == 0, done.stdout + done.stderr
+
+
+def promtool_3() -> str:
+    """The path of a promtool 3, on PATH or in the folder of Go's programs. Skips the test without one."""
+    folders = [
+        os.environ.get("GOBIN", ""),
+        str(Path.home() / "go/bin"),
+        *os.environ["PATH"].split(os.pathsep),
+    ]
+    for folder in folders:
+        path = Path(folder) / "promtool"
+        if folder and path.is_file() and _major(path) == 3:
+            return str(path)
+    pytest.skip("no promtool 3 (tests/install-promtool-3 builds one)")
+
+
+def _major(path: Path) -> int:
+    """The major version; one that was built without a version is of the newest kind."""
+    done = subprocess.run([path, "--version"], capture_output=True, text=True, timeout=PATIENCE, check=False)
+    found = re.search(r"version (\d+)", done.stdout + done.stderr)
+    return int(found[1]) if found else 3

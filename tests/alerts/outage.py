@@ -123,7 +123,7 @@ class Sink:
                 path.strip("/"),
                 data["status"],
                 data["groupLabels"].get("alertname", ""),
-                data["groupLabels"].get("instance", ""),
+                labels[0].get("instance", ""),
                 frozenset(one["peer"] for one in labels if "peer" in one),
                 frozenset(one["public_key"] for one in labels if "public_key" in one),
                 " ".join(alert["annotations"]["description"] for alert in alerts),

@@ -66,8 +66,8 @@ def test_a_rehearsal_loads(tmp_path: Path) -> None:
     bundle(tmp_path, "--rehearse", "30")
     promtool("check", "config", tmp_path / "prometheus.yml")
     amtool("check-config", tmp_path / "alertmanager.yml")
-    stale = (tmp_path / "rules/peers.yml").read_text()
-    assert "for: 10s" in stale
+    stale = (tmp_path / "rules/peers.yml").read_text() + (tmp_path / "rules/recording.yml").read_text()
+    assert "offset 10s" in stale
     assert "[6s]" in stale
     assert not re.search(r"(for|interval|_wait): \d+[mhd]\b|\[\d+[mhdw]", stale)
 
