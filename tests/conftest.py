@@ -28,9 +28,8 @@ def pytest_configure() -> None:
     """
     for number in (signal.SIGINT, signal.SIGHUP):
         if signal.getsignal(number) is signal.SIG_IGN:
-            signal.signal(
-                number, lambda *_: None
-            )  # child processes do not inherit a handler; pytest continues
+            # Child processes do not inherit a handler, and pytest itself continues.
+            signal.signal(number, lambda *_: None)
 
 
 @pytest.hookimpl(tryfirst=True)

@@ -15,7 +15,9 @@ import promql_parser
 import pytest
 import yaml
 
-ROOT = Path(__file__).parents[2]
+from tests.kit.paths import PROJECT
+
+ROOT = PROJECT
 ALERTS = ROOT / "alerts"
 RULE_FILES = sorted(ALERTS.glob("rules/*.yml"))
 TEST_FILES = sorted(ALERTS.glob("tests/*.yml"))

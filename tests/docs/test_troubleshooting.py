@@ -7,6 +7,7 @@ from typing import get_args
 
 import pytest
 
+from exporter.directory.entry import Criticality
 from exporter.errors import ReadError
 from exporter.liveness import Expected, State
 from exporter.store.errors import StoreError
@@ -15,7 +16,6 @@ from tests.kit.paths import PROJECT
 
 TROUBLESHOOTING = PAGES["docs/troubleshooting.md"]
 GLOSSARY = PAGES["docs/glossary.md"]
-CRITICALITIES = ("low", "normal", "high")
 CODE = "\n".join(path.read_text() for path in sorted((PROJECT / "exporter").rglob("*.py")))
 
 
@@ -49,7 +49,7 @@ def test_each_symptom_has_a_cause_and_a_command(section: str) -> None:
 
 def test_the_glossary_has_each_word_of_the_code() -> None:
     """States, expectations, criticalities and database roles are explained in the glossary."""
-    words = {state.value for state in State} | set(get_args(Expected)) | set(CRITICALITIES)
+    words = {state.value for state in State} | set(get_args(Expected)) | set(get_args(Criticality))
     words |= {"argus_owner", "argus_collector", "argus_reader"}
     assert words <= set(names(GLOSSARY))
 
