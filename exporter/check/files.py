@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import glob
 import logging
 import os
 import re
@@ -16,8 +15,8 @@ from exporter import config
 from exporter.check.finding import Finding, failed, good, warning
 from exporter.check.remedies import user
 from exporter.config import Config, DirectorySettings
-from exporter.directory import wgfile
-from exporter.directory.load import load_directory
+from exporter.directory import directoryfile, wgfile
+from exporter.directory.merge import matches
 from exporter.directory.watch import DirectoryWatch
 from exporter.errors import InputError
 from exporter.input.inputfile import read_text
@@ -104,7 +103,7 @@ def directory(files: DirectorySettings) -> Iterator[Finding]:
 
 def _directory_file(path: Path) -> Finding:
     try:
-        entries = load_directory([path]).entries
+        entries = directoryfile.read(path).entries
     except InputError as error:
         return refused("directory file", error)
     return good("directory file", f"{path}: {count_text(len(entries), 'peer')}")
@@ -112,7 +111,7 @@ def _directory_file(path: Path) -> Finding:
 
 def _wg_quick(pattern: str, *, emails: bool) -> Iterator[Finding]:
     """The files that match one pattern. In a directory without read permission nothing matches: a warning."""
-    paths = [Path(name) for name in sorted(glob.glob(pattern))]  # noqa: PTH207 - the pattern may be absolute
+    paths = matches([pattern])
     parent = Path(pattern).parent
     if not paths and parent.is_dir() and not os.access(parent, os.R_OK | os.X_OK, effective_ids=True):
         yield warning(

@@ -115,7 +115,7 @@ def _may_be_published(name: str, emails: bool) -> bool:
 
 
 def _has_letter(text: str) -> bool:
-    return any(character.isalnum() for character in text) and any(character.isalpha() for character in text)
+    return any(map(str.isalpha, text))
 
 
 def _looks_like_a_name(text: str) -> bool:

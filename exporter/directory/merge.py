@@ -12,28 +12,10 @@ from collections.abc import Iterable, Sequence
 from dataclasses import replace
 from pathlib import Path
 
-from exporter.directory import directoryfile, wgfile
 from exporter.directory.directoryfile import DirectoryFile
 from exporter.directory.entry import Directory, Entry, Site
 from exporter.directory.wgfile import NamesFile
 from exporter.errors import InputError
-
-
-def load_directory(files: Iterable[Path] = (), wg_quick: Iterable[str] = ()) -> Directory:
-    """Reads directory files, and the wg-quick files that match the patterns. A pattern may match no file.
-
-    Raises `InputError` at the first mistake, also at one that a daemon tolerates.
-    """
-    names = [wgfile.read(path) for path in matches(wg_quick)]
-    for file in names:
-        for problem in file.problems:
-            raise problem
-    read: list[DirectoryFile] = []
-    for path in files:
-        file_read = directoryfile.read(path)
-        refuse_overlap(read, file_read)
-        read.append(file_read)
-    return merge(read, names)
 
 
 def matches(patterns: Iterable[str]) -> list[Path]:

@@ -11,7 +11,7 @@ from pathlib import Path
 from exporter.directory import directoryfile, wgfile
 from exporter.directory.directoryfile import DirectoryFile
 from exporter.directory.entry import Directory
-from exporter.directory.load import matches, merge, refuse_overlap
+from exporter.directory.merge import matches, merge, refuse_overlap
 from exporter.directory.wgfile import NamesFile
 from exporter.errors import InputError
 from exporter.input.filestamp import Stamp, stamp
@@ -41,6 +41,7 @@ class DirectoryWatch:
         self._read_files: dict[Path, DirectoryFile] = {}  # of the contents now
         self._good_files: dict[Path, DirectoryFile] = {}  # the last version in use
         self._names: dict[Path, NamesFile] = {}
+        self._contents: list[DirectoryFile | NamesFile] = []  # what `current` is merged of
         self._logged: set[str] = set()
         self.problems: dict[Path, tuple[InputError, ...]] = {}
         self.current = Directory()
@@ -85,16 +86,12 @@ class DirectoryWatch:
         used = list(self._directory_files(problems))
         names = list(self._names_files([path for path in seen if path not in self._files], changed, problems))
         self._report(problems)
-        if problems and not used and not any(file.peers for file in names) and not self.generation:
-            return False  # nothing of the files can be used yet
-        directory = merge(used, names)
-        if (
-            self.generation
-            and directory == self.current
-            and all(directory.entries[key] is self.current.entries[key] for key in directory.entries)
-        ):
-            return False
-        self.current = directory
+        contents: list[DirectoryFile | NamesFile] = [*used, *names]
+        if problems and not contents and not self.generation:
+            return False  # no file can be used yet
+        if self.generation and list(map(id, contents)) == list(map(id, self._contents)):
+            return False  # only files with mistakes changed
+        self.current, self._contents = merge(used, names), contents
         self.generation += 1
         self.loaded_at = time.time()
         return True
@@ -133,7 +130,7 @@ class DirectoryWatch:
                     continue
                 self._notice_lost_comments(before, self._names[path])
             if self._names[path].problems:
-                problems[path] = tuple(map(without_traceback, self._names[path].problems))
+                problems[path] = self._names[path].problems
             yield self._names[path]
 
     def _notice_lost_comments(self, before: NamesFile | None, now: NamesFile) -> None:

@@ -20,10 +20,11 @@ without a key and the values of `PublicKey` are copied out of it.
 from __future__ import annotations
 
 import re
+from collections.abc import Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 
-from exporter.directory.comment import PLAIN, TAG, Remark, WrongTag, judge, tag_of
+from exporter.directory.comment import MARKER, PLAIN, TAG, Remark, WrongTag, judge, tag_of
 from exporter.directory.publickey import is_public_key
 from exporter.errors import InputError
 from exporter.input.inputfile import read_into_buffer
@@ -39,6 +40,7 @@ _LINE = re.compile(
 _HEADER = re.compile(rb"[ \t]*\[[ \t]*(\w+)[ \t]*\][ \t]*(?:#(.*))?")
 _OFF_HEADER = re.compile(rb"[ \t]*#[# \t]*\[[ \t]*(?:wireguard)?peer[ \t]*\]", re.IGNORECASE)
 _SECRET = re.compile(rb"(?:private|preshared)[ _-]*key|[A-Za-z0-9+/]{43}=|[0-9A-Fa-f]{64}", re.IGNORECASE)
+_TAG = re.compile(rb"[ \t#]*friendly_(?:name|json)[ \t]*=", re.IGNORECASE)
 _KEY = re.compile(rb"[A-Za-z0-9+/]{43}=|[0-9A-Fa-f]{64}")
 _EMPTY_BRACKETS = re.compile(r"\s*[(\[<{]\s*[)\]>}]")
 
@@ -112,7 +114,7 @@ class _Reader:
             self._line(number, line)
         self._flush()
         peers = [section for section in self._sections if section.kind == "peer"]
-        self._settle_tags()
+        self._settle_tags(peers)
         namings = tuple(naming for peer in peers if (naming := self._naming(peer)))
         return NamesFile(self._path, self._interface, len(peers), namings, tuple(self._problems))
 
@@ -143,7 +145,7 @@ class _Reader:
         section.above, section.attached = self._pending, self._attached and self._follows_text
         self._pending, self._attached, self._follows_text = [], False, True
         self._sections.append(section)
-        if header[2] is not None and section.kind == "peer":
+        if header.start(2) >= 0 and section.kind == "peer":  # not header[2], which copies a comment
             self._remark(number, header.start(2), header.end(2), section.inside)
 
     def _comment(self, number: int, start: int, end: int) -> None:
@@ -155,16 +157,11 @@ class _Reader:
             return
         if not self._pending:
             self._attached = True
-        if _SECRET.search(self._buffer, start, end) and not self._is_tag(start, end):
+        if _SECRET.search(self._buffer, start, end) and not _TAG.match(self._buffer, start, end):
             if self._sections[-1].kind == "off":
                 self._pending = []
             return
         self._remark(number, start, end, self._pending)
-
-    def _is_tag(self, start: int, end: int) -> bool:
-        return bool(
-            re.match(rb"[ \t#]*friendly_(?:name|json)[ \t]*=", self._buffer[start:end], re.IGNORECASE)
-        )
 
     def _setting(self, kind: str, number: int, start: int) -> None:
         section = self._sections[-1]
@@ -188,21 +185,20 @@ class _Reader:
             comment = raw.decode().strip(" \t#")
         except UnicodeDecodeError:
             tag = tag_of(raw.decode(errors="replace").strip(" \t#"))
-            if tag and self._sections[-1].kind != "off":
-                self._wrong(number, tag, "is not UTF-8 text", "save the file in that encoding")
+            if tag:
+                self._wrong_tag(number, tag, "is not UTF-8 text", "save the file in that encoding")
             return
         if pieces:
             comment = _EMPTY_BRACKETS.sub("", comment).strip()
         try:
             remark = judge(comment, emails=self._emails)
         except WrongTag as error:
-            if self._sections[-1].kind != "off":
-                self._wrong(number, error.field, str(error))
+            self._wrong_tag(number, error.field, str(error))
             return
         if remark:
             remarks.append(remark)
-        elif pieces and self._sections[-1].kind != "off":
-            self._wrong(number, tag_of(comment), "is only a key", "write a name: it is published")
+        elif pieces and (tag := tag_of(comment)):
+            self._wrong_tag(number, tag, "is only a key", "write a name: it is published")
 
     def _flush(self) -> None:
         """Ends a block of comments that is not right above a section: it belongs to the current section."""
@@ -210,10 +206,9 @@ class _Reader:
             self._sections[-1].inside += self._pending
         self._pending, self._attached = [], False
 
-    def _settle_tags(self) -> None:
+    def _settle_tags(self, peers: Sequence[_Section]) -> None:
         """Moves tags that are right above a section to the previous peer, if a peer would have two
         otherwise."""
-        peers = [section for section in self._sections if section.kind == "peer"]
         if not any(peer.attached and _tags(peer.above) and _tags(peer.inside) for peer in peers):
             return
         for before, peer in zip(self._sections, self._sections[1:], strict=False):
@@ -228,15 +223,20 @@ class _Reader:
                 name, how = remark.name, remark.how if remark.rank != PLAIN else f"comment {where} [Peer]"
                 break
         extra = next((tag.extra for tag in reversed(_tags(peer.above) + _tags(peer.inside)) if tag.extra), ())
-        if not (name or extra) and is_public_key(peer.public_key):
-            return None
         if not peer.public_key:
             return None
         if not is_public_key(peer.public_key):
             problem = "must be the base64 of 32 bytes, 44 characters, as `wg pubkey` prints it"
             self._wrong(peer.public_key_line, "PublicKey", problem)
             return None
+        if not (name or extra):
+            return None
         return Naming(peer.public_key, name, extra, how or "friendly_json")
+
+    def _wrong_tag(self, line: int, tag: str, detail: str, remedy: str = "") -> None:
+        """Notes a wrong friendly tag, except in a peer that is commented out."""
+        if self._sections[-1].kind != "off":
+            self._wrong(line, tag, detail, remedy)
 
     def _wrong(self, line: int, tag: str, detail: str, remedy: str = "") -> None:
         self._problems.append(InputError(str(self._path), line, tag, detail, remedy))
@@ -256,5 +256,5 @@ def _by_precedence(peer: _Section) -> list[tuple[Remark, str]]:
     above = [(remark, "above") for remark in peer.above]
     marked = [*reversed(inside), *reversed(above)]
     plain = [*reversed(above), *inside]
-    found = [pair for rank in (TAG, 1) for pair in marked if pair[0].rank == rank]
+    found = [pair for rank in (TAG, MARKER) for pair in marked if pair[0].rank == rank]
     return found + [pair for pair in plain if pair[0].rank == PLAIN]

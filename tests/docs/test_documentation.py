@@ -13,7 +13,7 @@ import yaml
 
 from exporter import cli, config
 from exporter.config import Config, keys
-from exporter.directory.load import load_directory
+from tests.kit.directory import load_directory
 from tests.kit.pages import PAGES, ROOT, fenced, names, rows
 
 README = PAGES["README.md"]

@@ -10,9 +10,9 @@ import pytest
 import yaml
 
 from exporter.config import keys, load
-from exporter.directory.load import load_directory
 from exporter.metrics.declarations.mdlayher import MDLAYHER_FAMILIES
 from exporter.metrics.declarations.mindflavor import MINDFLAVOR_FAMILIES
+from tests.kit.directory import load_directory
 from tests.kit.pages import promtool
 from tests.kit.paths import PROJECT
 

@@ -7,9 +7,8 @@ from pathlib import Path
 import pytest
 
 from exporter.directory.entry import Entry, Site
-from exporter.directory.load import load_directory
 from exporter.errors import InputError
-from tests.kit.directory import KEYS, write
+from tests.kit.directory import KEYS, load_directory, write
 from tests.kit.paths import PROJECT, TESTDATA
 
 BAD = sorted((TESTDATA / "directory").glob("*.bad.yml"))

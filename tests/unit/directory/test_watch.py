@@ -9,9 +9,8 @@ from pathlib import Path
 import pytest
 
 from exporter.directory.entry import Directory
-from exporter.directory.load import load_directory
 from exporter.directory.watch import DirectoryWatch
-from tests.kit.directory import KEYS, SECRET, names, write
+from tests.kit.directory import KEYS, SECRET, load_directory, names, write
 
 LOG = logging.getLogger("test.directory")
 
